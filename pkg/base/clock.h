@@ -1,0 +1,16 @@
+/* Monotonic milliseconds. Sampled once per turn of the loop and passed on as a parameter; pure code never calls it. */
+#ifndef SLUICE_BASE_CLOCK_H
+#define SLUICE_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline int64_t clock_ms(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+#endif

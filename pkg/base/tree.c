@@ -1,0 +1,44 @@
+#include "base/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+
+static int open_dir(int dir, const char *path, int *ret, struct err *err)
+{
+        int fd = fs_open(dir, path, O_RDONLY | O_DIRECTORY, 0);
+
+        if (fd < 0)
+                return err_set(err, -fd, "cannot open directory %s", path);
+        *ret = fd;
+        return 0;
+}
+
+int tree_open(struct tree *ret, const char *root, struct err *err)
+{
+        _cleanup_(tree_close) struct tree tree = TREE_NULL;
+        _cleanup_close_ int base = -1;
+
+        int r = open_dir(AT_FDCWD, root ? root : "/", &base, err);
+        if (r == 0)
+                r = open_dir(base, "sys", &tree.sys, err);
+        if (r == 0)
+                r = open_dir(base, "proc", &tree.proc, err);
+        if (r == 0)
+                r = open_dir(base, "dev", &tree.dev, err);
+        if (r < 0)
+                return root ? err_prefix(err, "%s is no host", root) : r;
+        *ret = tree;
+        tree = TREE_NULL;
+        return 0;
+}
+
+void tree_close(struct tree *tree)
+{
+        cleanup_close(&tree->sys);
+        cleanup_close(&tree->proc);
+        cleanup_close(&tree->dev);
+        *tree = TREE_NULL;
+}

@@ -1,0 +1,17 @@
+/* Where a host's files are: three directory descriptors, /sys, /proc and /dev of the machine or of a directory that
+ * replaces it (a captured host). Whoever reads or writes a host is given a tree and cannot tell which it is. */
+#ifndef SLUICE_BASE_TREE_H
+#define SLUICE_BASE_TREE_H
+
+#include "base/err.h"
+
+struct tree {
+        int sys, proc, dev; /* directory descriptors, O_PATH-free (readable) */
+};
+#define TREE_NULL ((struct tree){ .sys = -1, .proc = -1, .dev = -1 })
+
+/* @root NULL: the machine ("/sys", "/proc", "/dev"); else sys, proc and dev below the directory @root, all required. */
+int tree_open(struct tree *ret, const char *root, struct err *err);
+void tree_close(struct tree *tree);
+
+#endif

@@ -1,0 +1,55 @@
+/* THE door: who was given what. Device plugin, node API, reconcile and later DRA come through here and nowhere else.
+ *
+ * claims_prepare checks the whole request before anything is touched, plans, runs the plan on the queue of the cards it
+ * concerns (one plan per card at a time), records, and answers. Loop thread; @done is called exactly once, possibly before
+ * claims_prepare returns when no plan is needed. */
+#ifndef SLUICE_CLAIMS_CLAIMS_H
+#define SLUICE_CLAIMS_CLAIMS_H
+
+#include <uv.h>
+
+#include "claims/store.h"
+#include "core/answer.h"
+#include "core/offer.h"
+#include "hands/hands.h"
+
+enum claim_owner { OWNER_KUBELET, OWNER_NODE_API, OWNER_RECONCILE };
+
+struct claim_request {
+        enum claim_owner owner;
+        const char *key;      /* node API: the caller's claim id; kubelet: NULL, the devices are the key */
+        const char *resource; /* the pool */
+        char *const *devices; /* ids, any order */
+        size_t n_devices;
+        enum device_mode mode;
+        bool verify_only;     /* PreStartContainer: verify, re-bind if needed, no new claim */
+};
+
+struct claim_result {
+        enum reason reason; /* REASON_NONE: @answer is valid */
+        const char *text;   /* a sentence for the person who reads the pod's event; "" when granted */
+        const struct answer *answer; /* borrowed for the call; NULL when refused or verify_only */
+};
+typedef void claims_done_fn(void *ctx, const struct claim_result *result);
+
+struct claims;
+/* What the claims see of the world; all borrowed, loop thread. */
+struct claims_world {
+        void *ctx;
+        const struct inventory *(*inventory)(void *ctx); /* current */
+        const struct offer *(*offer)(void *ctx);
+        const struct rules *(*rules)(void *ctx);
+        const struct inventory *(*rescan)(void *ctx);    /* look now: after a plan ran */
+        void (*mark)(void *ctx, const char *device, enum reason reason, const char *detail); /* stuck, broken */
+        /* Does a process hold the device's own nodes? 1 (with @who filled), 0, or -1 = cannot be seen. */
+        int (*held)(void *ctx, const struct device *device, char *who, size_t size);
+};
+struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct store *store, const struct claims_world *world,
+                          unsigned deadline_ms);
+void claims_prepare(struct claims *claims, const struct claim_request *request, claims_done_fn *done, void *ctx);
+bool claims_has(const struct claims *claims, const char *device);
+void claims_set_deadline(struct claims *claims, unsigned deadline_ms);
+void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx); /* pending requests: TOO_LATE */
+struct claims *claims_free(struct claims *claims);
+
+#endif

@@ -1,0 +1,40 @@
+/* The configuration file: YAML `apiVersion: sluice.dev/v1alpha1, kind: NodeConfig` to structs.
+ *
+ * Every problem is reported with file, line and key; unknown and duplicate keys are problems. Documented key by key in
+ * docs/config.md, which is checked against the schema table in config.c. */
+#ifndef SLUICE_CONFIG_CONFIG_H
+#define SLUICE_CONFIG_CONFIG_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "core/rules.h"
+
+enum registration { REGISTER_SOCKET /* path A: kubelet.sock */, REGISTER_WATCHER /* path B: plugins_registry */ };
+
+struct config {
+        unsigned refs;
+        struct rules rules;
+        char *pci_ids;              /* user pci.ids file, NULL = none */
+        enum registration registration;
+        unsigned bind_deadline_ms;  /* on-allocate; 1000..60000, default 10000 */
+        unsigned rescan_ms;         /* backstop; 5000..600000, default 10000 */
+};
+
+enum { CONFIG_MAX_BYTES = 1 << 20, CONFIG_MAX_RULES = 256 };
+
+struct config *config_default(void); /* design section 6.2: the implicit rule */
+
+/* Parses @text (@file only for messages). On problems: returns -EINVAL, *ret untouched, one line per problem in
+ * @problems ("file:line: key: sentence\n"). */
+int config_parse(const char *file, const char *text, size_t n, struct config **ret, struct strbuf *problems);
+/* Reads and parses. An absent file is -ENOENT: the caller decides whether that means config_default(). */
+int config_load(const char *path, struct config **ret, struct strbuf *problems);
+
+struct config *config_ref(struct config *config);
+struct config *config_unref(struct config *config);
+DEFINE_CLEANUP(struct config *, config_unref)
+
+/* The configuration in force as YAML, defaults included (`sluiced --print-config`); parsing it again gives the same. */
+char *config_print(const struct config *config);
+
+#endif

@@ -1,0 +1,58 @@
+/* What to offer: inventory + rules + what was offered before -> devices with state and reason, gathered in pools.
+ *
+ * Pure. The rules of design section 6 that concern offering live here:
+ *  - an id that was ever listed stays in its pool, Unhealthy once gone or no longer offered (until podresources is read);
+ *  - no id is in two pools, no name changes while Sluice runs (the new name is said and takes effect at the next start);
+ *  - two names with one KubeVirt variable: the one that was there first, else the first in order, keeps it;
+ *  - pools that mix known and unknown NUMA nodes send no topology, or are split (name + "-numa-unknown"), by rule. */
+#ifndef SLUICE_CORE_OFFER_H
+#define SLUICE_CORE_OFFER_H
+
+#include "core/rules.h"
+
+/* What the daemon knows of a device beyond the inventory. */
+struct device_mark {
+        char id[DEVICE_ID_MAX];
+        enum reason reason; /* STUCK, CORDONED, BROKEN_BINDING: listed Unhealthy with it */
+        char detail[DETAIL_MAX];
+};
+
+struct pool {
+        char resource[RESOURCE_MAX];
+        size_t *devices; /* indexes into offer.devices, sorted by id */
+        size_t n_devices;
+        bool topology;   /* send NUMA nodes: every device has one */
+        enum prefer_strategy prefer;
+        bool mdev;       /* pool of mdev instances: MDEV_PCI_RESOURCE_ */
+};
+
+struct offer {
+        unsigned refs;
+        struct device *devices; /* every candidate, listed or withheld, sorted by id */
+        size_t n_devices;
+        struct pool *pools; /* sorted by resource; only those with listed devices */
+        size_t n_pools;
+};
+
+struct offer_input {
+        const struct inventory *inventory;
+        const struct rules *rules;
+        const struct offer *past; /* what is offered now; NULL at start */
+        const struct device_mark *marks;
+        size_t n_marks;
+};
+
+struct offer *offer_decide(const struct offer_input *in); /* one reference; never NULL */
+struct offer *offer_ref(struct offer *offer);
+struct offer *offer_unref(struct offer *offer); /* NULL-safe, returns NULL */
+DEFINE_CLEANUP(struct offer *, offer_unref)
+#define _cleanup_offer_ _cleanup_(offer_unrefp)
+
+const struct device *offer_device(const struct offer *offer, const char *id); /* NULL = no candidate */
+const struct pool *offer_pool(const struct offer *offer, const char *resource);
+const struct device *offer_pool_device(const struct offer *offer, const struct pool *pool, const char *id);
+
+/* Same pools, ids, health, topology: nothing to push. (Reasons may differ.) */
+bool offer_pool_equal(const struct offer *a, const struct pool *pa, const struct offer *b, const struct pool *pb);
+
+#endif

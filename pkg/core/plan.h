@@ -1,0 +1,56 @@
+/* A plan: the steps (each with its undo) that take a card from one state to another. Data: decided here, purely; executed
+ * by a hand (hands/worker.h), which reports each step. Fixed size and free of pointers: it travels whole over a socket
+ * between programs of one build. */
+#ifndef SLUICE_CORE_PLAN_H
+#define SLUICE_CORE_PLAN_H
+
+#include "base/err.h"
+#include "core/group.h"
+#include "core/offer.h"
+
+enum step_kind {
+        /* Conditions: change nothing. */
+        STEP_NEED_DRIVER,  /* PCI driver @text is registered, and /dev/vfio/vfio exists */
+        STEP_NEED_IDENTITY,/* vendor:device of @bdf is still @number (vendor << 16 | device) */
+        STEP_GUARD_NODES,  /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>) */
+        STEP_GUARD_UNBIND_LOCK, /* write 1 to NVIDIA's unbindLock of @bdf, read 1 back (5 tries). undo: write 0 */
+        /* Actions. */
+        STEP_OVERRIDE,     /* driver_override of @bdf <- @text ("" = clear). undo: the value read before */
+        STEP_UNBIND,       /* driver/unbind <- @bdf (nothing to do when it has no driver). undo: drivers_probe, until @text is bound again */
+        STEP_PROBE,        /* drivers_probe <- @bdf. undo: unbind from what bound it */
+        /* Read-back. */
+        STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
+        STEP_AWAIT_NODE,   /* /dev/vfio/<number> (the group's node) exists, within @wait_ms */
+        /* Probing (locked reads; the value comes back in the report). */
+        STEP_READ_LOCKED,  /* reads attribute @text of @bdf */
+};
+const char *step_kind_name(enum step_kind kind); /* "need-driver", "override", ... */
+
+enum { PLAN_STEPS_MAX = 96, PLAN_CARDS_MAX = 16, STEP_TEXT_MAX = 64, READ_BACK_MS = 2000 };
+
+struct step {
+        enum step_kind kind;
+        struct bdf bdf;
+        uint32_t number;
+        int32_t wait_ms;
+        char text[STEP_TEXT_MAX];
+};
+
+struct plan {
+        uint32_t n_steps, n_cards;
+        struct bdf cards[PLAN_CARDS_MAX]; /* locks to take, sorted */
+        struct step steps[PLAN_STEPS_MAX];
+};
+
+/* One sentence for a step: "unbind 0000:3b:00.0 from nvidia". */
+void step_describe(const struct step *step, char *out, size_t size);
+
+/* The plan that makes @devices usable through vfio-pci: for each group, every member that needs it (GPU and companions).
+ * Order: all conditions and guards, then per member override, unbind, probe, driver read-back; group nodes last.
+ * Nothing to do: n_steps == 0 and n_cards == 0. vGPU devices never need a plan. Holders that cannot be seen
+ * (inventory.holders_visible false): unbinding a host driver is refused (HOLDERS_UNKNOWN) unless NVIDIA's unbindLock
+ * exists for it. Returns REASON_NONE, or why not, with @err filled: nothing may be touched. */
+enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct offer *offer,
+                      const struct device *const *devices, size_t n_devices, struct plan *ret, struct err *err);
+
+#endif

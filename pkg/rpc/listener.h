@@ -1,0 +1,28 @@
+/* Our own listening unix sockets: mode 0600 (or 0660 with a group), peer must be root, fresh names, and only what we bound
+ * is unlinked (device and inode compared). Accepts on the loop and hands each connection on. */
+#ifndef SLUICE_RPC_LISTENER_H
+#define SLUICE_RPC_LISTENER_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/err.h"
+
+enum { SOCKET_PATH_MAX = 107 };
+
+struct listener;
+typedef void listener_accept_fn(void *ctx, int fd); /* takes @fd */
+/* Called (rate-limited by the caller) when a peer that is not root was turned away. */
+typedef void listener_refused_fn(void *ctx, unsigned uid);
+/* Binds and listens on @path (a stale socket file of the same name is an error: names are fresh). */
+int listener_open(struct listener **ret, uv_loop_t *loop, const char *path, listener_accept_fn *accept, listener_refused_fn *refused,
+                  void *ctx, struct err *err);
+const char *listener_path(const struct listener *listener);
+/* Is the file at the path still ours? (kubelet wipes its directory at start.) */
+bool listener_intact(const struct listener *listener);
+void listener_close(struct listener *listener); /* stops accepting, unlinks if intact, frees when the loop has let go */
+
+/* Removes sockets "<prefix>*.sock" in @dir on which nobody listens (connect says ECONNREFUSED): left by a killed daemon. */
+void listener_sweep(const char *dir, const char *prefix);
+
+#endif
