@@ -65,4 +65,5 @@ clean: ## remove build/
 	rm -rf build
 .PHONY: help build test-unit run-units clean
 .SECONDARY:
+-include $(wildcard tests/*/*.mk)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
