@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The door. A request becomes a job; a job waits until no earlier job concerns one of its cards, is checked again against
+ * the world of that moment, and then either answers at once (bound already) or runs a plan by a hand. */
+#include "claims/claims.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "claims/request.h"
+
+enum {
+        JOBS_MAX = 256,        /* waiting and running together; beyond it OVERLOAD */
+        HELD_WAIT_MS = 2000,   /* design 4.5: a former user's descriptor may be open for a moment */
+        HELD_RETRY_MS = 100,
+        JOB_CARDS_MAX = 64,
+};
+
+enum job_state { JOB_WAITING, JOB_HELD, JOB_RUNNING };
+
+struct job {
+        struct claims *claims;
+        struct job *next;
+        enum job_state state;
+        enum claim_owner owner;
+        bool verify_only;
+        enum device_mode mode;
+        char resource[RESOURCE_MAX];
+        char **devices;
+        size_t n_devices;
+        struct bdf cards[JOB_CARDS_MAX];
+        size_t n_cards;
+        struct plan plan;
+        int64_t held_until_ms; /* 0 = not waited yet */
+        claims_done_fn *done;
+        void *ctx;
+};
+
+struct granted {
+        char id[DEVICE_ID_MAX];
+        char resource[RESOURCE_MAX];
+};
+
+struct claims {
+        uv_loop_t *loop;
+        struct hands *hands;
+        struct store *store;
+        struct claims_world world;
+        unsigned deadline_ms;
+        struct job *jobs; /* in order of arrival */
+        size_t n_jobs;
+        struct granted *granted;
+        size_t n_granted, cap_granted;
+        uv_timer_t *retry; /* wakes jobs in JOB_HELD */
+        bool stopping, pumping;
+        void (*closed)(void *ctx);
+        void *closed_ctx;
+};
+
+static void pump(struct claims *claims);
+
+/* ---- the claims ---- */
+
+static struct granted *find_granted(const struct claims *claims, const char *id)
+{
+        for (size_t i = 0; i < claims->n_granted; i++)
+                if (streq(claims->granted[i].id, id))
+                        return &claims->granted[i];
+        return NULL;
+}
+
+bool claims_has(const struct claims *claims, const char *device)
+{
+        return find_granted(claims, device) != NULL;
+}
+
+static void record_key(char *out, size_t size, const struct job *job)
+{
+        str_format(out, size, "kubelet:%s", job->devices[0]);
+}
+
+/* The claims of a granted job begin: kubelet is the authority, an older claim on the same device ends here. */
+static void grant(struct claims *claims, const struct job *job)
+{
+        for (size_t i = 0; i < job->n_devices; i++) {
+                struct granted *g = find_granted(claims, job->devices[i]);
+                if (!g) {
+                        GROW(claims->granted, claims->n_granted, claims->cap_granted);
+                        g = &claims->granted[claims->n_granted++];
+                }
+                (void)str_copy(g->id, sizeof(g->id), job->devices[i]);
+                (void)str_copy(g->resource, sizeof(g->resource), job->resource);
+        }
+}
+
+/* ---- jobs ---- */
+
+static void unlink_job(struct claims *claims, struct job *job)
+{
+        struct job **at = &claims->jobs;
+
+        while (*at && *at != job)
+                at = &(*at)->next;
+        if (*at) {
+                *at = job->next;
+                claims->n_jobs--;
+        }
+}
+
+static struct job *job_free(struct job *job)
+{
+        for (size_t i = 0; i < job->n_devices; i++)
+                free(job->devices[i]);
+        free(job->devices);
+        free(job);
+        return NULL;
+}
+
+static void job_end(struct job *job, enum reason reason, const char *text, const struct answer *answer)
+{
+        const struct claim_result result = { .reason = reason, .text = text, .answer = answer };
+        struct claims *claims = job->claims;
+
+        unlink_job(claims, job);
+        job->done(job->ctx, &result);
+        job_free(job);
+        if (claims->stopping && claims->n_jobs == 0 && claims->closed) {
+                void (*closed)(void *) = claims->closed;
+                claims->closed = NULL;
+                closed(claims->closed_ctx);
+        }
+}
+
+static void job_refuse(struct job *job, enum reason reason, const struct err *err)
+{
+        char text[ERR_MSG_MAX + 320];
+
+        assert(reason != REASON_NONE);
+        str_format(text, sizeof(text), "%s [%s] %s", err->msg, reason_word(reason), reason_remedy(reason));
+        job_end(job, reason, text, NULL);
+}
+
+/* Everything is bound: render the answer from the newest look at the world. */
+static void job_answer(struct job *job, const struct device *const *devices)
+{
+        struct claims *claims = job->claims;
+        _cleanup_answer_ struct answer answer = { 0 };
+        struct err err;
+
+        int r = answer_make(claims->world.inventory(claims->world.ctx), job->resource, devices, job->n_devices, &answer, &err);
+        if (r < 0) {
+                job_refuse(job, REASON_NODE_MISSING, &err);
+                return;
+        }
+        if (job->owner == OWNER_KUBELET && !job->verify_only)
+                grant(claims, job);
+        job_end(job, REASON_NONE, "", job->verify_only ? NULL : &answer);
+}
+
+static enum reason check(struct job *job, const struct device **devices, struct err *err)
+{
+        const struct claims *claims = job->claims;
+        const struct claim_request request = {
+                .owner = job->owner, .resource = job->resource, .devices = job->devices, .n_devices = job->n_devices, .mode = job->mode,
+        };
+
+        return request_check(claims->world.offer(claims->world.ctx), &request, devices, err);
+}
+
+/* A failed plan names its devices unfit: stuck ones for this boot, broken ones until somebody looked. */
+static void mark_failed(struct job *job, const struct hands_result *result)
+{
+        const struct claims_world *world = &job->claims->world;
+        enum reason reason = result->end == PLAN_STUCK ? REASON_STUCK : REASON_BROKEN_BINDING;
+        char detail[DETAIL_MAX], step[160] = "";
+
+        if (result->end != PLAN_STUCK && result->end != PLAN_BROKEN)
+                return;
+        if (result->step < job->plan.n_steps)
+                step_describe(&job->plan.steps[result->step], step, sizeof(step));
+        str_format(detail, sizeof(detail), "step \"%.120s\": %.100s", step, result->text);
+        for (size_t i = 0; i < job->n_devices; i++)
+                world->mark(world->ctx, job->devices[i], reason, detail);
+}
+
+static void plan_done(void *ctx, const struct hands_result *result)
+{
+        struct job *job = ctx;
+        struct claims *claims = job->claims;
+        const struct device *devices[REQUEST_DEVICES_MAX];
+        char key[sizeof(((struct claim_record *)0)->key)];
+        struct err err;
+
+        record_key(key, sizeof(key), job);
+        if (result->end != PLAN_DONE) {
+                mark_failed(job, result);
+                (void)claims->store->ops->drop(claims->store, key, &err);
+                (void)claims->world.rescan(claims->world.ctx);
+                (void)err_say(&err, EIO, "%s", result->text);
+                job_refuse(job, result->reason ? result->reason : REASON_STEP_FAILED, &err);
+                pump(claims);
+                return;
+        }
+        (void)claims->world.rescan(claims->world.ctx);
+        int r = claims->store->ops->complete(claims->store, key, &err);
+        enum reason reason = r < 0 ? REASON_STEP_FAILED : check(job, devices, &err);
+        if (reason)
+                job_refuse(job, reason, &err);
+        else
+                job_answer(job, devices);
+        pump(claims);
+}
+
+static void job_run_plan(struct job *job)
+{
+        struct claims *claims = job->claims;
+        struct claim_record record = { .n_devices = job->n_devices };
+        struct err err;
+
+        record_key(record.key, sizeof(record.key), job);
+        (void)str_copy(record.resource, sizeof(record.resource), job->resource);
+        record.devices = xcalloc(job->n_devices, sizeof(*record.devices));
+        for (size_t i = 0; i < job->n_devices; i++)
+                (void)str_copy(record.devices[i], sizeof(record.devices[i]), job->devices[i]);
+        int r = claims->store->ops->intent(claims->store, &record, &job->plan, &err);
+        free(record.devices);
+        if (r < 0) {
+                job_refuse(job, REASON_STEP_FAILED, &err);
+                return;
+        }
+        job->state = JOB_RUNNING;
+        hands_run(claims->hands, &job->plan, claims->deadline_ms, NULL, plan_done, job);
+}
+
+/* ---- holders ---- */
+
+static void on_retry(uv_timer_t *timer)
+{
+        pump(timer->data);
+}
+
+/* Someone still has a device open that is usable as it is: wait a moment for a former VM to go, then refuse with its
+ * name. Not for verification: the container that is about to start may be the holder's own pod. */
+static bool job_is_held(struct job *job, const struct device *const *devices)
+{
+        struct claims *claims = job->claims;
+        const struct device *held = NULL;
+        char who[160] = "";
+        struct err err;
+
+        for (size_t i = 0; i < job->n_devices && !held; i++)
+                if (!devices[i]->needs_bind && claims->world.held(claims->world.ctx, devices[i], who, sizeof(who)) == 1)
+                        held = devices[i];
+        if (!held)
+                return false;
+        int64_t now = clock_ms();
+        if (job->held_until_ms == 0)
+                job->held_until_ms = now + HELD_WAIT_MS;
+        if (now < job->held_until_ms && !claims->stopping) {
+                job->state = JOB_HELD;
+                (void)uv_timer_start(claims->retry, on_retry, HELD_RETRY_MS, 0);
+                return true;
+        }
+        (void)err_say(&err, EBUSY, "device %s of %s is still open in %s", held->id, job->resource, who);
+        job_refuse(job, REASON_HELD, &err);
+        return true;
+}
+
+/* ---- the queue ---- */
+
+static void job_start(struct job *job)
+{
+        struct claims *claims = job->claims;
+        const struct claims_world *world = &claims->world;
+        const struct device *devices[REQUEST_DEVICES_MAX];
+        struct err err;
+
+        enum reason reason = check(job, devices, &err);
+        if (reason) {
+                job_refuse(job, reason, &err);
+                return;
+        }
+        if (job->owner != OWNER_RECONCILE && !job->verify_only && job_is_held(job, devices))
+                return;
+        reason = plan_bind(world->inventory(world->ctx), world->rules(world->ctx), world->offer(world->ctx), devices,
+                           job->n_devices, &job->plan, &err);
+        if (reason)
+                job_refuse(job, reason, &err);
+        else if (job->plan.n_steps == 0)
+                job_answer(job, devices);
+        else
+                job_run_plan(job);
+}
+
+static bool share_a_card(const struct job *a, const struct job *b)
+{
+        for (size_t i = 0; i < a->n_cards; i++)
+                for (size_t k = 0; k < b->n_cards; k++)
+                        if (bdf_equal(a->cards[i], b->cards[k]))
+                                return true;
+        return false;
+}
+
+static bool may_start(const struct claims *claims, const struct job *job)
+{
+        if (job->state == JOB_RUNNING)
+                return false;
+        for (const struct job *earlier = claims->jobs; earlier != job; earlier = earlier->next)
+                if (share_a_card(earlier, job))
+                        return false;
+        return true;
+}
+
+/* Starts what may start. A start can end its job (and others, through the caller), so the search begins anew each time;
+ * a job that was found held in this round is not asked twice. */
+static void pump(struct claims *claims)
+{
+        bool again = true;
+
+        if (claims->pumping)
+                return;
+        claims->pumping = true;
+        for (struct job *job = claims->jobs; job; job = job->next)
+                if (job->state == JOB_HELD)
+                        job->state = JOB_WAITING;
+        while (again) {
+                again = false;
+                for (struct job *job = claims->jobs; job && !again; job = job->next)
+                        if (job->state == JOB_WAITING && may_start(claims, job)) {
+                                job_start(job);
+                                again = true;
+                        }
+        }
+        claims->pumping = false;
+}
+
+void claims_prepare(struct claims *claims, const struct claim_request *request, claims_done_fn *done, void *ctx)
+{
+        const struct claims_world *world = &claims->world;
+        const struct device *devices[REQUEST_DEVICES_MAX];
+        struct err err;
+        enum reason reason;
+
+        if (claims->stopping) {
+                (void)err_say(&err, ESHUTDOWN, "Sluice is shutting down");
+                reason = REASON_TOO_LATE;
+        } else if (claims->n_jobs >= JOBS_MAX) {
+                (void)err_say(&err, EAGAIN, "%d requests are waiting already", JOBS_MAX);
+                reason = REASON_OVERLOAD;
+        } else {
+                reason = request_check(world->offer(world->ctx), request, devices, &err);
+        }
+
+        struct job *job = xcalloc(1, sizeof(*job));
+        *job = (struct job){
+                .claims = claims, .owner = request->owner, .verify_only = request->verify_only, .mode = request->mode, .done = done, .ctx = ctx,
+        };
+        (void)str_copy(job->resource, sizeof(job->resource), request->resource);
+        if (reason) {
+                job_refuse(job, reason, &err);
+                return;
+        }
+        job->devices = xcalloc(request->n_devices, sizeof(*job->devices));
+        job->n_devices = request->n_devices;
+        for (size_t i = 0; i < job->n_devices; i++)
+                job->devices[i] = xstrdup(devices[i]->id);
+        job->n_cards = request_cards(world->inventory(world->ctx), devices, job->n_devices, job->cards, JOB_CARDS_MAX);
+
+        struct job **at = &claims->jobs;
+        while (*at)
+                at = &(*at)->next;
+        *at = job;
+        claims->n_jobs++;
+        pump(claims);
+}
+
+/* ---- life ---- */
+
+struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct store *store, const struct claims_world *world,
+                          unsigned deadline_ms)
+{
+        struct claims *claims = xcalloc(1, sizeof(*claims));
+
+        claims->loop = loop;
+        claims->hands = hands;
+        claims->store = store;
+        claims->world = *world;
+        claims->deadline_ms = deadline_ms;
+        claims->retry = xcalloc(1, sizeof(*claims->retry));
+        (void)uv_timer_init(loop, claims->retry);
+        claims->retry->data = claims;
+        return claims;
+}
+
+void claims_set_deadline(struct claims *claims, unsigned deadline_ms)
+{
+        claims->deadline_ms = deadline_ms;
+}
+
+void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx)
+{
+        struct err err;
+
+        claims->stopping = true;
+        (void)err_say(&err, ESHUTDOWN, "Sluice is shutting down");
+        for (struct job *job = claims->jobs, *next; job; job = next) {
+                next = job->next;
+                if (job->state != JOB_RUNNING)
+                        job_refuse(job, REASON_TOO_LATE, &err);
+        }
+        if (claims->n_jobs == 0) {
+                closed(ctx);
+                return;
+        }
+        claims->closed = closed; /* plans at work end first: hands_stop sees to it */
+        claims->closed_ctx = ctx;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+        free(handle);
+}
+
+struct claims *claims_free(struct claims *claims)
+{
+        if (!claims)
+                return NULL;
+        assert(claims->n_jobs == 0);
+        uv_close((uv_handle_t *)claims->retry, on_timer_closed);
+        free(claims->granted);
+        free(claims);
+        return NULL;
+}

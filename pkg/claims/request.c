@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "claims/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/group.h"
+
+static int by_id(const void *a, const void *b)
+{
+        return strcmp((*(const struct device *const *)a)->id, (*(const struct device *const *)b)->id);
+}
+
+static enum reason check_device(const struct offer *offer, const struct pool *pool, const char *id, const struct device **ret,
+                                struct err *err)
+{
+        char clean[2 * DEVICE_ID_MAX];
+
+        const struct device *device = offer_pool_device(offer, pool, id);
+        if (!device) {
+                str_clean(clean, sizeof(clean), id);
+                (void)err_say(err, ENOENT, "device \"%s\" is not in pool %s", clean, pool->resource);
+                return REASON_UNKNOWN_DEVICE;
+        }
+        if (device->state != DEVICE_HEALTHY) {
+                (void)err_say(err, EBUSY, "device %s of %s is not healthy: %s (%s)%s%s", device->id, pool->resource,
+                              reason_sentence(device->reason), reason_word(device->reason), device->detail[0] ? ": " : "",
+                              device->detail);
+                return REASON_NOT_HEALTHY;
+        }
+        *ret = device;
+        return REASON_NONE;
+}
+
+enum reason request_check(const struct offer *offer, const struct claim_request *request, const struct device **ret, struct err *err)
+{
+        char clean[RESOURCE_MAX];
+
+        str_clean(clean, sizeof(clean), request->resource);
+        const struct pool *pool = offer_pool(offer, request->resource);
+        if (!pool) {
+                (void)err_say(err, ENOENT, "there is no pool %s", clean);
+                return REASON_UNKNOWN_DEVICE;
+        }
+        if (request->n_devices == 0) {
+                (void)err_say(err, EINVAL, "the request for %s names no device", clean);
+                return REASON_EMPTY_REQUEST;
+        }
+        if (request->n_devices > REQUEST_DEVICES_MAX) {
+                (void)err_say(err, E2BIG, "the request for %s names %zu devices, at most %d are possible", clean, request->n_devices,
+                              REQUEST_DEVICES_MAX);
+                return REASON_UNKNOWN_DEVICE;
+        }
+        const struct device *found[REQUEST_DEVICES_MAX];
+        for (size_t i = 0; i < request->n_devices; i++) {
+                enum reason reason = check_device(offer, pool, request->devices[i], &found[i], err);
+                if (reason)
+                        return reason;
+        }
+        qsort(found, request->n_devices, sizeof(found[0]), by_id);
+        for (size_t i = 1; i < request->n_devices; i++)
+                if (found[i] == found[i - 1]) {
+                        (void)err_say(err, EINVAL, "the request names device %s of %s twice", found[i]->id, clean);
+                        return REASON_DUPLICATE_DEVICE;
+                }
+        memcpy(ret, found, request->n_devices * sizeof(found[0]));
+        return REASON_NONE;
+}
+
+static size_t add_card(struct bdf *cards, size_t n, size_t max, struct bdf card)
+{
+        size_t at = 0;
+
+        while (at < n && bdf_compare(cards[at], card) < 0)
+                at++;
+        if ((at < n && bdf_equal(cards[at], card)) || n == max)
+                return n;
+        memmove(cards + at + 1, cards + at, (n - at) * sizeof(*cards));
+        cards[at] = card;
+        return n + 1;
+}
+
+size_t request_cards(const struct inventory *inv, const struct device *const *devices, size_t n_devices, struct bdf *ret, size_t max)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < n_devices; i++) {
+                n = add_card(ret, n, max, devices[i]->card);
+                if (devices[i]->group < 0)
+                        continue;
+                for (size_t k = 0; k < inv->n_functions; k++) {
+                        const struct function *fn = &inv->functions[k];
+                        if (fn->group == devices[i]->group && fn->class_code >> 16 != 0x06)
+                                n = add_card(ret, n, max, card_of(fn));
+                }
+        }
+        return n;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A request is checked whole before anything is touched: pure, on one offer. */
+#ifndef SLUICE_CLAIMS_REQUEST_H
+#define SLUICE_CLAIMS_REQUEST_H
+
+#include "claims/claims.h"
+
+enum { REQUEST_DEVICES_MAX = 256 };
+
+/* Resolves @request against @offer: @ret gets request->n_devices devices (caller provides REQUEST_DEVICES_MAX), sorted by
+ * id, borrowed from @offer. Not REASON_NONE: @err says which id and why, and nothing may be touched. */
+enum reason request_check(const struct offer *offer, const struct claim_request *request, const struct device **ret, struct err *err);
+
+/* The cards that preparing @devices concerns: theirs, and those of every other member of their groups. Sorted, without
+ * repeats, at most @max; returns the count. */
+size_t request_cards(const struct inventory *inv, const struct device *const *devices, size_t n_devices, struct bdf *ret, size_t max);
+
+#endif
