@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What can be handed out, and the small vocabulary around it. */
 #ifndef SLUICE_CORE_DEVICE_H
 #define SLUICE_CORE_DEVICE_H
@@ -14,6 +15,7 @@ enum device_kind {
 const char *device_kind_name(enum device_kind kind); /* "gpu", "vf", "vgpu-vf", "vgpu-mdev" */
 
 enum device_mode { MODE_VFIO /* the only one now; container mode comes later */ };
+const char *device_mode_name(enum device_mode mode); /* "vfio" */
 enum bind_policy { BIND_NEVER, BIND_ON_ALLOCATE, BIND_AT_START };
 const char *bind_policy_name(enum bind_policy bind); /* "never", "on-allocate", "at-start" */
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The built-in part of pci.ids: GPUs (and their VFs and NVSwitches) of NVIDIA, AMD and Intel that a node is likely to
  * have, so that the 1.5 MB file is parsed only for ids that are not here (9 ms of a start). Generated table. */
 #ifndef SLUICE_CORE_GPU_IDS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The isolation verdict: may the IOMMU group be handed out, and if not, who spoils it.
  *
  * Facts: kernel VFIO group viability (a group is viable when every non-bridge member is on a VFIO driver, pci-stub or

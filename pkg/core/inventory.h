@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One immutable snapshot of a host's PCI, VFIO and mdev world, as pkg/host read it.
  *
  * Plain data: no descriptor, no decision. Built once (inventory_new, fill, inventory_seal), then only read, shared by
@@ -113,7 +114,8 @@ struct inventory {
 
 struct inventory *inventory_new(void); /* one reference */
 struct function *inventory_add_function(struct inventory *inv, struct bdf bdf); /* unknowns preset; valid until the next add */
-struct instance *inventory_add_instance(struct inventory *inv);
+struct instance *inventory_add_instance(struct inventory *inv); /* group -1; valid until the next add */
+/* Texts are cleaned and cut to fit. */
 void inventory_add_broken(struct inventory *inv, const char *name, enum reason reason, const char *detail);
 void inventory_add_driver(struct inventory *inv, const char *driver);
 void inventory_seal(struct inventory *inv); /* sorts; after this it is read only */
@@ -123,15 +125,18 @@ struct inventory *inventory_unref(struct inventory *inv); /* NULL-safe, returns 
 DEFINE_CLEANUP(struct inventory *, inventory_unref)
 #define _cleanup_inventory_ _cleanup_(inventory_unrefp)
 
-const struct function *inventory_function(const struct inventory *inv, struct bdf bdf); /* NULL = not there */
+/* Look-ups in a sealed inventory; NULL = not there. Borrowed as long as the caller's reference. */
+const struct function *inventory_function(const struct inventory *inv, struct bdf bdf);
 const struct instance *inventory_instance(const struct inventory *inv, const char *uuid);
 bool inventory_has_driver(const struct inventory *inv, const char *driver);
 
-/* Equal in everything an offer depends on? */
+/* The same world, whatever the references? Everything is compared: an answer must not come from an older snapshot. */
 bool inventory_equal(const struct inventory *a, const struct inventory *b);
 
 /* What changed from @old (may be NULL: everything is new) to @now: one call per function, instance or broken entry,
- * in order. @what is a short sentence, borrowed for the call ("appeared", "driver nvidia -> vfio-pci", "gone"). */
+ * in order: functions, instances, broken. @what is a short sentence, borrowed for the call ("appeared",
+ * "driver nvidia -> vfio-pci, group none -> 45", "gone"); a broken entry's says its reason's sentence and detail. Both
+ * inventories are sealed. */
 typedef void inventory_change_fn(void *ctx, const char *name, const char *what);
 void inventory_diff(const struct inventory *old, const struct inventory *now, inventory_change_fn *each, void *ctx);
 

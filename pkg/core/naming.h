@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Names: from a pci.ids or profile name to a Kubernetes resource name and KubeVirt's variable. Pure text. */
 #ifndef SLUICE_CORE_NAMING_H
 #define SLUICE_CORE_NAMING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The one table of reason words: why something is not offered, is unhealthy, was refused, or deserves a warning.
  *
  * A word is stable (users script against it); the sentence says what is the case, the remedy what to do. docs/reasons.md

@@ -1,7 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules: what may be offered, under which name, and what may be done to it. Filled by pkg/config, read by offer.
  *
- * Ordered, first match wins. No configuration = rules_implicit(): what is already usable through VFIO is offered and
- * nothing is ever bound. */
+ * Ordered, first match wins. No configuration = what rules_init() leaves (@implicit, no rule): what is already usable
+ * through VFIO is offered and nothing is ever bound. Plain data, built once, then read only; any thread. */
 #ifndef SLUICE_CORE_RULES_H
 #define SLUICE_CORE_RULES_H
 
@@ -20,7 +21,10 @@ bool id_pattern_parse(const char *s, struct id_pattern *ret); /* exactly 4 hex d
 
 enum sriov_role { ROLE_ANY, ROLE_PF, ROLE_VF }; /* PF here means "not a VF" */
 
-/* Every list that is not empty must match (any of its entries); an empty selector matches every GPU. */
+/* Every list that is not empty must match (any of its entries); an empty selector matches every GPU. An mdev instance is
+ * matched by the properties of the function it hangs on, except that @addresses and @models may also match its own UUID
+ * and profile name, and that @drivers means its own driver. A vendor-VFIO VF with a type matches @models by its profile
+ * name too. Strings are owned. */
 struct selector {
         struct id_pattern *ids;
         size_t n_ids;
@@ -69,7 +73,7 @@ struct alias {
 };
 
 struct rules {
-        bool implicit; /* no configuration: see rules_implicit */
+        bool implicit; /* no configuration */
         uint16_t *classes; /* top 16 bits of GPU classes */
         size_t n_classes;
         enum name_rule name_rule;
@@ -88,8 +92,9 @@ void rule_done(struct rule *rule);
 bool rules_class_is_gpu(const struct rules *rules, uint32_t class_code);
 
 /* Number (1-based) of the first rule that selects the function (and the instance, when not NULL); 0 = none.
- * Functions outside the class list are reached only by a rule that names an address or a vendor:device without wildcards
- * in the part that matches. @by_address (may be NULL) says whether the rule names this very address without wildcards. */
+ * Functions outside the class list are reached only by a rule that names their address (an instance: its UUID or its
+ * parent's address) or their vendor:device without wildcards in the entry that matches. @by_address (may be NULL) says
+ * whether the rule found names this very address without wildcards; false when there is none. */
 unsigned rules_match(const struct rules *rules, const struct function *fn, const struct instance *instance, bool *by_address);
 
 #endif
