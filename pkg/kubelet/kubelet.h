@@ -15,6 +15,7 @@
 struct kubelet_config {
         const char *dir; /* kubelet's root, default /var/lib/kubelet; device-plugins/ and plugins_registry/ below it */
         enum registration registration;
+        const char *sim_node; /* a simulated host's answers name this harmless host_path for every node; NULL = the real one */
 };
 struct kubelet;
 /* Fails when the directory is too long for a socket path (107 bytes, names included). Kubelet may be absent. */

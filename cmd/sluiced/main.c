@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sluiced: the node daemon. Here: the command line, directories, the state lock; then agent_run. */
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/lock.h"
+#include "base/alloc.h"
+#include "base/str.h"
+#include "options.h"
+#include "sim/sim.h"
+
+static int fail(const char *what, const struct err *err)
+{
+        log_error("%s: %s", what, err->msg);
+        return EXIT_FAILED;
+}
+
+/* The configuration to start with. An absent default file means the implicit rule; a file that was named must be there. */
+static int load_config(const struct options *o, struct config **ret)
+{
+        _cleanup_strbuf_ struct strbuf problems = { 0 };
+
+        int r = config_load(o->config, ret, &problems);
+        if (r == -ENOENT && !o->config_given) {
+                *ret = config_default();
+                return EXIT_OK;
+        }
+        if (r < 0) {
+                (void)fputs(problems.text ? problems.text : "", stderr);
+                if (!problems.len)
+                        (void)fprintf(stderr, "sluiced: cannot read %s: %s\n", o->config, strerror(-r));
+                return EXIT_FAILED;
+        }
+        return EXIT_OK;
+}
+
+static int print_config(const struct options *o)
+{
+        _cleanup_(config_unrefp) struct config *config = NULL;
+
+        int status = load_config(o, &config);
+        if (status != EXIT_OK)
+                return status;
+        _cleanup_free_ char *text = config_print(config);
+        (void)fputs(text, stdout);
+        return EXIT_OK;
+}
+
+static int check_config(const struct options *o)
+{
+        _cleanup_(config_unrefp) struct config *config = NULL;
+
+        int status = load_config(o, &config);
+        if (status == EXIT_OK)
+                (void)printf("%s: %s\n", o->config, config->rules.implicit ? "no rules: the implicit rule is in force" : "ok");
+        return status;
+}
+
+/* mkdir -p with mode 0700 for what is made. */
+static int make_dir(const char *path, struct err *err)
+{
+        _cleanup_free_ char *copy = xstrdup(path);
+        struct stat st;
+
+        for (char *slash = copy + 1; (slash = strchr(slash, '/')); slash++) {
+                *slash = '\0';
+                if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+                        return err_set(err, errno, "cannot make directory %s", copy);
+                *slash = '/';
+        }
+        if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+                return err_set(err, errno, "cannot make directory %s", copy);
+        if (stat(copy, &st) < 0 || !S_ISDIR(st.st_mode))
+                return err_set(err, ENOTDIR, "%s", copy);
+        return 0;
+}
+
+/* Blocked before any thread exists, so that gRPC's threads inherit it; read from the returned descriptor. */
+static int block_signals(void)
+{
+        sigset_t set;
+
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGTERM);
+        (void)sigaddset(&set, SIGINT);
+        (void)sigaddset(&set, SIGHUP);
+        (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+        (void)signal(SIGPIPE, SIG_IGN);
+        return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static char *hand_beside_us(void)
+{
+        char self[PATH_MAX];
+
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+        if (n < 0)
+                return xstrdup("/usr/libexec/sluice-hand");
+        self[n] = '\0';
+        char *slash = strrchr(self, '/');
+        return xasprintf("%.*s/sluice-hand", (int)(slash - self), self);
+}
+
+static int run(const struct options *o)
+{
+        struct config *config = NULL;
+        struct err err;
+        int lock_fd;
+
+        int status = load_config(o, &config);
+        if (status != EXIT_OK)
+                return status;
+        _cleanup_close_ int signal_fd = block_signals();
+        if (signal_fd < 0 || make_dir(o->state_dir, &err) < 0 || make_dir(o->run_dir, &err) < 0) {
+                config_unref(config);
+                return fail("cannot start", &err);
+        }
+        log_info("sluiced " SLUICE_VERSION " starts");
+        int r = lock_state(o->state_dir, o->lock_wait_s, signal_fd, &lock_fd, &err);
+        if (r < 0) {
+                config_unref(config);
+                log_error("%s", err.msg);
+                return r == -EINTR ? EXIT_OK : r == -EAGAIN ? EXIT_LOCKED : EXIT_FAILED;
+        }
+
+        _cleanup_free_ char *hand = o->hand ? xstrdup(o->hand) : hand_beside_us();
+        _cleanup_free_ char *sim_dir = o->sim_dir ? xstrdup(o->sim_dir) : o->host ? xasprintf("%s/sim", o->run_dir) : NULL;
+        if (sim_dir && (make_dir(sim_dir, &err) < 0 || sim_prepare(o->host, sim_dir, &err) < 0)) {
+                config_unref(config);
+                (void)close(lock_fd);
+                return fail("cannot make the simulated host", &err);
+        }
+        const struct agent_options agent = {
+                .kubelet_dir = o->kubelet_dir,
+                .run_dir = o->run_dir,
+                .config_path = o->config,
+                .config = config,
+                .sim_dir = sim_dir,
+                .sim_node = o->sim_nodes,
+                .hand_program = hand,
+                .signal_fd = signal_fd,
+        };
+        status = agent_run(&agent);
+        (void)close(lock_fd);
+        return status;
+}
+
+int main(int argc, char **argv)
+{
+        struct options options;
+
+        int status = options_parse(&options, argc, argv);
+        if (status != 0)
+                return status;
+        log_setup("sluiced", options.log_level, options.log_format);
+        switch (options.action) {
+        case ACTION_HELP:
+                options_help();
+                return EXIT_OK;
+        case ACTION_VERSION:
+                (void)puts("sluiced " SLUICE_VERSION);
+                return EXIT_OK;
+        case ACTION_CHECK_CONFIG:
+                return check_config(&options);
+        case ACTION_PRINT_CONFIG:
+                return print_config(&options);
+        case ACTION_RUN:
+                return run(&options);
+        }
+        return EXIT_USAGE;
+}

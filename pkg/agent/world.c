@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/world.h"
+
+#include <string.h>
+
+#include "agent/narrate.h"
+#include "base/alloc.h"
+#include "host/holders.h"
+#include "host/host.h"
+
+int world_open(struct world *world, const char *sim_dir, struct config *config, struct err *err)
+{
+        *world = (struct world){ .machine = TREE_NULL, .config = config };
+
+        int r = sim_dir ? sim_open(&world->sim, sim_dir, err) : tree_open(&world->machine, NULL, err);
+        if (r < 0)
+                return r;
+        world->tree = world->sim ? sim_tree(world->sim) : &world->machine;
+        return names_new(&world->names, config->pci_ids, NULL, err);
+}
+
+void world_close(struct world *world)
+{
+        offer_unref(world->offer);
+        inventory_unref(world->inventory);
+        names_free(world->names);
+        config_unref(world->config);
+        sim_free(world->sim);
+        tree_close(&world->machine);
+        free(world->marks);
+        *world = (struct world){ .machine = TREE_NULL };
+}
+
+static void decide(struct world *world)
+{
+        const struct offer_input in = {
+                .inventory = world->inventory,
+                .rules = &world->config->rules,
+                .past = world->offer,
+                .marks = world->marks,
+                .n_marks = world->n_marks,
+        };
+
+        struct offer *offer = offer_decide(&in);
+        narrate_offer(world->offer, offer);
+        offer_unref(world->offer);
+        world->offer = offer;
+}
+
+int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
+{
+        struct inventory *inventory;
+        int64_t settle_ms = -1;
+
+        int r = world->sim ? sim_settle(world->sim, &settle_ms, err) : 0;
+        if (r == 0)
+                r = host_scan(world->tree, world->names, world->sim != NULL, &inventory, err);
+        if (r < 0)
+                return r;
+        names_trim(world->names);
+        if (ret_settle_ms)
+                *ret_settle_ms = settle_ms;
+        narrate_inventory(world->inventory, inventory);
+        inventory_unref(world->inventory);
+        world->inventory = inventory;
+        decide(world);
+        return 0;
+}
+
+int world_configure(struct world *world, struct config *config, struct err *err)
+{
+        struct names *names;
+
+        int r = names_new(&names, config->pci_ids, NULL, err);
+        if (r < 0) {
+                config_unref(config);
+                return r;
+        }
+        names_free(world->names);
+        world->names = names;
+        config_unref(world->config);
+        world->config = config;
+        return world_look(world, NULL, err);
+}
+
+void world_mark(struct world *world, const char *device, enum reason reason, const char *detail)
+{
+        size_t at = 0;
+
+        while (at < world->n_marks && !streq(world->marks[at].id, device))
+                at++;
+        if (reason == REASON_NONE) {
+                if (at < world->n_marks)
+                        world->marks[at] = world->marks[--world->n_marks];
+                return;
+        }
+        if (at == world->n_marks) {
+                GROW(world->marks, world->n_marks, world->cap_marks);
+                world->n_marks++;
+        }
+        struct device_mark *mark = &world->marks[at];
+        *mark = (struct device_mark){ .reason = reason };
+        (void)str_copy(mark->id, sizeof(mark->id), device);
+        str_clean(mark->detail, sizeof(mark->detail), detail);
+}
+
+int world_held(const struct world *world, const struct device *device, char *who, size_t size)
+{
+        struct holder holders[HOLDERS_MAX];
+        struct node_list nodes;
+        struct err err;
+        bool blind;
+
+        if (!world->inventory->holders_visible)
+                return -1;
+        int r = device->kind == DEVICE_VGPU_MDEV ? holders_nodes_of_group(world->tree, device->group, &nodes, &err)
+                                                 : holders_nodes(world->tree, device->bdf, &nodes, &err);
+        if (r < 0)
+                return -1;
+        int n = holders_find(world->tree, &nodes, holders, &blind, &err);
+        if (n > 0) {
+                str_format(who, size, "%s (pid %d, %s)", holders[0].comm, (int)holders[0].pid, holders[0].node);
+                return 1;
+        }
+        return n < 0 || blind ? -1 : 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the daemon knows: the last look at the host, the configuration in force and the offer that follows from both.
+ * Loop thread. */
+#ifndef SLUICE_AGENT_WORLD_H
+#define SLUICE_AGENT_WORLD_H
+
+#include "base/err.h"
+#include "base/tree.h"
+#include "config/config.h"
+#include "core/offer.h"
+#include "host/names.h"
+#include "sim/sim.h"
+
+struct world {
+        struct sim *sim;         /* NULL on the machine */
+        struct tree machine;     /* own tree when there is no sim */
+        const struct tree *tree; /* one of the two */
+        struct config *config;
+        struct names *names;
+        struct inventory *inventory; /* NULL before the first look */
+        struct offer *offer;         /* NULL before the first look */
+        struct device_mark *marks;
+        size_t n_marks, cap_marks;
+};
+
+/* @sim_dir NULL: the machine. Takes @config over, also on failure (world_close). */
+int world_open(struct world *world, const char *sim_dir, struct config *config, struct err *err);
+void world_close(struct world *world);
+
+/* Reads the host and decides anew; what changed is logged. On failure the last snapshot stays in force.
+ * @ret_settle_ms (may be NULL): ms until a pending reaction of a simulated host is due, -1 = none. */
+int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err);
+
+/* Puts @config in force (takes it over) and decides anew. A configuration whose pci.ids file cannot be read is refused and
+ * the old one stays. */
+int world_configure(struct world *world, struct config *config, struct err *err);
+
+/* REASON_NONE takes the mark off. Takes effect at the next world_look. */
+void world_mark(struct world *world, const char *device, enum reason reason, const char *detail);
+
+/* Does a process hold the device's own nodes? 1 with "comm (pid N, node)" in @who, 0, or -1 = cannot be seen. */
+int world_held(const struct world *world, const struct device *device, char *who, size_t size);
+
+#endif
