@@ -120,12 +120,15 @@ static int run(const struct options *o)
         if (status != EXIT_OK)
                 return status;
         _cleanup_close_ int signal_fd = block_signals();
-        if (signal_fd < 0 || make_dir(o->state_dir, &err) < 0 || make_dir(o->run_dir, &err) < 0) {
+        int r = signal_fd < 0 ? err_set(&err, errno, "cannot receive signals") : make_dir(o->state_dir, &err);
+        if (r == 0)
+                r = make_dir(o->run_dir, &err);
+        if (r < 0) {
                 config_unref(config);
                 return fail("cannot start", &err);
         }
         log_info("sluiced " SLUICE_VERSION " starts");
-        int r = lock_state(o->state_dir, o->lock_wait_s, signal_fd, &lock_fd, &err);
+        r = lock_state(o->state_dir, o->lock_wait_s, signal_fd, &lock_fd, &err);
         if (r < 0) {
                 config_unref(config);
                 log_error("%s", err.msg);
