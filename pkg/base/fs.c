@@ -16,10 +16,13 @@ DEFINE_CLEANUP(DIR *, closedir)
 
 static unsigned fail_in, calls;
 static int fail_with;
+static bool paused;
 
 /* Every access passes here first: 0 goes on, else the positive errno that a test ordered. */
 static int seam(void)
 {
+        if (paused)
+                return 0;
         calls++;
         if (fail_in == 0 || --fail_in > 0)
                 return 0;
@@ -36,6 +39,16 @@ void fs_fail_at(unsigned n, int error)
 unsigned fs_calls(void)
 {
         return calls;
+}
+
+int fs_seam(void)
+{
+        return -seam();
+}
+
+void fs_seam_pause(bool pause)
+{
+        paused = pause;
 }
 
 bool fs_gone(int error)

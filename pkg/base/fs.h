@@ -65,4 +65,9 @@ bool fs_gone(int error /* positive or negative errno */);
 void fs_fail_at(unsigned n, int error);
 unsigned fs_calls(void);
 
+/* For what is one access to its caller and many to the file system (a write to the simulated kernel): takes one turn at the
+ * seam without any access (0 or -errno), and keeps the accesses between pause(true) and pause(false) out of it. */
+int fs_seam(void);
+void fs_seam_pause(bool pause);
+
 #endif

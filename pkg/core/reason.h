@@ -90,6 +90,8 @@ enum reason_use {
         X(DUPLICATE_DEVICE, "duplicate-device", REFUSAL, "the request names a device twice", "report this: kubelet never does it") \
         X(UNKNOWN_DEVICE, "unknown-device", REFUSAL, "no such device in this pool", "delete the pod; kubelet will pick another device") \
         X(NOT_HEALTHY, "not-healthy", REFUSAL, "the device is not healthy", "see 'sluicectl inventory' for the reason")          \
+        X(IDENTITY, "identity-changed", REFUSAL, "another device than planned answers at its address",                           \
+          "nothing: Sluice looks again and plans from what is there")                                                            \
         X(HELD, "held", REFUSAL, "a process still has the device open",                                                          \
           "end the process, or wait until the former VM has stopped")                                                            \
         X(HOLDERS_UNKNOWN, "holders-unknown", REFUSAL,                                                                           \

@@ -1,16 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The write call of the hands: the one place where Sluice writes to /sys and /proc. On the machine it is a write(2); with
  * --host the simulated kernel lies under it. One executor above it in both cases. Worker processes only. */
 #ifndef SLUICE_HANDS_KERNEL_H
 #define SLUICE_HANDS_KERNEL_H
 
+#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/tree.h"
 
 struct kernel;
-/* @sim_dir NULL: the machine. @root: where /sys, /proc and /dev are ("/" normally). */
+/* @sim_dir NULL or "": the machine; else a simulated host that sim_prepare() made. */
 int kernel_open(struct kernel **ret, const char *sim_dir, struct err *err);
-struct kernel *kernel_free(struct kernel *kernel);
-const struct tree *kernel_tree(struct kernel *kernel); /* settled before it is returned */
+struct kernel *kernel_free(struct kernel *kernel); /* NULL-safe, returns NULL */
+DEFINE_CLEANUP(struct kernel *, kernel_free)
+#define _cleanup_kernel_ _cleanup_(kernel_freep)
+
+/* For reading, borrowed until kernel_free. Reactions of a simulated host that are due are completed first, so ask again
+ * before each look. */
+const struct tree *kernel_tree(struct kernel *kernel);
+
+/* One write(2) of @value to an existing attribute; @path is relative to /sys, or to /proc. May never return: the kernel
+ * holds a device lock meanwhile. 0 or -errno as the kernel said. */
 int kernel_write_sys(struct kernel *kernel, const char *path, const char *value, struct err *err);
 int kernel_write_proc(struct kernel *kernel, const char *path, const char *value, struct err *err);
 

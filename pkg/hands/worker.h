@@ -1,19 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The hand itself: executes one plan, step by step, with read-back and undo. Runs in a sluice-hand worker process, reports
  * through a callback; the same function runs in unit tests on a simulated host.
  *
- * Locks first: flock on <lock_dir>/card-<bdf>.lock of every card of the plan, sorted, not waiting (CARD_BUSY). Held until
- * the process ends or the plan has. Then each step: report before, act, read back, report after. On a failure of an action or
- * read-back, the undo of every action done so far runs in reverse order, each reported. */
+ * Locks first: flock on <lock_dir>/card-<bdf>.lock of every card of the plan, in the plan's (sorted) order, not waiting
+ * (CARD_BUSY). Held until the process ends or the plan has; given back before REPORT_END, so that who hears it may send
+ * the next plan at once. Then each step: report before, act, read back, report after. On a failure the undo of every step that
+ * changed something runs in reverse order, each read back and reported:
+ *
+ *   a condition or guard failed, and no action came before it   PLAN_REFUSED (an unbindLock taken is given back)
+ *   an action or read-back failed, all undone                   PLAN_UNDONE
+ *   an undo failed too (the others were tried all the same)     PLAN_BROKEN
+ *
+ * A device that is gone has nothing left to undo. A STEP_READ_LOCKED that fails is reported and the plan goes on. */
 #ifndef SLUICE_HANDS_WORKER_H
 #define SLUICE_HANDS_WORKER_H
 
 #include "hands/kernel.h"
 #include "hands/wire.h"
 
-typedef void report_fn(void *ctx, const struct report *report);
-enum plan_end worker_execute(struct kernel *kernel, int lock_dir, const struct plan *plan, report_fn *report, void *ctx);
+typedef void report_fn(void *ctx, const struct report *report); /* @report is borrowed for the call */
 
-/* main of sluice-hand: @fd is the control socket (3 by convention). Returns the exit status. */
-int zygote_main(int fd);
+/* @plan must have passed wire_plan_valid(); @lock_dir is a directory descriptor. Returns what REPORT_END said. */
+enum plan_end worker_execute(struct kernel *kernel, int lock_dir, const struct plan *plan, report_fn *report, void *ctx);
 
 #endif

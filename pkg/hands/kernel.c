@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hands/kernel.h"
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "sim/sim.h"
+
+struct kernel {
+        struct tree tree; /* of the machine; unused with @sim */
+        struct sim *sim;  /* NULL on the machine */
+};
+
+int kernel_open(struct kernel **ret, const char *sim_dir, struct err *err)
+{
+        _cleanup_kernel_ struct kernel *kernel = xcalloc(1, sizeof(*kernel));
+
+        kernel->tree = TREE_NULL;
+        int r = sim_dir && *sim_dir ? sim_open(&kernel->sim, sim_dir, err) : tree_open(&kernel->tree, NULL, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(kernel);
+        return 0;
+}
+
+struct kernel *kernel_free(struct kernel *kernel)
+{
+        if (!kernel)
+                return NULL;
+        tree_close(&kernel->tree);
+        if (kernel->sim)
+                sim_free(kernel->sim);
+        free(kernel);
+        return NULL;
+}
+
+const struct tree *kernel_tree(struct kernel *kernel)
+{
+        struct err err;
+        int64_t next_ms;
+
+        if (!kernel->sim)
+                return &kernel->tree;
+        /* What could not be completed is seen by whoever looks: the executor reads everything back. */
+        fs_seam_pause(true);
+        (void)sim_settle(kernel->sim, &next_ms, &err);
+        fs_seam_pause(false);
+        return sim_tree(kernel->sim);
+}
+
+/* To the executor the simulated kernel's write is one access, as the real one's is: it fails before anything happened, or
+ * happens whole. */
+static int simulate(struct kernel *kernel, const char *path, const char *value,
+                    int (*write)(struct sim *sim, const char *path, const char *value, struct err *err), struct err *err)
+{
+        int r = fs_seam();
+        if (r < 0)
+                return err_set(err, -r, "cannot write %s", path);
+        fs_seam_pause(true);
+        r = write(kernel->sim, path, value, err);
+        fs_seam_pause(false);
+        return r;
+}
+
+int kernel_write_sys(struct kernel *kernel, const char *path, const char *value, struct err *err)
+{
+        return kernel->sim ? simulate(kernel, path, value, sim_write, err) : fs_write(kernel->tree.sys, path, value, err);
+}
+
+int kernel_write_proc(struct kernel *kernel, const char *path, const char *value, struct err *err)
+{
+        return kernel->sim ? simulate(kernel, path, value, sim_write_proc, err) : fs_write(kernel->tree.proc, path, value, err);
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hands/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+
+#include "base/fs.h"
+#include "base/str.h"
+#include "hands/steps.h"
+
+/* One plan at work: what the steps need, and who hears of it. */
+struct execution {
+        struct work work;
+        report_fn *report;
+        void *ctx;
+};
+
+struct locks {
+        int fds[PLAN_CARDS_MAX];
+        uint32_t n;
+};
+
+static void locks_done(struct locks *locks)
+{
+        while (locks->n > 0)
+                cleanup_close(&locks->fds[--locks->n]);
+}
+
+/* The lock dies with the process, so a hand that hangs in the kernel keeps its card, and one that was killed does not. */
+static int locks_take(struct locks *locks, int dir, const struct plan *plan, struct failure *f)
+{
+        char name[64];
+
+        for (uint32_t i = 0; i < plan->n_cards; i++) {
+                (void)snprintf(name, sizeof(name), "card-" BDF_FMT ".lock", BDF_ARGS(plan->cards[i]));
+                int fd = fs_open(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+                if (fd < 0) {
+                        f->reason = REASON_STEP_FAILED;
+                        return err_set(&f->err, -fd, "cannot open the lock %s", name);
+                }
+                locks->fds[locks->n++] = fd;
+                if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+                        continue;
+                if (errno != EWOULDBLOCK) {
+                        f->reason = REASON_STEP_FAILED;
+                        return err_set(&f->err, errno, "cannot take the lock %s", name);
+                }
+                f->reason = REASON_CARD_BUSY;
+                return err_say(&f->err, EBUSY, "another hand is at work on card " BDF_FMT, BDF_ARGS(plan->cards[i]));
+        }
+        return 0;
+}
+
+static void report(struct execution *x, enum report_kind kind, uint32_t step, int result, enum reason reason, const char *text)
+{
+        struct report report = { .kind = kind, .step = step, .result = result, .reason = reason };
+
+        str_clean(report.text, sizeof(report.text), text);
+        x->report(x->ctx, &report);
+}
+
+static int act(struct execution *x, uint32_t i, struct failure *f)
+{
+        const struct step *step = &x->work.plan->steps[i];
+
+        report(x, REPORT_BEFORE, i, 0, REASON_NONE, "");
+        int r = step_ops(step->kind)->act(&x->work, step, &x->work.deeds[i], f);
+        if (r < 0)
+                report(x, REPORT_AFTER, i, r, f->reason, f->err.msg);
+        else
+                report(x, REPORT_AFTER, i, 0, REASON_NONE, step->kind == STEP_READ_LOCKED ? x->work.value : "");
+        return step->kind == STEP_READ_LOCKED ? 0 : r;
+}
+
+/* Undoes what step @i changed, if anything, once. The first failure is kept in @first; the others are reported. */
+static void undo_step(struct execution *x, uint32_t i, struct failure *first)
+{
+        const struct step *step = &x->work.plan->steps[i];
+        struct deed *deed = &x->work.deeds[i];
+        struct failure f = { 0 };
+
+        if (!deed->changed)
+                return;
+        deed->changed = false;
+        report(x, REPORT_UNDO_BEFORE, i, 0, REASON_NONE, "");
+        int r = step_ops(step->kind)->undo(&x->work, step, deed, &f);
+        if (r < 0 && f.reason == REASON_GONE)
+                r = 0; /* with the device its state is gone too */
+        report(x, REPORT_UNDO_AFTER, i, r, r < 0 ? f.reason : REASON_NONE, r < 0 ? f.err.msg : "");
+        if (r < 0 && first->reason == REASON_NONE)
+                *first = f;
+}
+
+static bool acted(const struct execution *x, uint32_t n)
+{
+        for (uint32_t i = 0; i < n; i++)
+                if (x->work.deeds[i].changed && x->work.plan->steps[i].kind >= STEP_OVERRIDE)
+                        return true;
+        return false;
+}
+
+/* Step @i failed for the reason in @f: undoes what was done, and completes the sentence. */
+static enum plan_end give_up(struct execution *x, uint32_t i, struct failure *f)
+{
+        char step[160];
+        struct failure undone = { 0 };
+        bool was_acting = acted(x, i + 1);
+
+        for (uint32_t j = i + 1; j-- > 0;)
+                undo_step(x, j, &undone);
+        step_describe(&x->work.plan->steps[i], step, sizeof(step));
+        if (undone.reason != REASON_NONE) {
+                struct err why = f->err;
+                f->reason = undone.reason == REASON_NOT_RESTORED ? REASON_NOT_RESTORED : REASON_BROKEN_BINDING;
+                (void)err_say(&f->err, why.code, "%.160s (step %u of %u, %s), and it could not be undone: %.160s", why.msg, i + 1,
+                              x->work.plan->n_steps, step, undone.err.msg);
+                return PLAN_BROKEN;
+        }
+        if (!was_acting)
+                return PLAN_REFUSED;
+        struct err why = f->err;
+        (void)err_say(&f->err, why.code, "%.280s (step %u of %u, %s); everything was undone", why.msg, i + 1,
+                      x->work.plan->n_steps, step);
+        return PLAN_UNDONE;
+}
+
+/* Returns how it ended; @ret_step is the step that failed, n_steps when none did. */
+static enum plan_end run(struct execution *x, int lock_dir, uint32_t *ret_step, struct failure *f)
+{
+        _cleanup_(locks_done) struct locks locks = { .n = 0 };
+        const struct plan *plan = x->work.plan;
+
+        *ret_step = plan->n_steps;
+        if (locks_take(&locks, lock_dir, plan, f) < 0)
+                return PLAN_REFUSED;
+        for (uint32_t i = 0; i < plan->n_steps; i++)
+                if (act(x, i, f) < 0) {
+                        *ret_step = i;
+                        return give_up(x, i, f);
+                }
+        return PLAN_DONE;
+}
+
+enum plan_end worker_execute(struct kernel *kernel, int lock_dir, const struct plan *plan, report_fn *report_to, void *ctx)
+{
+        struct execution x = { .work = { .kernel = kernel, .plan = plan }, .report = report_to, .ctx = ctx };
+        struct failure f = { 0 };
+        struct report last = { .kind = REPORT_END };
+
+        assert(plan->n_steps <= PLAN_STEPS_MAX && plan->n_cards <= PLAN_CARDS_MAX);
+        last.end = run(&x, lock_dir, &last.step, &f);
+        if (last.end != PLAN_DONE) {
+                last.result = -f.err.code;
+                last.reason = f.reason;
+                str_clean(last.text, sizeof(last.text), f.err.msg);
+        }
+        report_to(ctx, &last);
+        return last.end;
+}
