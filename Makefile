@@ -1,23 +1,55 @@
-# Sluice. `make help` lists the verbs. One non-recursive Makefile; objects and generated code live under build/<flavour>/.
+# SPDX-License-Identifier: Apache-2.0
+# Sluice. `make` lists the verbs. One non-recursive Makefile; objects and generated code live under build/<flavour>/.
+#
+#   FLAVOUR  release (hardened, static-pie), debug, asan (ASan + UBSan; the tests' default), tsan, coverage, fuzz
+#   LINK     dynamic | static; static is the default of release only
+#   V=1      shows commands          CC=clang  builds with clang
+#   UNIT=core/bdf  one unit test     STRICT=1  a stage whose prerequisite is missing fails instead of being skipped
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
-CC ?= gcc
+SAY = @$(if $(filter 1,$(V)),:,echo "  $(1)")
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 FLAVOUR ?= debug
-B := build/$(FLAVOUR)
-VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)
+B := build/$(FLAVOUR)$(SUFFIX)
+VERSION := $(shell cat VERSION)
+DESTDIR ?=
+PREFIX ?= /usr
 
-WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wwrite-strings -Wvla -Wimplicit-fallthrough
-CPPFLAGS += -D_GNU_SOURCE -Ipkg -I$(B)/gen -DSLUICE_VERSION='"$(VERSION)"'
+# ---- flags ----
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wwrite-strings -Wvla \
+        -Wimplicit-fallthrough
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fPIE
 CFLAGS_debug := -O1 -g
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -g -fsanitize=thread
-CFLAGS_release := -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections -fPIE
-CFLAGS += -std=gnu11 $(CFLAGS_$(FLAVOUR))
-LDFLAGS += $(filter -fsanitize=%,$(CFLAGS_$(FLAVOUR))) -Wl,--as-needed
-LIBS := -lgrpc_unsecure -lgpr -lprotobuf-c -luv -lyaml -ljansson -lpci -lsmartcols -lpthread
+CFLAGS_coverage := -O0 -g --coverage
+CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_release := -O2 -g $(HARDEN) -ffunction-sections -fdata-sections
+override CPPFLAGS += -D_GNU_SOURCE -Ipkg -I$(B)/gen -DSLUICE_VERSION='"$(VERSION)"' $(DEFINES)
+override CFLAGS += -std=gnu11 $(CFLAGS_$(FLAVOUR))
+override LDFLAGS += $(filter -fsanitize=% --coverage,$(CFLAGS_$(FLAVOUR)))
 
+LINK ?= $(if $(filter release,$(FLAVOUR)),static,dynamic)
+ifeq ($(LINK),static)
+STATIC := build/static
+ABSL = $(shell pkg-config --static --libs grpc_unsecure | tr ' ' '\n' | grep -- '-labsl' | awk '!s[$$0]++' | tr '\n' ' ')
+override LDFLAGS += -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -L$(STATIC)/lib
+LIBS = -Wl,--start-group -lgrpc_unsecure -lgpr -laddress_sorting -lupb -lcares -lprotobuf-c $(ABSL) -luv_a -lyaml -ljansson -lpci \
+       -lsmartcols -lz -lstdc++ -lpthread -lm -ldl -Wl,--end-group
+STATIC_LIBS := $(STATIC)/lib/libpci.a $(STATIC)/lib/libsmartcols.a
+else
+override LDFLAGS += -Wl,--as-needed $(if $(filter release,$(FLAVOUR)),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
+LIBS = -lgrpc_unsecure -lgpr -lprotobuf-c -luv -lyaml -ljansson -lpci -lsmartcols -lpthread
+endif
+comma := ,
+
+# ---- what there is ----
 PROTOS := $(wildcard api/kubelet/*.proto api/node/v1/*.proto)
 GEN_C := $(patsubst %.proto,$(B)/gen/%.pb-c.c,$(notdir $(PROTOS)))
 vpath %.proto api/kubelet api/node/v1
@@ -25,45 +57,130 @@ PKG_C := $(wildcard pkg/*/*.c)
 PKG_O := $(PKG_C:%.c=$(B)/%.o) $(GEN_C:.c=.o)
 CMDS := $(notdir $(patsubst %/,%,$(dir $(wildcard cmd/*/main.c))))
 BINS := $(CMDS:%=$(B)/bin/%)
-UNIT_C := $(wildcard tests/unit/*/*_test.c)
+UNIT_C := $(sort $(wildcard tests/unit/*/*_test.c))
 UNITS := $(UNIT_C:tests/%.c=$(B)/tests/%)
+FUZZ := $(patsubst tests/fuzz/%_fuzz.c,%,$(sort $(wildcard tests/fuzz/*_fuzz.c)))
+SOURCES := $(PKG_C) $(wildcard cmd/*/*.c tests/*/*.c tests/unit/*/*.c)
+
+PACKAGES := build-essential pkg-config ca-certificates libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libuv1-dev \
+            libyaml-dev libjansson-dev libpci-dev libsmartcols-dev libcmocka-dev zlib1g-dev pci.ids
+PACKAGES_test := clang libclang-rt-14-dev jq $(shell cat tests/*/packages.txt 2>/dev/null | grep -v '^\#')
+PACKAGES_lint := clang-format clang-tidy cppcheck shellcheck man-db gcovr universal-ctags
 
 help: ## list the verbs
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Sluice $(VERSION): verbs of this Makefile"
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile $(wildcard tests/*/*.mk)
+	@sed -n 's/^#   /  /p' Makefile | head -6
 
-build: $(BINS) ## build sluiced, sluice-hand and sluicectl
+# ---- packages ----
+deps: ## install the Debian packages that building and testing need (says so first)
+	@deploy/deps.sh $(PACKAGES) $(PACKAGES_test)
+deps-lint:
+	@deploy/deps.sh $(PACKAGES) $(PACKAGES_test) $(PACKAGES_lint)
 
+# ---- build ----
+build: ## build sluiced, sluice-hand and sluicectl (release, static) into build/release/bin
+	@$(MAKE) FLAVOUR=release bins
+bins: $(BINS)
+
+$(STATIC_LIBS) &: deploy/static/build.sh
+	@CC=$(CC) deploy/static/build.sh build/static
 $(B)/gen/%.pb-c.c: %.proto
 	@mkdir -p $(@D)
-	@echo "  GEN $@"
+	$(call SAY,GEN $(@F))
 	$(Q)protoc-c --proto_path=$(<D) --c_out=$(@D) $<
 $(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -w -MMD -MP -c $< -o $@
-$(B)/%.o: %.c | $(GEN_C)
+$(B)/%.o: %.c | $(GEN_C) $(STATIC_LIBS)
 	@mkdir -p $(@D)
-	@echo "  CC $<"
+	$(call SAY,CC  $<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) $(WERROR) -MMD -MP -c $< -o $@
 $(B)/libsluice.a: $(PKG_O)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 define CMD_RULE
-$(B)/bin/$(1): $(patsubst %.c,$(B)/%.o,$(wildcard cmd/$(1)/*.c)) $(B)/libsluice.a
+$(B)/bin/$(1): $(patsubst %.c,$(B)/%.o,$(wildcard cmd/$(1)/*.c)) $(B)/libsluice.a $(STATIC_LIBS)
 	@mkdir -p $$(@D)
-	@echo "  LD $$@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $(LIBS)
+	$$(call SAY,LD  $$@)
+	$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$(LDFLAGS_$(1)) -o $$@ $$(filter %.o %/libsluice.a,$$^) $$(LIBS)
 endef
 $(foreach c,$(CMDS),$(eval $(call CMD_RULE,$(c))))
-$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libsluice.a
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+# Two of gRPC's functions are overridden (pkg/rpc/cpus.c); a dynamic gRPC finds ours only when they are exported.
+ifneq ($(LINK),static)
+LDFLAGS_sluiced := -Wl,--export-dynamic-symbol=gpr_cpu_num_cores -Wl,--export-dynamic-symbol=gpr_cpu_current_cpu
+endif
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libsluice.a $(BINS)
+	$(call SAY,LD  $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %/libsluice.a,$^) -lcmocka $(LIBS)
 
-test-unit: ## unit tests (cmocka) under ASan and UBSan; UNIT=core/bdf runs one
-	@$(MAKE) --no-print-directory FLAVOUR=asan run-units
-run-units: $(if $(UNIT),$(B)/tests/unit/$(UNIT)_test,$(UNITS))
-	@set -e; for t in $^; do $$t; done
+# ---- tests ----
+check: ## the quick loop: units and fuzz corpora under ASan and UBSan
+	@$(MAKE) test-unit
+test: ## everything CI runs; installs what it needs
+	@$(MAKE) deps
+	@tests/stages.sh "make test" build test-unit test-sim test-peer test-vm
+test-all: ## everything there is
+	@$(MAKE) deps-lint
+	@tests/stages.sh "make test-all" build lint test-unit test-unit-clang test-tsan test-sim test-peer test-vm fuzz demo
 
+test-unit: ## unit tests and fuzz corpora under ASan and UBSan (UNIT=core/bdf: one)
+	@$(MAKE) FLAVOUR=asan run-units
+run-units: $(if $(UNIT),$(B)/tests/unit/$(UNIT)_test,$(UNITS) $(FUZZ:%=$(B)/fuzz/%-replay))
+	@SLUICE_BIN=$(B)/bin tests/unit/run.sh test-unit $^
+test-unit-clang: ## the same built by clang, warnings are errors
+	@$(MAKE) FLAVOUR=asan SUFFIX=-clang CC=clang WERROR=-Werror run-units
+test-tsan: ## units of the rooms with threads under TSan
+	@$(MAKE) FLAVOUR=tsan run-tsan
+TSAN_UNITS := $(filter $(B)/tests/unit/rpc/% $(B)/tests/unit/kubelet/%,$(UNITS))
+run-tsan: $(TSAN_UNITS)
+	@SLUICE_BIN=$(B)/bin TSAN_OPTIONS=ignore_noninstrumented_modules=1 tests/unit/run.sh test-tsan $^
+
+# ---- fuzzing ----
+fuzz: ## libFuzzer on every parser, FUZZ_SECONDS=20 each
+	@$(MAKE) FLAVOUR=fuzz CC=clang run-fuzz
+run-fuzz: $(FUZZ:%=$(B)/fuzz/%)
+	@tests/fuzz/run.sh $^
+$(B)/fuzz/%: $(B)/tests/fuzz/%_fuzz.o $(B)/libsluice.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/fuzz/%-replay: $(B)/tests/fuzz/%_fuzz.o $(B)/tests/fuzz/replay.o $(B)/libsluice.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# ---- look at it ----
+demo: ## the main job on a captured 8-GPU host with a stand-in kubelet
+	@deploy/deps.sh $(PACKAGES)
+	@$(MAKE) FLAVOUR=debug bins run-demo
+bench: ## the figures of docs/benchmarks.md; PEER=/path/to/binary measures a peer beside it
+	@$(MAKE) FLAVOUR=release bins run-bench
+
+# ---- keep it ----
+lint: ## warnings as errors (gcc, clang), banned functions, direction of dependencies, cppcheck, shellcheck, man pages
+	@$(MAKE) FLAVOUR=debug SUFFIX=-werror WERROR=-Werror bins
+	@$(MAKE) FLAVOUR=debug SUFFIX=-clang CC=clang WERROR=-Werror bins
+	@tests/lint/lint.sh
+format: ## clang-format over the sources
+	clang-format -i $(SOURCES) $(wildcard pkg/*/*.h cmd/*/*.h tests/*/*.h)
+compdb: ## compile_commands.json for editors
+	@{ echo '['; sep=; for f in $(SOURCES); do printf '%s{"directory":"%s","file":"%s","command":"%s -c %s"}\n' "$$sep" "$(CURDIR)" "$$f" \
+	  '$(CC) $(subst ",\",$(CPPFLAGS)) $(CFLAGS) $(WARN)' "$$f"; sep=,; done; echo ']'; } > compile_commands.json
+	@echo "wrote compile_commands.json"
+coverage: ## line coverage of the unit tests (gcovr)
+	@$(MAKE) FLAVOUR=coverage run-units
+	@gcovr -r . --object-directory build/coverage -f 'pkg/' --print-summary -o build/coverage/coverage.txt && tail -5 build/coverage/coverage.txt
+
+install: build ## install below DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/sluice
+	install -s -m 755 build/release/bin/sluiced build/release/bin/sluice-hand $(DESTDIR)$(PREFIX)/sbin/
+	install -s -m 755 build/release/bin/sluicectl $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(wildcard docs/man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 LICENSE COPYRIGHT README.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
 clean: ## remove build/
-	rm -rf build
-.PHONY: help build test-unit run-units clean
+	rm -rf build compile_commands.json
+
+.PHONY: help deps deps-lint build bins check test test-all test-unit run-units test-unit-clang test-tsan run-tsan fuzz run-fuzz demo bench \
+        lint format compdb coverage install clean
 .SECONDARY:
 -include $(wildcard tests/*/*.mk)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
