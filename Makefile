@@ -109,9 +109,11 @@ $(foreach c,$(CMDS),$(eval $(call CMD_RULE,$(c))))
 ifneq ($(LINK),static)
 LDFLAGS_sluiced := -Wl,--export-dynamic-symbol=gpr_cpu_num_cores -Wl,--export-dynamic-symbol=gpr_cpu_current_cpu
 endif
-$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libsluice.a $(BINS)
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libsluice.a
 	$(call SAY,LD  $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %/libsluice.a,$^) -lcmocka $(LIBS)
+
+$(filter $(B)/tests/unit/hands/%,$(UNITS)): | $(filter %/sluice-hand,$(BINS))
 
 # ---- tests ----
 check: ## the quick loop: units and fuzz corpora under ASan and UBSan
