@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Small allocations that end the process when memory is out (as gRPC itself does). Sizes that come from outside are
  * bounded by the caller before they get here. */
 #ifndef SLUICE_BASE_ALLOC_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ownership that the declaring line shows: scope-bound cleanup and visible hand-over.
  *
  * Two rules: declare and acquire in one statement; never mix goto unwinding and cleanup in one function. */

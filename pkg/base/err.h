@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Errors of the world: -errno as the return value and one caller-owned sentence.
  *
  * Every function that can fail because of the world takes `struct err *err` as its last parameter (never NULL),

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files below a directory descriptor, through one seam.
  *
  * Everything that pkg/host, pkg/hands and pkg/sim do to a file system passes here, so that a captured tree can replace

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The log: one line per event on stderr, as text or JSON, timestamped in UTC. Any thread.
  *
  * Library code does not log; the loop, the handlers and main do, once per event. Texts are cleaned of control bytes. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strings: whole-token comparison, whole-string numbers, cleaning of what comes from outside, a growing buffer. */
 #ifndef SLUICE_BASE_STR_H
 #define SLUICE_BASE_STR_H

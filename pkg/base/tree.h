@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where a host's files are: three directory descriptors, /sys, /proc and /dev of the machine or of a directory that
  * replaces it (a captured host). Whoever reads or writes a host is given a tree and cannot tell which it is. */
 #ifndef SLUICE_BASE_TREE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* THE door: who was given what. Device plugin, node API, reconcile and later DRA come through here and nowhere else.
  *
  * claims_prepare checks the whole request before anything is touched, plans, runs the plan on the queue of the cards it

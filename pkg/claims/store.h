@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where claims are recorded: intent before the first kernel write, completion after the read-back, drop at the end. The
  * first implementation is memory; the durable one comes with recovery. */
 #ifndef SLUICE_CLAIMS_STORE_H

@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# lint.sh: what compilers do not say. Prints every finding; ends with "lint: N passed, N failed, N skipped".
+set -uo pipefail
+passed=0 failed=0 skipped=0
+check() { # check NAME FINDINGS: no findings = passed
+        if [ -z "$2" ]; then
+                passed=$((passed + 1))
+        else
+                failed=$((failed + 1))
+                printf 'lint: %s\n%s\n' "$1" "$2"
+        fi
+}
+skip() {
+        skipped=$((skipped + 1))
+        echo "SKIPPED: lint: $1"
+}
+
+sources=$(git ls-files '*.c' '*.h' | grep -v '^tests/vm/kmod/')
+
+# 1. Functions that have a better sister (base/str.h, base/fs.h, base/alloc.h).
+banned='strtok|sprintf|vsprintf|strcpy|strcat|strncat|strncpy|atoi|atol|atof|gets|system|popen|usleep|tmpnam|mktemp'
+check "banned functions" "$(grep -nEw "($banned) *\(" $sources | grep -v '/\* lint: ' || true)"
+
+# 2. The direction of dependencies (docs/architecture.md).
+may() { # may ROOM: rooms it may include
+        case $1 in
+        base) echo base ;;
+        core) echo base core ;;
+        config | present) echo base core config ;;
+        host) echo base core host ;;
+        sim) echo base core sim ;;
+        hands) echo base core host sim hands ;;
+        claims) echo base core host hands claims ;;
+        rpc) echo base rpc ;;
+        kubelet | node) echo base core config claims rpc kubelet node ;;
+        agent) echo base core config host sim hands claims rpc kubelet node present observe agent ;;
+        *) echo base core ;;
+        esac
+}
+wrong=
+for room in pkg/*/; do
+        room=$(basename "$room")
+        allowed=" $(may "$room") "
+        while IFS=: read -r file line text; do
+                to=$(sed -nE 's/.*#include "([a-z]+)\/.*/\1/p' <<<"$text")
+                [ -n "$to" ] && [ -d "pkg/$to" ] && [[ $allowed != *" $to "* ]] && wrong+="$file:$line: $room may not include $to"$'\n'
+        done < <(grep -nE '^#include "[a-z]+/' "pkg/$room"/*.[ch] /dev/null 2>/dev/null)
+done
+check "direction of dependencies" "$wrong"
+check "gRPC is included by pkg/rpc (and the tests' own peers) only" "$(grep -ln '#include <grpc/' $(git ls-files 'pkg/*' 'cmd/*') | grep -v '^pkg/rpc/' || true)"
+check "core makes no system call" "$(grep -nE '#include <(unistd|fcntl|sys/(stat|socket|ioctl|mman)|time|uv|poll)\.h>|[^_]log_(info|warn|error|debug)\(' pkg/core/*.[ch] || true)"
+check "no exit outside main" "$(grep -nEw '(exit|_exit|abort) *\(' $(git ls-files 'pkg/*.c') | grep -vE 'pkg/(base/alloc|hands/zygote)\.c' || true)"
+
+# 3. Headers stand alone; files say their licence.
+alone=$(for h in $(git ls-files 'pkg/*.h'); do
+        printf '#include "%s"\n' "${h#pkg/}" | gcc -std=gnu11 -D_GNU_SOURCE -Ipkg -Ibuild/debug-werror/gen -fsyntax-only -x c - 2>&1 | head -n 2 | sed "s|^|$h: |"
+done)
+check "headers are self-contained" "$alone"
+check "licence line" "$(grep -L 'SPDX-License-Identifier' $sources $(git ls-files '*.sh' '*.proto') || true)"
+
+# 4. Paths and unfinished marks.
+check "unfinished marks" "$(grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $sources | grep -v tests/lint || true)"
+
+# 5. Tools.
+if command -v cppcheck >/dev/null; then
+        check "cppcheck" "$(cppcheck --quiet --error-exitcode=0 --std=c11 -Ipkg -Ibuild/debug-werror/gen -D_GNU_SOURCE -DSLUICE_VERSION='""' --inline-suppr \
+                --suppress=missingIncludeSystem --enable=warning,portability $(git ls-files 'pkg/*.c' 'cmd/*.c') 2>&1 | grep -vE '^(Checking|nofile)' | head -n 40)"
+else
+        skip "cppcheck is not installed"
+fi
+if command -v shellcheck >/dev/null; then
+        check "shellcheck" "$(shellcheck -S warning -x $(git ls-files '*.sh') .ci/run 2>&1 | head -n 60)"
+else
+        skip "shellcheck is not installed"
+fi
+if command -v man >/dev/null; then
+        check "man pages" "$(for m in docs/man/*.[18]; do MANROFFSEQ='' man --warnings -E UTF-8 -l -Tutf8 -Z "$m" 2>&1 >/dev/null | sed "s|^|$m: |"; done)"
+else
+        skip "man is not installed"
+fi
+
+# 6. A smoke alarm, not a ruler: the longest functions and files, printed.
+if command -v ctags >/dev/null; then
+        echo "lint: longest functions"
+        ctags -x --c-kinds=f --fields=+ne -o - --_xformat='%{line} %{end} %{input} %{name}' $(git ls-files 'pkg/*.c' 'cmd/*.c') 2>/dev/null |
+                awk '{ print $2 - $1 + 1, $3 ":" $1, $4 }' | sort -rn | head -n 8 | sed 's/^/  /'
+fi
+echo "lint: longest files"
+wc -l $(git ls-files 'pkg/*.c' 'cmd/*.c') | sort -rn | sed -n 2,6p
+echo "lint: $passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
