@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration file: YAML `apiVersion: sluice.dev/v1alpha1, kind: NodeConfig` to structs.
  *
  * Every problem is reported with file, line and key; unknown and duplicate keys are problems. Documented key by key in

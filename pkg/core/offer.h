@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What to offer: inventory + rules + what was offered before -> devices with state and reason, gathered in pools.
  *
  * Pure. The rules of design section 6 that concern offering live here:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A plan: the steps (each with its undo) that take a card from one state to another. Data: decided here, purely; executed
  * by a hand (hands/worker.h), which reports each step. Fixed size and free of pointers: it travels whole over a socket
  * between programs of one build. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GetPreferredAllocation: which of the free devices belong together. Pure. */
 #ifndef SLUICE_CORE_PREFERRED_H
 #define SLUICE_CORE_PREFERRED_H
