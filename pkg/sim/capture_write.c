@@ -75,9 +75,32 @@ static bool sayable(const char *path)
         return !capture_path_problem(path) && !strstr(path, " -> ") && !strstr(path, " =");
 }
 
+/* Where a tree's descriptor is in the paths of a capture. */
+static int top_of(const struct tree *tree, const char *path, const char **ret_rest)
+{
+        static const struct {
+                const char *name;
+                size_t at;
+        } tops[] = { { "sys", offsetof(struct tree, sys) }, { "proc", offsetof(struct tree, proc) }, { "dev", offsetof(struct tree, dev) } };
+
+        for (size_t i = 0; i < N_ELEMENTS(tops); i++) {
+                size_t n = strlen(tops[i].name);
+                if (strncmp(path, tops[i].name, n) == 0 && (path[n] == '/' || path[n] == '\0')) {
+                        *ret_rest = path[n] == '\0' ? "." : path + n + 1;
+                        return *(const int *)(const void *)((const char *)tree + tops[i].at);
+                }
+        }
+        *ret_rest = path;
+        return -1;
+}
+
+/* A directory that a link names is said only if it is there. */
 static void add_dir(struct writer *w, const char *path)
 {
-        if (sayable(path))
+        const char *rest;
+
+        int top = top_of(w->tree, path, &rest);
+        if (sayable(path) && fs_exists(top, rest) > 0)
                 add(w, path, xasprintf("dir  %s\n", path));
 }
 
@@ -132,22 +155,6 @@ static int join(char out[PATH_MAX], const char *a, const char *b)
         out[n] = '/';
         memcpy(out + n + 1, b, m + 1);
         return 0;
-}
-
-/* Where a tree's descriptor is in the paths of a capture. */
-static int top_of(const struct tree *tree, const char *path, const char **ret_rest)
-{
-        static const struct {
-                const char *name;
-                size_t at;
-        } tops[] = { { "sys/", offsetof(struct tree, sys) }, { "proc/", offsetof(struct tree, proc) }, { "dev/", offsetof(struct tree, dev) } };
-
-        for (size_t i = 0; i < N_ELEMENTS(tops); i++)
-                if (str_has_prefix(path, tops[i].name)) {
-                        *ret_rest = path + strlen(tops[i].name);
-                        return *(const int *)(const void *)((const char *)tree + tops[i].at);
-                }
-        return -1;
 }
 
 /* What cannot be read is left out: it vanished, or this kernel does not have it, or refuses it. */
@@ -506,10 +513,10 @@ static int walk(struct writer *w, const char *path, unsigned depth, struct err *
         if (depth >= CAPTURE_MAX_DEPTH || w->n > CAPTURE_MAX_ENTRIES || w->bytes > CAPTURE_MAX_BYTES / 2)
                 return err_say(err, EFBIG, "%s: this directory is too large to stand for a host", path);
         int top = top_of(w->tree, path, &rest);
-        int r = fs_list(top, *rest ? rest : ".", &names, err);
+        int r = fs_list(top, rest, &names, err);
         for (size_t i = 0; i < names.n && r == 0; i++) {
-                str_format(sub, sizeof(sub), "%s%s%s", path, *rest ? "/" : "", names.names[i]);
-                r = walk_entry(w, sub, depth, err);
+                r = join(sub, path, names.names[i]);
+                r = r < 0 ? err_set(err, -r, "%s/%s", path, names.names[i]) : walk_entry(w, sub, depth, err);
         }
         return r;
 }
@@ -517,7 +524,7 @@ static int walk(struct writer *w, const char *path, unsigned depth, struct err *
 int capture_write_all(const struct tree *tree, struct strbuf *ret, struct err *err)
 {
         _cleanup_(writer_done) struct writer w = { .tree = tree };
-        static const char *const tops[] = { "sys/", "proc/", "dev/" };
+        static const char *const tops[] = { "sys", "proc", "dev" };
 
         for (size_t i = 0; i < N_ELEMENTS(tops); i++) {
                 int r = walk(&w, tops[i], 0, err);
