@@ -41,6 +41,7 @@ struct agent {
         uv_loop_t loop;
         struct world world;
         struct hands *hands;
+        struct probe *probe;
         struct store *store;
         struct claims *claims;
         struct rpc *rpc;
@@ -76,9 +77,12 @@ static void look_now(struct agent *agent)
                 log_error("cannot read the host, the last look stays in force: %s", err.msg);
                 return;
         }
-        if (agent->serving && !agent->stopping)
+        if (agent->stopping)
+                return;
+        if (agent->serving)
                 kubelet_offer(agent->kubelet, agent->world.offer);
-        if (settle_ms >= 0 && !agent->stopping)
+        probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
+        if (settle_ms >= 0)
                 (void)uv_timer_start(&agent->look, on_look, (uint64_t)settle_ms + 1, 0);
 }
 
@@ -111,6 +115,27 @@ static void on_event(void *ctx, const char *what)
 static void on_backstop(uv_timer_t *timer)
 {
         want_look(timer->data);
+}
+
+static void on_probed(void *ctx)
+{
+        want_look(ctx);
+}
+
+/* A function that the kernel does not answer for: every device that has to do with it is stuck. */
+static void on_probe_stuck(void *ctx, struct bdf bdf, const char *text)
+{
+        struct agent *agent = ctx;
+        const struct offer *offer = agent->world.offer;
+        const struct function *fn = inventory_function(agent->world.inventory, bdf);
+        char detail[DETAIL_MAX];
+
+        str_format(detail, sizeof(detail), "reading driver_override of " BDF_FMT ": %.120s", BDF_ARGS(bdf), text);
+        for (size_t i = 0; i < offer->n_devices; i++) {
+                const struct device *d = &offer->devices[i];
+                if (bdf_equal(d->bdf, bdf) || (fn && d->group >= 0 && d->group == fn->group))
+                        world_mark(&agent->world, d->id, REASON_STUCK, detail);
+        }
 }
 
 /* ---- what the claims see ---- */
@@ -476,6 +501,8 @@ static int start(struct agent *agent, struct err *err)
         if (r < 0)
                 return r;
         hands_attach(agent->hands, &agent->loop);
+        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, agent);
+        agent->world.probe = agent->probe;
         init_handles(agent);
         r = rpc_start(&agent->rpc, &agent->loop, err);
         if (r < 0)
@@ -484,6 +511,7 @@ static int start(struct agent *agent, struct err *err)
         if (r < 0)
                 return r;
         agent->last_look_ms = clock_ms();
+        probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
         start_claims(agent);
         start_events(agent);
         watch_config(agent);
@@ -509,6 +537,7 @@ int agent_run(const struct agent_options *options)
                 return 1;
         }
         (void)uv_run(&agent.loop, UV_RUN_DEFAULT);
+        probe_free(agent.probe);
         hands_free(agent.hands);
         agent.store->ops->free(agent.store);
         world_close(&agent.world);

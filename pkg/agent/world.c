@@ -58,6 +58,8 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
         if (r < 0)
                 return r;
         names_trim(world->names);
+        if (world->probe)
+                probe_apply(world->probe, inventory);
         if (ret_settle_ms)
                 *ret_settle_ms = settle_ms;
         narrate_inventory(world->inventory, inventory);

@@ -4,6 +4,7 @@
 #ifndef SLUICE_AGENT_WORLD_H
 #define SLUICE_AGENT_WORLD_H
 
+#include "agent/probe.h"
 #include "base/err.h"
 #include "base/tree.h"
 #include "config/config.h"
@@ -17,6 +18,7 @@ struct world {
         const struct tree *tree; /* one of the two */
         struct config *config;
         struct names *names;
+        struct probe *probe;         /* what hands read; borrowed, NULL = none */
         struct inventory *inventory; /* NULL before the first look */
         struct offer *offer;         /* NULL before the first look */
         struct device_mark *marks;

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/probe.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "core/group.h"
+
+struct known {
+        struct bdf bdf;
+        uint16_t vendor, device;
+        char driver[DRIVER_LEN];
+        char override[DRIVER_LEN];
+        bool read;      /* @override is what the kernel said */
+        bool stuck;     /* never asked again in this boot */
+        int64_t read_ms; /* when it was asked last */
+};
+
+struct probe {
+        struct hands *hands;
+        probe_done_fn *done;
+        probe_stuck_fn *stuck;
+        void *ctx;
+        struct known *known;
+        size_t n, cap;
+        struct plan plan; /* of the walk under way */
+        bool walking, news;
+};
+
+struct probe *probe_new(struct hands *hands, probe_done_fn *done, probe_stuck_fn *stuck, void *ctx)
+{
+        struct probe *probe = xcalloc(1, sizeof(*probe));
+
+        *probe = (struct probe){ .hands = hands, .done = done, .stuck = stuck, .ctx = ctx };
+        return probe;
+}
+
+struct probe *probe_free(struct probe *probe)
+{
+        if (!probe)
+                return NULL;
+        free(probe->known);
+        free(probe);
+        return NULL;
+}
+
+static struct known *find(struct probe *probe, struct bdf bdf)
+{
+        for (size_t i = 0; i < probe->n; i++)
+                if (bdf_equal(probe->known[i].bdf, bdf))
+                        return &probe->known[i];
+        return NULL;
+}
+
+/* The same function in the same hands as when it was read? */
+static bool is_same(const struct known *k, const struct function *fn)
+{
+        return k->vendor == fn->vendor && k->device == fn->device && streq(k->driver, fn->driver);
+}
+
+void probe_apply(struct probe *probe, struct inventory *inventory)
+{
+        for (size_t i = 0; i < inventory->n_functions; i++) {
+                struct function *fn = &inventory->functions[i];
+                const struct known *k = find(probe, fn->bdf);
+                if (!k || !k->read || !is_same(k, fn))
+                        continue;
+                fn->override_known = true;
+                (void)str_copy(fn->driver_override, sizeof(fn->driver_override), k->override);
+        }
+}
+
+static void on_value(void *ctx, uint32_t step, int result, const char *text)
+{
+        struct probe *probe = ctx;
+        struct known *k = find(probe, probe->plan.steps[step].bdf);
+        const char *value = streq(text, "(null)") ? "" : text;
+
+        if (!k || result < 0)
+                return; /* gone, or unreadable: unknown */
+        if (!k->read || !streq(k->override, value))
+                probe->news = true;
+        k->read = true;
+        (void)str_copy(k->override, sizeof(k->override), value);
+}
+
+static void on_done(void *ctx, const struct hands_result *result)
+{
+        struct probe *probe = ctx;
+
+        probe->walking = false;
+        if (result->end == PLAN_STUCK && result->step < probe->plan.n_steps) {
+                struct known *k = find(probe, probe->plan.steps[result->step].bdf);
+                if (k) {
+                        k->stuck = true;
+                        /* Those behind it were not reached. */
+                        for (uint32_t i = result->step + 1; i < probe->plan.n_steps; i++) {
+                                struct known *rest = find(probe, probe->plan.steps[i].bdf);
+                                if (rest)
+                                        rest->read_ms = 0;
+                        }
+                        probe->stuck(probe->ctx, k->bdf, result->text);
+                        probe->news = true;
+                }
+        }
+        if (probe->news)
+                probe->done(probe->ctx);
+        probe->news = false;
+}
+
+static bool group_has_gpu(const struct inventory *inventory, const struct rules *rules, int group)
+{
+        for (size_t i = 0; i < inventory->n_functions; i++)
+                if (inventory->functions[i].group == group &&
+                    group_member_role(inventory, rules, &inventory->functions[i]) == MEMBER_GPU)
+                        return true;
+        return false;
+}
+
+/* Takes note of @fn; true when it is to be read now. */
+static bool is_due(struct probe *probe, const struct function *fn, int64_t now_ms)
+{
+        struct known *k = find(probe, fn->bdf);
+
+        if (k && k->stuck)
+                return false;
+        if (k && is_same(k, fn) && k->read_ms != 0 && now_ms - k->read_ms < PROBE_AGE_MS)
+                return false;
+        if (!k) {
+                GROW(probe->known, probe->n, probe->cap);
+                k = &probe->known[probe->n++];
+                *k = (struct known){ .bdf = fn->bdf };
+        }
+        if (!is_same(k, fn))
+                k->read = false;
+        k->vendor = fn->vendor;
+        k->device = fn->device;
+        (void)str_copy(k->driver, sizeof(k->driver), fn->driver);
+        k->read_ms = now_ms;
+        return true;
+}
+
+void probe_walk(struct probe *probe, const struct inventory *inventory, const struct rules *rules, int64_t now_ms)
+{
+        if (probe->walking)
+                return;
+        probe->plan = (struct plan){ 0 };
+        for (size_t i = 0; i < inventory->n_functions && probe->plan.n_steps < PLAN_STEPS_MAX; i++) {
+                const struct function *fn = &inventory->functions[i];
+                if (fn->group < 0 || group_member_role(inventory, rules, fn) == MEMBER_BRIDGE ||
+                    !group_has_gpu(inventory, rules, fn->group) || !is_due(probe, fn, now_ms))
+                        continue;
+                struct step *step = &probe->plan.steps[probe->plan.n_steps++];
+                step->kind = STEP_READ_LOCKED;
+                step->bdf = fn->bdf;
+                (void)str_copy(step->text, sizeof(step->text), "driver_override");
+        }
+        if (probe->plan.n_steps == 0)
+                return;
+        probe->walking = true;
+        /* A reading hand needs microseconds a function; the slack is for a busy node. */
+        hands_run(probe->hands, &probe->plan, PROBE_STEP_MS, on_value, on_done, probe);
+}
