@@ -6,7 +6,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/str.h"
-#include "core/group.h"
 
 struct known {
         struct bdf bdf;
@@ -110,11 +109,13 @@ static void on_done(void *ctx, const struct hands_result *result)
         probe->news = false;
 }
 
-static bool group_has_gpu(const struct inventory *inventory, const struct rules *rules, int group)
+/* A function in the group of a GPU (or the GPU itself), bridges left out. */
+static bool is_of_interest(const struct inventory *inventory, const struct rules *rules, const struct function *fn)
 {
+        if (fn->group < 0 || fn->class_code >> 16 == 0x06)
+                return false;
         for (size_t i = 0; i < inventory->n_functions; i++)
-                if (inventory->functions[i].group == group &&
-                    group_member_role(inventory, rules, &inventory->functions[i]) == MEMBER_GPU)
+                if (inventory->functions[i].group == fn->group && rules_class_is_gpu(rules, inventory->functions[i].class_code))
                         return true;
         return false;
 }
@@ -149,8 +150,7 @@ void probe_walk(struct probe *probe, const struct inventory *inventory, const st
         probe->plan = (struct plan){ 0 };
         for (size_t i = 0; i < inventory->n_functions && probe->plan.n_steps < PLAN_STEPS_MAX; i++) {
                 const struct function *fn = &inventory->functions[i];
-                if (fn->group < 0 || group_member_role(inventory, rules, fn) == MEMBER_BRIDGE ||
-                    !group_has_gpu(inventory, rules, fn->group) || !is_due(probe, fn, now_ms))
+                if (!is_of_interest(inventory, rules, fn) || !is_due(probe, fn, now_ms))
                         continue;
                 struct step *step = &probe->plan.steps[probe->plan.n_steps++];
                 step->kind = STEP_READ_LOCKED;
