@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#include "base/fs.h"
+#include "base/cleanup.h"
 #include "base/str.h"
 #include "host/names.h"
 
@@ -217,32 +217,6 @@ static void test_found_names_stay_when_the_files_memory_goes(void **state)
         fixture_done(&l.f);
 }
 
-/* libpci's default is to consult, and to write, a cache file in $HOME. */
-static void test_no_file_of_the_home_directory_is_read_or_made(void **state)
-{
-        struct names *names = NULL;
-        struct fs_list list = { 0 };
-        struct lists l;
-        struct err err;
-
-        (void)state;
-        make(&l, NULL, 0);
-        fixture_file(&l.f, "home/.pciids-cache", "#PCI-CACHE-1.0\n2 10de ffff 0 0 From the cache\n");
-        fixture_file(&l.f, "home/.cache/pci-ids", "#PCI-CACHE-1.0\n2 10de ffff 0 0 From the cache\n");
-        char home[PATH_MAX];
-        fixture_path(&l.f, "home", home);
-        assert_int_equal(setenv("HOME", home, 1), 0);
-        assert_int_equal(unsetenv("XDG_CACHE_HOME"), 0);
-        ASSERT_OK(names_new(&names, NULL, l.system, &err), &err);
-        check(names, 0x10de, 0xffff, NULL);
-        check(names, 0x10de, 0xfff0, "System name");
-        assert_null(names_free(names));
-        ASSERT_OK(fs_list(AT_FDCWD, home, &list, &err), &err);
-        assert_int_equal(list.n, 2);
-        fs_list_done(&list);
-        fixture_done(&l.f);
-}
-
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -253,7 +227,6 @@ int main(void)
                 TEST(test_a_bad_or_missing_system_file_knows_nothing),
                 TEST(test_an_empty_user_file_and_odd_line_ends_are_fine),
                 TEST(test_found_names_stay_when_the_files_memory_goes),
-                TEST(test_no_file_of_the_home_directory_is_read_or_made),
         };
 
         return RUN(tests);
