@@ -105,13 +105,13 @@ $(B)/bin/$(1): $(patsubst %.c,$(B)/%.o,$(wildcard cmd/$(1)/*.c)) $(B)/libsluice.
 	$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$(LDFLAGS_$(1)) -o $$@ $$(filter %.o %/libsluice.a,$$^) $$(LIBS)
 endef
 $(foreach c,$(CMDS),$(eval $(call CMD_RULE,$(c))))
-# Two of gRPC's functions are overridden (pkg/rpc/cpus.c); a dynamic gRPC finds ours only when they are exported.
+# Two of gRPC's functions are overridden (pkg/rpc/rpc.c); a dynamic gRPC finds ours only when they are exported.
 ifneq ($(LINK),static)
 LDFLAGS_sluiced := -Wl,--export-dynamic-symbol=gpr_cpu_num_cores -Wl,--export-dynamic-symbol=gpr_cpu_current_cpu
 endif
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libsluice.a
 	$(call SAY,LD  $@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %/libsluice.a,$^) -lcmocka $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %/libsluice.a,$^) -lcmocka $(LIBS)
 
 $(filter $(B)/tests/unit/hands/%,$(UNITS)): | $(filter %/sluice-hand,$(BINS))
 

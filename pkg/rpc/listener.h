@@ -1,5 +1,6 @@
-/* Our own listening unix sockets: mode 0600 (or 0660 with a group), peer must be root, fresh names, and only what we bound
- * is unlinked (device and inode compared). Accepts on the loop and hands each connection on. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Our own listening unix sockets: mode 0600, the peer must be root (or, for a daemon
+ * that is not root, its own user), fresh names, and only what we bound is unlinked (device and inode compared). Accepts on the loop and hands each connection on. */
 #ifndef SLUICE_RPC_LISTENER_H
 #define SLUICE_RPC_LISTENER_H
 
@@ -12,9 +13,9 @@ enum { SOCKET_PATH_MAX = 107 };
 
 struct listener;
 typedef void listener_accept_fn(void *ctx, int fd); /* takes @fd */
-/* Called (rate-limited by the caller) when a peer that is not root was turned away. */
+/* Called for every peer that was turned away because it is not root; the caller limits what it logs. */
 typedef void listener_refused_fn(void *ctx, unsigned uid);
-/* Binds and listens on @path (a stale socket file of the same name is an error: names are fresh). */
+/* Binds and listens on @path. ENAMETOOLONG beyond SOCKET_PATH_MAX bytes; EADDRINUSE when anything of that name exists. */
 int listener_open(struct listener **ret, uv_loop_t *loop, const char *path, listener_accept_fn *accept, listener_refused_fn *refused,
                   void *ctx, struct err *err);
 const char *listener_path(const struct listener *listener);

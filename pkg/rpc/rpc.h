@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gRPC C core behind one face: ProtobufCMessage in, ProtobufCMessage out, status code, deadline. The only folder that
  * includes <grpc/...>. Everything here is called on, and calls back on, the loop thread; one further thread sits in gRPC's
  * completion queue and only transports.
@@ -31,7 +32,8 @@ enum rpc_code {
 struct rpc;
 /* grpc_init, completion queue, thread. Signals must be blocked before. GRPC_* of the environment is removed. */
 int rpc_start(struct rpc **ret, uv_loop_t *loop, struct err *err);
-/* After all servers and clients are stopped: drains, joins, grpc_shutdown_blocking; then @stopped from the loop. */
+/* When all servers are stopped and all clients freed (it waits for the servers): drains, joins, grpc_shutdown_blocking;
+ * then frees and calls @stopped from the loop. Nothing new may be started after this call. */
 void rpc_stop(struct rpc *rpc, void (*stopped)(void *ctx), void *ctx);
 
 /* ---- server ---- */
@@ -42,7 +44,7 @@ struct rpc_stream; /* a server stream: latest value wins */
 struct rpc_method {
         const char *path; /* "/v1beta1.DevicePlugin/Allocate" */
         const ProtobufCMessageDescriptor *request;
-        /* Exactly one of the two. @msg is borrowed for the call, decoded in an arena bounded to RPC_DECODE_MAX; strings in it
+        /* Exactly one of the two is set. @msg is borrowed for the call, decoded in an arena bounded to RPC_DECODE_MAX; strings in it
          * are valid UTF-8 (else INVALID_ARGUMENT without a call). The handler owns @call until rpc_reply or rpc_fail, which may
          * come later. A stream belongs to the server; @closed of rpc_stream_on_close tells its end. */
         void (*unary)(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg);
@@ -54,8 +56,9 @@ enum { RPC_MESSAGE_MAX = 1 << 20 /* we receive */, RPC_DECODE_MAX = 8 << 20, RPC
 struct rpc_server *rpc_server_new(struct rpc *rpc, const struct rpc_method *methods, size_t n_methods, void *ctx);
 /* Takes @fd (connected, checked) over. */
 void rpc_server_adopt(struct rpc_server *server, int fd);
-/* Finishes every stream with UNAVAILABLE, lets unary calls end, cancels the rest after @grace_ms; then @stopped once. The
- * server is freed. */
+/* Takes no more calls, finishes every stream with UNAVAILABLE, lets unary calls end, cancels the rest after @grace_ms; then
+ * the server is freed and @stopped called once. A unary call that a handler still owns must be answered all the same:
+ * the stop waits for it, even when its peer has been cut off. */
 void rpc_server_stop(struct rpc_server *server, unsigned grace_ms, void (*stopped)(void *ctx), void *ctx);
 
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *msg); /* packs at once; ends @call */
@@ -63,7 +66,9 @@ void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *text); /* t
 
 /* Replaces what has not been sent yet. Returns -EMSGSIZE (nothing changed) when packed larger than RPC_SEND_MAX. */
 int rpc_stream_set(struct rpc_stream *stream, const ProtobufCMessage *msg);
+/* Ends the stream after what is being sent. A client that does not read can hold this up: then cancel. */
 void rpc_stream_finish(struct rpc_stream *stream, enum rpc_code code, const char *text);
+void rpc_stream_cancel(struct rpc_stream *stream); /* cuts it off at once; @closed follows */
 /* @closed: the client left or the stream was finished; the stream is invalid after it returns. Set it in the handler. */
 void rpc_stream_on_close(struct rpc_stream *stream, void (*closed)(void *ctx, struct rpc_stream *stream), void *ctx);
 
@@ -73,7 +78,8 @@ struct rpc_pending;
 /* Lazy: nothing is connected until a call. @receive_max bytes (0 = 4 MiB). Own subchannel pool, no proxy, short reconnect. */
 struct rpc_client *rpc_client_new(struct rpc *rpc, const char *unix_path, size_t receive_max);
 struct rpc_client *rpc_client_free(struct rpc_client *client); /* pending calls are cancelled first by their owner */
-/* The next call connects at once, whatever the backoff says. */
+/* Lets the connection go (calls in flight keep theirs). The next call connects afresh and at once; so does every call
+ * after one that failed with UNAVAILABLE: there is no backoff but the caller's. */
 void rpc_client_reset(struct rpc_client *client);
 
 /* @msg is the decoded reply, NULL unless code is RPC_OK; @text the peer's status text, cleaned. Borrowed for the call. */
