@@ -286,8 +286,7 @@ static void job_start(struct job *job)
         }
         if (job->owner != OWNER_RECONCILE && !job->verify_only && job_is_held(job, devices))
                 return;
-        reason = plan_bind(world->inventory(world->ctx), world->rules(world->ctx), world->offer(world->ctx), devices,
-                           job->n_devices, &job->plan, &err);
+        reason = plan_bind(world->inventory(world->ctx), world->rules(world->ctx), devices, job->n_devices, &job->plan, &err);
         if (reason)
                 job_refuse(job, reason, &err);
         else if (job->plan.n_steps == 0)

@@ -27,7 +27,8 @@ enum step_kind {
 };
 const char *step_kind_name(enum step_kind kind); /* "need-driver", "override", ... */
 
-enum { PLAN_STEPS_MAX = 96, PLAN_CARDS_MAX = 16, STEP_TEXT_MAX = 64, READ_BACK_MS = 2000 };
+/* 256 steps: 32 functions, such as 16 cards with a companion each. */
+enum { PLAN_STEPS_MAX = 256, PLAN_CARDS_MAX = 32, STEP_TEXT_MAX = 64, READ_BACK_MS = 2000 };
 
 struct step {
         enum step_kind kind;
@@ -50,8 +51,8 @@ void step_describe(const struct step *step, char *out, size_t size);
  * Order: all conditions and guards, then per member override, unbind, probe, driver read-back; group nodes last.
  * Nothing to do: n_steps == 0 and n_cards == 0. vGPU devices never need a plan. Holders that cannot be seen
  * (inventory.holders_visible false): unbinding a host driver is refused (HOLDERS_UNKNOWN) unless NVIDIA's unbindLock
- * exists for it. Returns REASON_NONE, or why not, with @err filled: nothing may be touched. */
-enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct offer *offer,
-                      const struct device *const *devices, size_t n_devices, struct plan *ret, struct err *err);
+ * exists for it. A driver_override that somebody else set is refused (FOREIGN_OWNER). Returns REASON_NONE, or why not, with @err filled: nothing may be touched. */
+enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices,
+                      size_t n_devices, struct plan *ret, struct err *err);
 
 #endif

@@ -1,6 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon's side of the hands: starts the zygote (before grpc_init), keeps one warm worker, runs plans with a deadline.
- * Loop thread. The loop never waits: a worker past its deadline is abandoned (its descriptor is closed, the process is left
- * to the kernel) and the plan ends as PLAN_STUCK; another worker takes the next plan. */
+ * Loop thread. The loop never waits: a worker past its deadline is abandoned (what it still says is dropped, the process is
+ * left to the kernel) and the plan ends as PLAN_STUCK; another worker takes the next plan. An abandoned worker counts as
+ * stuck until its socket closes, that is, until the process ends, whoever its parent is by then. */
 #ifndef SLUICE_HANDS_HANDS_H
 #define SLUICE_HANDS_HANDS_H
 
@@ -9,17 +11,18 @@
 #include "hands/wire.h"
 
 struct hands;
-struct hands_config {
+struct hands_config { /* copied */
         const char *program;  /* path of sluice-hand */
-        const char *sim_dir;  /* NULL = the machine */
-        const char *lock_dir; /* directory of the card locks, exists */
+        const char *sim_dir;  /* NULL = the machine; shorter than 512 bytes */
+        const char *lock_dir; /* directory of the card locks, exists; shorter than 512 bytes */
 };
-enum { HANDS_MAX_STUCK = 32 }; /* beyond it no further plan is started: PLAN_LOST with a sentence */
+enum { HANDS_MAX_STUCK = 32 }; /* with that many stuck no further plan is started: PLAN_LOST with a sentence */
 
-/* Spawns the zygote (posix_spawn; only stderr and the control socket are inherited) and asks for the first worker. Call
- * before grpc_init and before any thread. A zygote that dies is spawned again. */
+/* Spawns the zygote (posix_spawn in a session of its own; only stderr and the control socket are inherited, no blocked or
+ * ignored signal) and asks for the first worker. Call before grpc_init and before any thread. A zygote that dies is spawned
+ * again: at once, then after growing pauses of at most 5 s; plans at work are not disturbed, plans waiting go on waiting. */
 int hands_start(struct hands **ret, const struct hands_config *config, struct err *err);
-void hands_attach(struct hands *hands, uv_loop_t *loop);
+void hands_attach(struct hands *hands, uv_loop_t *loop); /* once; before hands_run and hands_stop */
 
 struct hands_result {
         enum plan_end end;
@@ -27,16 +30,20 @@ struct hands_result {
         uint32_t step;            /* index of the failed (or hanging) step; n_steps when none */
         char text[ERR_MSG_MAX];   /* sentence; "" when done */
 };
-/* @value: report of each STEP_READ_LOCKED as it arrives; may be NULL. */
+/* Report of each STEP_READ_LOCKED as it arrives: @result 0 and the value, or -errno and why not. */
 typedef void hands_value_fn(void *ctx, uint32_t step, int result, const char *text);
 typedef void hands_done_fn(void *ctx, const struct hands_result *result);
-/* Copies @plan. @done is called exactly once, later, from the loop. @deadline_ms from now, the whole plan. */
+/* Copies @plan. @value may be NULL. @done is called exactly once, later, from the loop; it may call hands_run.
+ * @deadline_ms from now, the whole plan, with the time it waits for a worker: then a plan that was at work ends as
+ * PLAN_STUCK, one that never got a worker as PLAN_LOST (nothing was touched). */
 void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done,
                void *ctx);
 
-unsigned hands_stuck(const struct hands *hands);
-/* Stops: no new plans; plans at work get @done with PLAN_LOST; workers are left alone. Then closed() from the loop. */
+unsigned hands_stuck(const struct hands *hands); /* abandoned workers that have not ended */
+
+/* Stops: no new plans; plans get @done with PLAN_LOST; workers at work are left alone and carry on. Then closed() from the
+ * loop, once, after the last @done. */
 void hands_stop(struct hands *hands, void (*closed)(void *ctx), void *ctx);
-struct hands *hands_free(struct hands *hands);
+struct hands *hands_free(struct hands *hands); /* after closed(), or never attached. NULL-safe, returns NULL */
 
 #endif

@@ -35,30 +35,40 @@ static int read_link(int dir, const char *name, char *buf, size_t size, struct e
         return r < 0 && fs_gone(r) ? 0 : r;
 }
 
+/* One hexadecimal attribute; absent is 0 unless @needed. */
+static int read_id(int dir, const char *name, uint64_t max, bool needed, uint64_t *ret, struct err *err)
+{
+        int r = attribute_number(dir, name, 16, max, ret, err);
+
+        if (r < 0 && (needed || !fs_gone(r)))
+                return r;
+        if (r < 0)
+                *ret = 0;
+        return 0;
+}
+
 static int read_ids(int dir, struct function *fn, struct err *err)
 {
-        const struct {
-                const char *name;
-                uint64_t max;
-                bool needed; /* the others came with later kernels, or are absent in hand-made hosts */
-        } rows[] = {
-                { "class", 0xffffff, true },           { "vendor", 0xffff, true },
-                { "device", 0xffff, true },            { "subsystem_vendor", 0xffff, false },
-                { "subsystem_device", 0xffff, false }, { "revision", 0xff, false },
-        };
-        uint64_t values[N_ELEMENTS(rows)] = { 0 };
+        uint64_t class_code, vendor, device, subvendor, subdevice, revision;
+        int r;
 
-        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
-                int r = attribute_number(dir, rows[i].name, 16, rows[i].max, &values[i], err);
-                if (r < 0 && (rows[i].needed || !fs_gone(r)))
-                        return r;
-        }
-        fn->class_code = (uint32_t)values[0];
-        fn->vendor = (uint16_t)values[1];
-        fn->device = (uint16_t)values[2];
-        fn->subvendor = (uint16_t)values[3];
-        fn->subdevice = (uint16_t)values[4];
-        fn->revision = (uint8_t)values[5];
+        if ((r = read_id(dir, "class", 0xffffff, true, &class_code, err)) < 0 ||
+            (r = read_id(dir, "vendor", 0xffff, true, &vendor, err)) < 0 ||
+            (r = read_id(dir, "device", 0xffff, true, &device, err)) < 0)
+                return r;
+        fn->class_code = (uint32_t)class_code;
+        fn->vendor = (uint16_t)vendor;
+        fn->device = (uint16_t)device;
+        if (is_bridge(fn))
+                return 0;
+        /* Absent in hand-made hosts. */
+        if ((r = read_id(dir, "subsystem_vendor", 0xffff, false, &subvendor, err)) < 0 ||
+            (r = read_id(dir, "subsystem_device", 0xffff, false, &subdevice, err)) < 0 ||
+            (r = read_id(dir, "revision", 0xff, false, &revision, err)) < 0)
+                return r;
+        fn->subvendor = (uint16_t)subvendor;
+        fn->subdevice = (uint16_t)subdevice;
+        fn->revision = (uint8_t)revision;
         return 0;
 }
 

@@ -495,7 +495,7 @@ static void test_a_large_host_is_read_with_few_accesses(void **state)
         assert_int_equal(inv->n_functions, 128);
         print_message("# 128 functions: %u accesses, %ld us\n", fs_calls(),
                       (b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000);
-        assert_true(fs_calls() < 64 * 26 + 64 * 14 + 32);
+        assert_true(fs_calls() < 64 * 23 + 64 * 11 + 32);
         fixture_done(&f);
 }
 

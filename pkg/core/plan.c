@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/plan.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/str.h"
+
+static const char TARGET[] = "vfio-pci";
+
+const char *step_kind_name(enum step_kind kind)
+{
+        static const char *const names[] = {
+                [STEP_NEED_DRIVER] = "need-driver",   [STEP_NEED_IDENTITY] = "need-identity",
+                [STEP_GUARD_NODES] = "guard-nodes",   [STEP_GUARD_UNBIND_LOCK] = "guard-unbind-lock",
+                [STEP_OVERRIDE] = "override",         [STEP_UNBIND] = "unbind",
+                [STEP_PROBE] = "probe",               [STEP_AWAIT_DRIVER] = "await-driver",
+                [STEP_AWAIT_NODE] = "await-node",     [STEP_READ_LOCKED] = "read-locked",
+        };
+
+        return names[kind];
+}
+
+void step_describe(const struct step *step, char *out, size_t size)
+{
+        char bdf[BDF_TEXT_MAX];
+
+        bdf_format(step->bdf, bdf);
+        switch (step->kind) {
+        case STEP_NEED_DRIVER:
+                str_format(out, size, "need the driver %s and /dev/vfio/vfio", step->text);
+                return;
+        case STEP_NEED_IDENTITY:
+                str_format(out, size, "need %s to be %04x:%04x still", bdf, step->number >> 16, step->number & 0xffff);
+                return;
+        case STEP_GUARD_NODES:
+                str_format(out, size, "need nobody to have %s open", bdf);
+                return;
+        case STEP_GUARD_UNBIND_LOCK:
+                str_format(out, size, "take NVIDIA's unbindLock of %s", bdf);
+                return;
+        case STEP_OVERRIDE:
+                str_format(out, size, "set driver_override of %s to %s", bdf, step->text[0] ? step->text : "nothing");
+                return;
+        case STEP_UNBIND:
+                str_format(out, size, "unbind %s from %s", bdf, step->text[0] ? step->text : "its driver");
+                return;
+        case STEP_PROBE:
+                str_format(out, size, "probe drivers for %s", bdf);
+                return;
+        case STEP_AWAIT_DRIVER:
+                str_format(out, size, "wait until %s is on %s", bdf, step->text[0] ? step->text : "no driver");
+                return;
+        case STEP_AWAIT_NODE:
+                str_format(out, size, "wait for /dev/vfio/%u of %s", step->number, bdf);
+                return;
+        case STEP_READ_LOCKED:
+                str_format(out, size, "read %s of %s", step->text, bdf);
+                return;
+        }
+        str_format(out, size, "step %d of %s", (int)step->kind, bdf);
+}
+
+/* ---- collecting what is to be bound ---- */
+
+struct members {
+        const struct function *list[PLAN_STEPS_MAX];
+        size_t n;
+};
+
+static bool has_member(const struct members *members, const struct function *fn)
+{
+        for (size_t i = 0; i < members->n; i++)
+                if (members->list[i] == fn)
+                        return true;
+        return false;
+}
+
+static bool is_bound(const struct function *fn)
+{
+        return group_on_vfio(fn);
+}
+
+/* GPU and companions: those on a host driver must be bound for the group to be viable. When that happens, those without a
+ * driver are bound along, so that no module that is loaded later takes them out from under a VM. */
+static void collect_group(const struct inventory *inv, const struct rules *rules, const struct function *gpu, struct members *ret)
+{
+        bool needed = !is_bound(gpu);
+
+        for (size_t i = 0; i < inv->n_functions && !needed; i++) {
+                const struct function *fn = &inv->functions[i];
+                needed = fn->group == gpu->group && group_member_role(inv, rules, fn) != MEMBER_BRIDGE && !is_bound(fn) &&
+                         fn->driver[0] && !streq(fn->driver, "pci-stub");
+        }
+        for (size_t i = 0; i < inv->n_functions && needed; i++) {
+                const struct function *fn = &inv->functions[i];
+                enum member_role role = group_member_role(inv, rules, fn);
+                if (fn->group != gpu->group || is_bound(fn) || streq(fn->driver, "pci-stub"))
+                        continue;
+                if ((fn == gpu || role == MEMBER_GPU || role == MEMBER_COMPANION) && !has_member(ret, fn) && ret->n < PLAN_STEPS_MAX)
+                        ret->list[ret->n++] = fn;
+        }
+}
+
+static enum reason refuse(struct err *err, int code, enum reason reason, const struct device *device, const char *detail)
+{
+        (void)err_say(err, code, "device %s cannot be bound: %s%s%s", device->id, reason_sentence(reason), *detail ? ": " : "", detail);
+        return reason;
+}
+
+static enum reason collect_device(const struct inventory *inv, const struct rules *rules, const struct device *device, struct members *ret,
+                                  struct err *err)
+{
+        enum group_rule group_rule = GROUP_WITHHOLD;
+
+        const struct function *gpu = inventory_function(inv, device->bdf);
+        if (!gpu)
+                return refuse(err, ENODEV, REASON_GONE, device, "");
+        if (device->rule > 0 && device->rule <= rules->n_rules)
+                group_rule = rules->rules[device->rule - 1].group;
+        /* The offer was made a moment ago; the host may have changed since. */
+        struct group_verdict verdict = group_judge(inv, rules, gpu, group_rule, false);
+        if (verdict.reason)
+                return refuse(err, EPERM, verdict.reason, device, verdict.detail);
+        size_t before = ret->n;
+        collect_group(inv, rules, gpu, ret);
+        if (ret->n > before && device->bind == BIND_NEVER)
+                return refuse(err, EPERM, REASON_NOT_BOUND, device, "its rule says 'bind: never'");
+        return REASON_NONE;
+}
+
+/* May this member be taken from its driver at all? */
+static enum reason check_member(const struct inventory *inv, const struct function *fn, struct err *err)
+{
+        if (fn->override_known && fn->driver_override[0] && !streq(fn->driver_override, TARGET)) {
+                (void)err_say(err, EPERM, "somebody has set driver_override of " BDF_FMT " to %s", BDF_ARGS(fn->bdf), fn->driver_override);
+                return REASON_FOREIGN_OWNER;
+        }
+        if (!inv->holders_visible && fn->driver[0] && !fn->unbind_lock) {
+                (void)err_say(err, EPERM, BDF_FMT " is on %s and it cannot be seen who has it open", BDF_ARGS(fn->bdf), fn->driver);
+                return REASON_HOLDERS_UNKNOWN;
+        }
+        return REASON_NONE;
+}
+
+/* ---- writing the plan ---- */
+
+static bool add_card(struct plan *plan, struct bdf card)
+{
+        uint32_t at = 0;
+
+        while (at < plan->n_cards && bdf_compare(plan->cards[at], card) < 0)
+                at++;
+        if (at < plan->n_cards && bdf_equal(plan->cards[at], card))
+                return true;
+        if (plan->n_cards == PLAN_CARDS_MAX)
+                return false;
+        memmove(plan->cards + at + 1, plan->cards + at, (plan->n_cards - at) * sizeof(*plan->cards));
+        plan->cards[at] = card;
+        plan->n_cards++;
+        return true;
+}
+
+/* False when the plan is full; the step is not added then. */
+static bool add(struct plan *plan, struct step step, const char *text)
+{
+        if (plan->n_steps == PLAN_STEPS_MAX)
+                return false;
+        (void)str_copy(step.text, sizeof(step.text), text);
+        plan->steps[plan->n_steps++] = step;
+        return true;
+}
+
+static bool add_guards(struct plan *plan, const struct function *fn)
+{
+        const uint32_t identity = (uint32_t)fn->vendor << 16 | fn->device;
+
+        return add_card(plan, card_of(fn)) && add(plan, (struct step){ .kind = STEP_NEED_IDENTITY, .bdf = fn->bdf, .number = identity }, "") &&
+               (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = fn->bdf }, ""));
+}
+
+static bool add_actions(struct plan *plan, const struct function *fn)
+{
+        return add(plan, (struct step){ .kind = STEP_OVERRIDE, .bdf = fn->bdf }, TARGET) &&
+               (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_UNBIND, .bdf = fn->bdf }, fn->driver)) &&
+               add(plan, (struct step){ .kind = STEP_PROBE, .bdf = fn->bdf }, "") &&
+               add(plan, (struct step){ .kind = STEP_AWAIT_DRIVER, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, TARGET);
+}
+
+/* One node per group, however many members were bound. */
+static bool add_nodes(struct plan *plan, const struct members *members)
+{
+        for (size_t i = 0; i < members->n; i++) {
+                bool first = true;
+                for (size_t k = 0; k < i; k++)
+                        first = first && members->list[k]->group != members->list[i]->group;
+                if (first && !add(plan,
+                                  (struct step){ .kind = STEP_AWAIT_NODE,
+                                                 .bdf = members->list[i]->bdf,
+                                                 .number = (uint32_t)members->list[i]->group,
+                                                 .wait_ms = READ_BACK_MS },
+                                  ""))
+                        return false;
+        }
+        return true;
+}
+
+/* All conditions and looks before the first act, NVIDIA's lock (which changes something, if little) last among them. */
+static bool write_plan(struct plan *plan, const struct members *members)
+{
+        bool fits = add(plan, (struct step){ .kind = STEP_NEED_DRIVER }, TARGET);
+
+        for (size_t i = 0; i < members->n; i++)
+                fits = fits && add_guards(plan, members->list[i]);
+        for (size_t i = 0; i < members->n; i++)
+                if (members->list[i]->unbind_lock && members->list[i]->driver[0])
+                        fits = fits && add(plan, (struct step){ .kind = STEP_GUARD_UNBIND_LOCK, .bdf = members->list[i]->bdf }, "");
+        for (size_t i = 0; i < members->n; i++)
+                fits = fits && add_actions(plan, members->list[i]);
+        return fits && add_nodes(plan, members);
+}
+
+enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices,
+                      size_t n_devices, struct plan *ret, struct err *err)
+{
+        struct members members = { .n = 0 };
+        struct plan plan = { 0 };
+
+        for (size_t i = 0; i < n_devices; i++) {
+                if (devices[i]->kind == DEVICE_VGPU_MDEV || devices[i]->kind == DEVICE_VGPU_VF)
+                        continue;
+                enum reason reason = collect_device(inv, rules, devices[i], &members, err);
+                if (reason)
+                        return reason;
+        }
+        for (size_t i = 0; i < members.n; i++) {
+                enum reason reason = check_member(inv, members.list[i], err);
+                if (reason)
+                        return reason;
+        }
+        if (members.n > 0 && !write_plan(&plan, &members)) {
+                (void)err_say(err, E2BIG, "binding %zu functions at once needs more than %d steps or %d cards", members.n, PLAN_STEPS_MAX,
+                              PLAN_CARDS_MAX);
+                return REASON_OVERLOAD;
+        }
+        *ret = plan;
+        return REASON_NONE;
+}
