@@ -2,7 +2,7 @@
 /* The configuration file: YAML `apiVersion: sluice.dev/v1alpha1, kind: NodeConfig` to structs.
  *
  * Every problem is reported with file, line and key; unknown and duplicate keys are problems. Documented key by key in
- * docs/config.md, which is checked against the schema table in config.c. */
+ * docs/config.md, which is checked against the schema tables in config_parse.c. */
 #ifndef SLUICE_CONFIG_CONFIG_H
 #define SLUICE_CONFIG_CONFIG_H
 
@@ -34,6 +34,9 @@ int config_load(const char *path, struct config **ret, struct strbuf *problems);
 struct config *config_ref(struct config *config);
 struct config *config_unref(struct config *config);
 DEFINE_CLEANUP(struct config *, config_unref)
+
+/* Calls @each with the path of every key there is ("rules[].select.ids"), for the test of docs/config.md. */
+void config_each_key(void (*each)(void *ctx, const char *path), void *ctx);
 
 /* The configuration in force as YAML, defaults included (`sluiced --print-config`); parsing it again gives the same. */
 char *config_print(const struct config *config);

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "../unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "config/config.h"
+
+#define HEAD "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\n"
+
+static void test_every_problem_is_said_with_line_and_key(void **state)
+{
+        static const struct {
+                const char *text;
+                const char *problems[4]; /* parts of lines, in order */
+        } rows[] = {
+                { "", { "f:1: it is empty" } },
+                { "- a\n", { "f:1: a mapping is expected" } },
+                { "a: [\n", { "f:2: " } },
+                { "kind: NodeConfig\n", { "f:1: the key \"apiVersion\" is missing" } },
+                { HEAD "colour: red\n", { "f:3: unknown key \"colour\" (known: apiVersion, kind, classes" } },
+                { HEAD "rescan: 10s\nrescan: 10s\n", { "f:4: rescan: the key is given twice" } },
+                { HEAD "rescan: 1s\nbindDeadline: 2\nregistration: both\n",
+                  { "f:3: rescan: 1s is not between 5000ms and 600000ms", "f:4: bindDeadline: \"2\" is no duration",
+                    "f:5: registration: \"both\" is none of socket, watcher" } },
+                { "apiVersion: v1\nkind: Pod\n", { "f:1: apiVersion: \"v1\" is not understood", "f:2: kind: \"Pod\" is not understood" } },
+                { HEAD "classes: []\n", { "f:3: classes: it is empty" } },
+                { HEAD "classes: [\"302\", \"0302\", 0x03]\n", { "f:3: classes[0]: ", "f:3: classes[2]: " } },
+                { HEAD "rules:\n  - select:\n      ids: [\"10de:26b\", \"10de:*\"]\n      roles: pf\n",
+                  { "f:5: rules[0].select.ids[0]: \"10de:26b\" is no vendor:device", "f:6: rules[0].select: unknown key \"roles\"" } },
+                { HEAD "rules:\n  - {}\n  - bind: always\n", { "f:5: rules[1].bind: \"always\" is none of never, on-allocate, at-start" } },
+                { HEAD "rules:\n  - mode: container\n", { "f:4: rules[0].mode: \"container\" is not possible" } },
+                { HEAD "rules:\n  - deny: true\n    bind: at-start\n", { "f:4: rules[0]: a rule that denies" } },
+                { HEAD "rules:\n  - deny: yes\n", { "f:4: rules[0].deny: \"yes\" is none of false, true" } },
+                { HEAD "rules:\n  - resource: gpu\n", { "f:4: rules[0].resource: it is no resource name" } },
+                { HEAD "rules:\n  - resource: a.com/x\n    alias: y\n", { "f:4: rules[0]: 'resource' is the whole name" } },
+                { HEAD "rules:\n  - alias: -x\n  - prefix: NVIDIA.com\n", { "f:4: rules[0].alias: ", "f:5: rules[1].prefix: " } },
+                { HEAD "rules:\n  - resource: a.com/x.y\n  - resource: a.com/X_Y\n",
+                  { "rules[1].resource: a.com/X_Y and a.com/x.y (rules[0]) become the same KubeVirt variable PCI_RESOURCE_A_COM_X_Y" } },
+                { HEAD "rules:\n  - select: {vfRange: 7-0}\n  - select: {numaNodes: [64]}\n",
+                  { "f:4: rules[0].select.vfRange: ", "f:5: rules[1].select.numaNodes[0]: " } },
+                { HEAD "aliases:\n  - id: \"10de:*\"\n    name: x\n  - id: \"10de:26b9\"\n",
+                  { "f:4: aliases[0].id: ", "f:6: aliases[1]: the key \"name\" is missing" } },
+                { HEAD "pciIds: pci.ids\n", { "f:3: pciIds: \"pci.ids\" is no absolute path" } },
+                { HEAD "rules: &a []\n", { "f:3: anchors and aliases are not allowed" } },
+                { HEAD "rules: !!seq []\n", { "f:3: tags are not allowed" } },
+                { HEAD "---\na: b\n", { "f:4: a second document is not allowed" } },
+                { HEAD "pciIds: \"/a\\0b\"\n", { "f:3: pciIds: it holds a control character" } },
+                { "\xff\xfe", { "f:1: it is not valid UTF-8" } },
+                { HEAD "rules: {}\n", { "f:3: rules: a list is expected" } },
+                { HEAD "rules: [x]\n", { "f:3: rules[0]: a mapping of keys is expected" } },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                _cleanup_strbuf_ struct strbuf problems = { 0 };
+                struct config *config = NULL;
+                assert_int_equal(config_parse("f", rows[i].text, strlen(rows[i].text), &config, &problems), -EINVAL);
+                assert_null(config);
+                const char *from = problems.text;
+                assert_non_null(from);
+                for (size_t k = 0; k < 4 && rows[i].problems[k]; k++) {
+                        const char *found = strstr(from, rows[i].problems[k]);
+                        if (!found)
+                                fail_msg("row %zu: \"%s\" is not in:\n%s", i, rows[i].problems[k], problems.text);
+                        from = found + 1;
+                }
+        }
+}
+
+static void test_what_is_printed_parses_to_the_same(void **state)
+{
+        static const char text[] = HEAD "classes: [\"0302\", \"1200\"]\nnameRule: strip-brand\nregistration: watcher\nbindDeadline: 1500ms\n"
+                                        "rescan: 1m\npciIds: /etc/pci \"x\".ids\naliases:\n  - {id: \"10DE:2321\", name: H100_94GB}\n"
+                                        "rules:\n  - select: {ids: [\"10de:*\", \"*:26b9\"], subsystems: [\"10de:1851\"], addresses: [\"0000:3b:*\"],\n"
+                                        "      classes: [\"0302\"], drivers: [none], role: vf, vfRange: 3, numaNodes: [-1, 0], models: [\"*L40S*\"]}\n"
+                                        "    prefix: gpu.example\n    alias: big\n    bind: at-start\n    group: one-device\n    topology: split\n"
+                                        "    prefer: spread\n  - deny: true\n";
+        _cleanup_strbuf_ struct strbuf problems = { 0 };
+        struct config *a = NULL, *b = NULL;
+
+        (void)state;
+        if (config_parse("f", text, strlen(text), &a, &problems) < 0)
+                fail_msg("%s", problems.text);
+        assert_int_equal(a->rules.n_rules, 2);
+        assert_false(a->rules.implicit);
+        const struct rule *rule = &a->rules.rules[0];
+        assert_int_equal(rule->line, 12);
+        assert_int_equal(rule->select.vf_first, 3);
+        assert_int_equal(rule->select.vf_last, 3);
+        assert_int_equal(rule->select.numa_nodes[0], -1);
+        assert_int_equal(rule->bind, BIND_AT_START);
+        assert_int_equal(a->bind_deadline_ms, 1500);
+        assert_int_equal(a->rules.n_classes, 2);
+        _cleanup_free_ char *once = config_print(a);
+        if (config_parse("f", once, strlen(once), &b, &problems) < 0)
+                fail_msg("%s\n%s", once, problems.text);
+        _cleanup_free_ char *twice = config_print(b);
+        assert_string_equal(once, twice);
+        config_unref(a);
+        config_unref(b);
+}
+
+static void test_no_rules_mean_the_implicit_one(void **state)
+{
+        static const char *const texts[] = { HEAD, HEAD "rules: []\n", HEAD "classes: [\"0302\"]\n" };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(texts); i++) {
+                _cleanup_strbuf_ struct strbuf problems = { 0 };
+                struct config *config = NULL;
+                assert_int_equal(config_parse("f", texts[i], strlen(texts[i]), &config, &problems), 0);
+                assert_true(config->rules.implicit);
+                config_unref(config);
+        }
+        struct config *config = config_default();
+        assert_true(config->rules.implicit);
+        assert_int_equal(config->rules.n_classes, 4);
+        config_unref(config);
+}
+
+static void test_sizes_are_bounded(void **state)
+{
+        _cleanup_strbuf_ struct strbuf text = { 0 }, problems = { 0 };
+        struct config *config = NULL;
+
+        (void)state;
+        strbuf_add(&text, HEAD "rules:\n");
+        for (int i = 0; i < CONFIG_MAX_RULES + 1; i++)
+                strbuf_add(&text, "  - {}\n");
+        assert_int_equal(config_parse("f", text.text, text.len, &config, &problems), -EINVAL);
+        assert_non_null(strstr(problems.text, "more than 256 rules"));
+        assert_int_equal(config_load("/nonexistent/config.yaml", &config, &problems), -ENOENT);
+}
+
+/* The document is read from the source tree: tests run from its top. */
+static char *read_doc(const char *path)
+{
+        char *text = xcalloc(1, 1 << 20);
+        struct err err;
+
+        ASSERT_OK(fs_read(AT_FDCWD, path, text, 1 << 20, NULL, &err), &err);
+        return text;
+}
+
+struct documented {
+        const char *doc;
+        unsigned keys;
+};
+
+static void expect_row(void *ctx, const char *path)
+{
+        struct documented *d = ctx;
+
+        _cleanup_free_ char *row = xasprintf("\n| `%s` | ", path);
+        if (!strstr(d->doc, row))
+                fail_msg("docs/config.md has no row for %s", path);
+        d->keys++;
+}
+
+static void test_the_reference_has_every_key_and_no_other(void **state)
+{
+        _cleanup_free_ char *doc = read_doc("docs/config.md");
+        struct documented d = { .doc = doc };
+        unsigned rows = 0;
+
+        (void)state;
+        config_each_key(expect_row, &d);
+        for (const char *at = doc; (at = strstr(at, "\n| `")); at++)
+                rows++;
+        assert_int_equal(rows, d.keys);
+}
+
+static void test_the_examples_of_the_reference_are_valid(void **state)
+{
+        _cleanup_free_ char *doc = read_doc("docs/config.md");
+        unsigned n = 0;
+
+        (void)state;
+        for (char *at = doc; (at = strstr(at, "```yaml\n")); n++) {
+                _cleanup_strbuf_ struct strbuf problems = { 0 };
+                struct config *config = NULL;
+                at += strlen("```yaml\n");
+                char *end = strstr(at, "```");
+                assert_non_null(end);
+                if (config_parse("example", at, (size_t)(end - at), &config, &problems) < 0)
+                        fail_msg("%s", problems.text);
+                config_unref(config);
+        }
+        assert_true(n > 0);
+}
+
+int main(void)
+{
+        static const struct CMUnitTest tests[] = {
+                TEST(test_every_problem_is_said_with_line_and_key),
+                TEST(test_what_is_printed_parses_to_the_same),
+                TEST(test_no_rules_mean_the_implicit_one),
+                TEST(test_sizes_are_bounded),
+                TEST(test_the_reference_has_every_key_and_no_other),
+                TEST(test_the_examples_of_the_reference_are_valid),
+        };
+
+        return RUN(tests);
+}
