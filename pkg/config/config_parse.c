@@ -47,7 +47,7 @@ static void take_class(struct yaml *yaml, const struct yaml_node *item, const ch
         const char *text = yaml_scalar(yaml, item, path);
         if (!text)
                 return;
-        if (strlen(text) != 4 || !str_to_u64(text, 16, UINT16_MAX, &value)) {
+        if (strlen(text) != 4 || strspn(text, "0123456789abcdefABCDEF") != 4 || !str_to_u64(text, 16, UINT16_MAX, &value)) {
                 yaml_problem(yaml, item, path, "\"%.64s\" is no PCI class of four hexadecimal digits such as \"0302\"", text);
                 return;
         }
