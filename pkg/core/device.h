@@ -42,6 +42,7 @@ struct device {
         int numa_node;               /* -1 = unknown */
         char resource[RESOURCE_MAX]; /* "" when withheld before naming */
         char model[MODEL_LEN];       /* pci.ids name, or the profile's name for a vGPU; "" = unknown */
+        char type[TYPE_LEN];         /* vGPU type of the host driver ("nvidia-222", "1155"); "" = no vGPU */
         uint16_t vendor, device_id;
         char driver[DRIVER_LEN];
         enum bind_policy bind;

@@ -47,12 +47,12 @@ static bool same_slot(struct bdf a, struct bdf b)
         return a.domain == b.domain && a.bus == b.bus && a.device == b.device;
 }
 
-static bool is_host_display(const struct function *fn)
+bool group_is_host_display(const struct function *fn)
 {
         return fn->boot_vga == 1 || fn->framebuffer;
 }
 
-static bool is_bmc(const struct function *fn)
+bool group_is_bmc(const struct function *fn)
 {
         return fn->vendor == VENDOR_ASPEED || fn->vendor == VENDOR_MATROX;
 }
@@ -90,7 +90,7 @@ enum member_role group_member_role(const struct inventory *inv, const struct rul
                 return MEMBER_FOREIGN;
         if (member->n_vfs > 0 || member->mdev_parent)
                 return MEMBER_FOREIGN; /* Binding it would take its VFs or instances away from their users. */
-        if ((is_host_display(member) || is_bmc(member)) && !by_address)
+        if ((group_is_host_display(member) || group_is_bmc(member)) && !by_address)
                 return MEMBER_FOREIGN;
         if (is_plain_gpu(rules, member))
                 return MEMBER_GPU;
@@ -134,7 +134,7 @@ static void count_member(const struct inventory *inv, const struct rules *rules,
         verdict->n_members++;
         if (role == MEMBER_FOREIGN) {
                 /* A firmware framebuffer shows the console without any PCI driver. */
-                bool active = !group_member_accepted(member) || (is_host_display(member) && !*member->driver);
+                bool active = !group_member_accepted(member) || (group_is_host_display(member) && !*member->driver);
                 first(active ? &census->foreign_active : &census->foreign_parked, member);
                 return;
         }

@@ -36,6 +36,12 @@ bool group_on_vfio(const struct function *fn);
 /* True when VFIO accepts the member as it is: on VFIO, pci-stub, or without driver. */
 bool group_member_accepted(const struct function *fn);
 
+/* Shows the host's console: boot VGA, or owner of the firmware framebuffer. */
+bool group_is_host_display(const struct function *fn);
+
+/* Graphics of a management controller (ASPEED, Matrox). */
+bool group_is_bmc(const struct function *fn);
+
 /* Judges the group of @fn for handing out @fn whole. Two GPUs: GROUP_SEVERAL, or with GROUP_ONE_DEVICE the lowest address is
  * the device and the others are GROUP_FOLLOWER. A foreign member on a host driver spoils the group; one that is already set
  * aside (VFIO driver, pci-stub, or no driver and not the host's display) spoils it only when something would have to be

@@ -2,10 +2,16 @@
 /* What to offer: inventory + rules + what was offered before -> devices with state and reason, gathered in pools.
  *
  * Pure. The rules of design section 6 that concern offering live here:
- *  - an id that was ever listed stays in its pool, Unhealthy once gone or no longer offered (until podresources is read);
+ *  - an id that was ever listed stays in its pool, Unhealthy once gone or no longer offered (until podresources is read), and
+ *    also when it has become something else: another vGPU profile, another kind of device, another device in its slot;
  *  - no id is in two pools, no name changes while Sluice runs (the new name is said and takes effect at the next start);
- *  - two names with one KubeVirt variable: the one that was there first, else the first in order, keeps it;
- *  - pools that mix known and unknown NUMA nodes send no topology, or are split (name + "-numa-unknown"), by rule. */
+ *  - two names with one KubeVirt variable: the one that was there first, else the one of the lowest id, keeps it. So with a
+ *    name that would hold mediated and PCI devices together: KubeVirt would count them twice;
+ *  - pools that mix known and unknown NUMA nodes send no topology, or are split (name + "-numa-unknown"), by rule;
+ *  - what needs a node or a driver that is not there is listed Unhealthy, so that its pool exists and it recovers by itself;
+ *    what may not be handed out at all is withheld.
+ * Of several reasons the one that explains most wins: what an operator decided, what the device is, its group, its binding
+ * (offer_judge.c has the order). */
 #ifndef SLUICE_CORE_OFFER_H
 #define SLUICE_CORE_OFFER_H
 

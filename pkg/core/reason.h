@@ -99,6 +99,8 @@ enum reason_use {
           "give sluiced CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and the host's /proc, or bind the device before")                    \
         X(FOREIGN_OWNER, "foreign-owner", REFUSAL, "somebody else has set a driver for it (driver_override)",                      \
           "leave it to that manager, or take the setting away (driverctl unset-override)")                                       \
+        X(PLAN_TOO_LARGE, "plan-too-large", REFUSAL, "more functions would have to be bound than one plan can hold",              \
+          "ask for fewer devices, or bind them at start")                                                                        \
         X(UNBIND_LOCK, "nvidia-unbind-lock", REFUSAL, "the NVIDIA driver does not release the GPU: it has clients",              \
           "stop persistence mode, DCGM, X and CUDA programs on this GPU")                                                        \
         X(STEP_FAILED, "step-failed", REFUSAL, "a step of the plan failed and everything was undone",                            \

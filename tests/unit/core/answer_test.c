@@ -80,7 +80,7 @@ static const struct row rows[] = {
           { "0000:65:00.0" }, .name = "PCI_RESOURCE_NVIDIA_COM_26B5", .value = "0000:65:00.0",
           .nodes = "/dev/vfio/vfio /dev/vfio/45" },
 
-        { "nothing asked", L40S, { { NULL } }, { NULL }, .r = -EINVAL, .err = "names no device" },
+        { "nothing asked", L40S, { { .id = NULL } }, { NULL }, .r = -EINVAL, .err = "names no device" },
         { "no /dev/vfio/vfio", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, 0, CDEV } }, { "0000:65:00.0" },
           .no_vfio_node = true, .r = -ENODEV, .err = "/dev/vfio/vfio does not exist" },
         { "neither group node nor cdev", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, 0, NO_GROUP_NODE } },

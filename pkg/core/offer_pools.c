@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names and pools. A listed device has a wanted name (by its rule, today) and a name (what kubelet knows it by): they differ
+ * when the wanted one changed while Sluice runs. */
+#include "core/offer_priv.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "core/naming.h"
+
+enum { NUMA_NODES_MAX = 64 }; /* kubelet takes node ids 0..63 only */
+
+struct naming {
+        const struct offer_input *in;
+        struct offer *offer;
+        char (*wanted)[RESOURCE_MAX]; /* per device; "" = no name */
+        /* Who has which KubeVirt variable. */
+        struct owner {
+                char *variable;
+                const struct device *device;
+                bool mdev;
+        } *owners;
+        size_t n_owners;
+};
+
+static bool is_listed(const struct device *device)
+{
+        return device->state != DEVICE_WITHHELD;
+}
+
+static void withhold(struct device *device, enum reason reason, const char *detail)
+{
+        device->state = DEVICE_WITHHELD;
+        device->reason = reason;
+        device->needs_bind = false;
+        device->resource[0] = '\0';
+        str_format(device->detail, sizeof(device->detail), "%s", detail);
+}
+
+/* ---- wanted names ---- */
+
+static void want_name(struct naming *naming, size_t i)
+{
+        struct device *device = &naming->offer->devices[i];
+        const struct device *then = offer_listed(naming->in->past, device->id);
+        const struct inventory *inv = naming->in->inventory;
+        const struct function *fn = inventory_function(inv, device->bdf);
+        const struct instance *instance = device->kind == DEVICE_VGPU_MDEV ? inventory_instance(inv, device->id) : NULL;
+        enum reason warning = REASON_NONE, reason = REASON_NONE;
+
+        /* What is gone, or no longer offered, wants nothing. */
+        bool named = fn && (device->kind != DEVICE_VGPU_MDEV || instance) && device->reason != REASON_NO_LONGER_OFFERED;
+        if (named)
+                reason = naming_resource(naming->in->rules, offer_rule(naming->in->rules, device->rule), fn, instance, device->kind,
+                                         naming->wanted[i], &warning);
+        if (then && (!named || reason != REASON_NONE))
+                (void)str_copy(naming->wanted[i], RESOURCE_MAX, then->resource);
+        else if (reason != REASON_NONE)
+                withhold(device, reason, "");
+        else if (warning != REASON_NONE)
+                judge_warn(device, warning, naming->wanted[i]);
+}
+
+static bool is_mixed(const struct naming *naming, const char *wanted)
+{
+        bool known = false, unknown = false;
+
+        for (size_t i = 0; i < naming->offer->n_devices; i++)
+                if (is_listed(&naming->offer->devices[i]) && streq(naming->wanted[i], wanted)) {
+                        known = known || naming->offer->devices[i].numa_node >= 0;
+                        unknown = unknown || naming->offer->devices[i].numa_node < 0;
+                }
+        return known && unknown;
+}
+
+static void split_name(char name[static RESOURCE_MAX])
+{
+        const char *slash = strchr(name, '/');
+        char part[NAME_PART_MAX + 1];
+        int n_prefix = (int)(slash - name);
+
+        _cleanup_free_ char *whole = xasprintf("%s-numa-unknown", slash + 1);
+        (void)naming_shorten(whole, part);
+        _cleanup_free_ char *split = xasprintf("%.*s/%s", n_prefix, name, part);
+        (void)str_copy(name, RESOURCE_MAX, split);
+}
+
+static void split_by_numa(struct naming *naming)
+{
+        const struct offer *offer = naming->offer;
+        _cleanup_free_ bool *split = xcalloc(offer->n_devices + 1, sizeof(*split));
+
+        for (size_t i = 0; i < offer->n_devices; i++) {
+                const struct device *device = &offer->devices[i];
+
+                split[i] = is_listed(device) && device->numa_node < 0 && device->rule != RULE_NONE &&
+                           offer_rule(naming->in->rules, device->rule)->topology == TOPOLOGY_SPLIT &&
+                           is_mixed(naming, naming->wanted[i]);
+        }
+        for (size_t i = 0; i < offer->n_devices; i++)
+                if (split[i])
+                        split_name(naming->wanted[i]);
+}
+
+/* ---- names ---- */
+
+/* Takes the variable of @resource for @device. Returns who has it already under another name, or for another kind of device
+ * (virt-launcher reads both prefixes of a name, so that they would be mixed up all the same); NULL = it is free. */
+static const struct device *own_variable(struct naming *naming, const char *resource, const struct device *device)
+{
+        bool mdev = device->kind == DEVICE_VGPU_MDEV;
+        _cleanup_free_ char *variable = naming_kubevirt_variable(resource, false);
+
+        for (size_t i = 0; i < naming->n_owners; i++) {
+                const struct owner *owner = &naming->owners[i];
+
+                if (streq(owner->variable, variable))
+                        return streq(owner->device->resource, resource) && owner->mdev == mdev ? NULL : owner->device;
+        }
+        naming->owners[naming->n_owners++] = (struct owner){ .variable = TAKE_PTR(variable), .device = device, .mdev = mdev };
+        return NULL;
+}
+
+/* The names that kubelet knows come first and never change. */
+static void keep_names(struct naming *naming)
+{
+        for (size_t i = 0; i < naming->offer->n_devices; i++) {
+                struct device *device = &naming->offer->devices[i];
+                const struct device *then = offer_listed(naming->in->past, device->id);
+
+                if (!then)
+                        continue;
+                (void)str_copy(device->resource, sizeof(device->resource), then->resource);
+                (void)own_variable(naming, device->resource, device);
+                if (!streq(naming->wanted[i], device->resource)) {
+                        if (device->state == DEVICE_HEALTHY)
+                                device->reason = REASON_NONE; /* More important than any other warning. */
+                        judge_warn(device, REASON_NAME_NEXT_START, naming->wanted[i]);
+                }
+        }
+}
+
+static void give_names(struct naming *naming)
+{
+        for (size_t i = 0; i < naming->offer->n_devices; i++) {
+                struct device *device = &naming->offer->devices[i];
+                char detail[DETAIL_MAX];
+
+                if (!is_listed(device) || *device->resource)
+                        continue;
+                (void)str_copy(device->resource, sizeof(device->resource), naming->wanted[i]);
+                const struct device *owner = own_variable(naming, device->resource, device);
+                if (!owner)
+                        continue;
+                str_format(detail, sizeof(detail), "%s, and %s of %s (%s)", device->resource, owner->resource, owner->id,
+                           device_kind_name(owner->kind));
+                withhold(device, REASON_NAME_AMBIGUOUS, detail);
+        }
+}
+
+static void name_all(const struct offer_input *in, struct offer *offer)
+{
+        _cleanup_free_ char(*wanted)[RESOURCE_MAX] = xcalloc(offer->n_devices + 1, sizeof(*wanted));
+        _cleanup_free_ struct owner *owners = xcalloc(offer->n_devices + 1, sizeof(*owners));
+        struct naming naming = { .in = in, .offer = offer, .wanted = wanted, .owners = owners };
+
+        for (size_t i = 0; i < offer->n_devices; i++) {
+                offer->devices[i].resource[0] = '\0';
+                if (is_listed(&offer->devices[i]))
+                        want_name(&naming, i);
+        }
+        split_by_numa(&naming);
+        keep_names(&naming);
+        give_names(&naming);
+        for (size_t i = 0; i < naming.n_owners; i++)
+                free(owners[i].variable);
+}
+
+/* ---- pools ---- */
+
+static int compare_by_resource(const void *a, const void *b, void *devices)
+{
+        const struct device *all = devices;
+        size_t x = *(const size_t *)a, y = *(const size_t *)b;
+        int r = strcmp(all[x].resource, all[y].resource);
+
+        return r ? r : (x > y) - (x < y); /* devices are sorted by id */
+}
+
+static void fill_pool(const struct rules *rules, struct device *devices, struct pool *pool)
+{
+        size_t n_known = 0, n_unknown = 0;
+        bool has_rule = false;
+
+        pool->mdev = devices[pool->devices[0]].kind == DEVICE_VGPU_MDEV;
+        for (size_t i = 0; i < pool->n_devices; i++) {
+                const struct device *device = &devices[pool->devices[i]];
+
+                if (device->numa_node < 0)
+                        n_unknown++;
+                else if (device->numa_node < NUMA_NODES_MAX)
+                        n_known++;
+                if (!has_rule && device->rule != RULE_NONE && device->reason != REASON_GONE) {
+                        pool->prefer = offer_rule(rules, device->rule)->prefer;
+                        has_rule = true;
+                }
+        }
+        pool->topology = n_known == pool->n_devices;
+        if (n_known > 0 && n_unknown > 0)
+                for (size_t i = 0; i < pool->n_devices; i++)
+                        judge_warn(&devices[pool->devices[i]], REASON_NUMA_MIXED, "");
+}
+
+void pools_gather(const struct offer_input *in, struct offer *offer)
+{
+        size_t n = 0;
+
+        name_all(in, offer);
+        _cleanup_free_ size_t *listed = xcalloc(offer->n_devices + 1, sizeof(*listed));
+        for (size_t i = 0; i < offer->n_devices; i++)
+                if (is_listed(&offer->devices[i]))
+                        listed[n++] = i;
+        qsort_r(listed, n, sizeof(*listed), compare_by_resource, offer->devices);
+
+        offer->pools = xcalloc(n + 1, sizeof(*offer->pools));
+        for (size_t first = 0, end; first < n; first = end) {
+                struct pool *pool = &offer->pools[offer->n_pools++];
+                const char *resource = offer->devices[listed[first]].resource;
+
+                for (end = first + 1; end < n && streq(offer->devices[listed[end]].resource, resource);)
+                        end++;
+                (void)str_copy(pool->resource, sizeof(pool->resource), resource);
+                pool->n_devices = end - first;
+                pool->devices = xmemdup(&listed[first], pool->n_devices * sizeof(*listed));
+                fill_pool(in->rules, offer->devices, pool);
+        }
+}
