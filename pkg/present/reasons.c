@@ -2,6 +2,7 @@
 #include "present/reasons.h"
 
 #include "core/reason.h"
+#include "present/present_priv.h"
 
 /* Text of a table cell: a bar would end the cell. */
 static void add_cell(struct strbuf *out, const char *text)
@@ -49,4 +50,46 @@ void present_reasons_markdown(struct strbuf *out)
                         if (reason_use(r) == sections[i].use)
                                 add_row(out, r);
         }
+}
+
+static json_t *reasons_tree(void)
+{
+        json_t *list = node_made(json_array());
+
+        for (enum reason r = REASON_NONE + 1; r < REASON_MAX; r++) {
+                json_t *o = node_made(json_object());
+
+                node_put(o, "word", node_text(reason_word(r)));
+                node_put(o, "use", node_text(reason_use_name(reason_use(r))));
+                node_put(o, "sentence", node_text(reason_sentence(r)));
+                node_put(o, "remedy", node_text(reason_remedy(r)));
+                node_push(list, o);
+        }
+        return list;
+}
+
+static int reasons_table(bool wide, struct strbuf *out, struct err *err)
+{
+        static const struct column columns[] = { { "WORD", false }, { "USE", false }, { "SENTENCE", false }, { "REMEDY", false } };
+        _cleanup_text_table_ struct text_table *table = NULL;
+        int r = text_table_new(&table, columns, wide ? 4 : 3, err);
+
+        if (r < 0)
+                return r;
+        for (enum reason reason = REASON_NONE + 1; reason < REASON_MAX; reason++) {
+                const char *const cells[] = { reason_word(reason), reason_use_name(reason_use(reason)), reason_sentence(reason),
+                                              reason_remedy(reason) };
+                r = text_table_add(table, cells, err);
+                if (r < 0)
+                        return r;
+        }
+        return text_table_print(table, out, err);
+}
+
+int present_reasons(enum present_format format, struct strbuf *out, struct err *err)
+{
+        if (format == PRESENT_TABLE || format == PRESENT_WIDE)
+                return reasons_table(format == PRESENT_WIDE, out, err);
+        _cleanup_json_ json_t *tree = reasons_tree();
+        return tree_text(tree, format, out, err);
 }

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "present/present_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+json_t *node_made(json_t *value)
+{
+        if (!value)
+                abort(); /* out of memory, as everywhere */
+        return value;
+}
+
+json_t *node_text(const char *s)
+{
+        char text[RESOURCE_MAX];
+
+        if (!*s)
+                return json_null();
+        str_clean(text, sizeof(text), s); /* json_string() is NULL on ill-formed UTF-8 */
+        return node_made(json_string(text));
+}
+
+json_t *node_number(int n)
+{
+        return n < 0 ? json_null() : node_made(json_integer(n));
+}
+
+void node_put(json_t *object, const char *key, json_t *value)
+{
+        if (json_object_set_new(object, key, value) < 0)
+                abort();
+}
+
+void node_push(json_t *array, json_t *value)
+{
+        if (json_array_append_new(array, value) < 0)
+                abort();
+}
+
+json_t *node_reason(enum reason reason, const char *detail)
+{
+        if (reason == REASON_NONE)
+                return json_null();
+        json_t *object = node_made(json_object());
+        node_put(object, "word", node_text(reason_word(reason)));
+        node_put(object, "sentence", node_text(reason_sentence(reason)));
+        node_put(object, "remedy", node_text(reason_remedy(reason)));
+        node_put(object, "detail", node_text(detail));
+        return object;
+}
+
+int tree_text(const json_t *tree, enum present_format format, struct strbuf *out, struct err *err)
+{
+        if (format == PRESENT_YAML)
+                return tree_yaml(tree, out, err);
+        _cleanup_free_ char *text = json_dumps(tree, JSON_INDENT(2));
+        if (!text)
+                return err_set(err, ENOMEM, "cannot write JSON");
+        strbuf_add(out, text);
+        strbuf_add(out, "\n");
+        return 0;
+}
