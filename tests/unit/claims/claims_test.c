@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The door against hands that the test moves: which requests are refused before anything is touched, which wait for which,
+ * and what each answer says. plan_bind, step_describe and hands_run are this file's own. */
+#include "../unit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "claims/claims.h"
+#include "claims/request.h"
+
+/* ---- hands that the test moves ---- */
+
+static struct {
+        hands_done_fn *done[8];
+        void *ctx[8];
+        struct plan plans[8];
+        size_t n;
+} hands;
+
+void hands_run(struct hands *h, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx)
+{
+        (void)h;
+        (void)value;
+        assert_int_equal(deadline_ms, 1234);
+        assert_true(hands.n < N_ELEMENTS(hands.done));
+        hands.plans[hands.n] = *plan;
+        hands.done[hands.n] = done;
+        hands.ctx[hands.n++] = ctx;
+}
+
+void step_describe(const struct step *step, char *out, size_t size)
+{
+        str_format(out, size, "step of " BDF_FMT, BDF_ARGS(step->bdf));
+}
+
+/* ---- a world of three cards: 0 and 1 alone, 2 with a companion; resource a.com/x; all on their host driver ---- */
+
+static struct {
+        struct inventory *inv;
+        struct offer offer;
+        struct pool pool;
+        struct device devices[3];
+        size_t index[3];
+        struct rules rules;
+        int held;               /* what world.held answers */
+        unsigned looks, held_asked;
+        char marked[DEVICE_ID_MAX];
+        enum reason mark_reason;
+        enum reason plan_reason;
+} w;
+
+enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
+                      struct plan *ret, struct err *err)
+{
+        (void)inv;
+        (void)rules;
+        *ret = (struct plan){ 0 };
+        if (w.plan_reason) {
+                (void)err_say(err, EPERM, "the plan says no");
+                return w.plan_reason;
+        }
+        for (size_t i = 0; i < n_devices; i++)
+                if (devices[i]->needs_bind) {
+                        ret->steps[ret->n_steps++] = (struct step){ .kind = STEP_UNBIND, .bdf = devices[i]->bdf };
+                        ret->cards[ret->n_cards++] = devices[i]->card;
+                }
+        return REASON_NONE;
+}
+
+static void bind_world(bool bound)
+{
+        inventory_unref(w.inv);
+        w.inv = inventory_new();
+        w.inv->vfio_node = true;
+        for (unsigned i = 0; i < 4; i++) {
+                struct bdf bdf = { 0, (uint8_t)(i < 3 ? i + 1 : 3), 0, i == 3 };
+                struct function *fn = inventory_add_function(w.inv, bdf);
+                fn->vendor = 0x10de;
+                fn->device = 0x26b9;
+                fn->class_code = i == 3 ? 0x040300 : 0x030200;
+                fn->group = i < 3 ? (int)i + 10 : 12;
+                fn->group_node = bound;
+                fn->vfio_index = bound ? (int)i : -1;
+                (void)str_copy(fn->driver, sizeof(fn->driver), bound ? "vfio-pci" : "nvidia");
+        }
+        inventory_seal(w.inv);
+        for (unsigned i = 0; i < 3; i++) {
+                struct device *d = &w.devices[i];
+                *d = (struct device){ .kind = DEVICE_GPU, .state = DEVICE_HEALTHY, .bdf = { 0, (uint8_t)(i + 1), 0, 0 }, .group = (int)i + 10,
+                                      .numa_node = -1, .bind = BIND_ON_ALLOCATE, .needs_bind = !bound };
+                d->card = d->bdf;
+                bdf_format(d->bdf, d->id);
+                (void)str_copy(d->resource, sizeof(d->resource), "a.com/x");
+                (void)str_copy(d->driver, sizeof(d->driver), bound ? "vfio-pci" : "nvidia");
+                w.index[i] = i;
+        }
+        (void)str_copy(w.pool.resource, sizeof(w.pool.resource), "a.com/x");
+        w.pool.devices = w.index;
+        w.pool.n_devices = 3;
+        w.offer = (struct offer){ .refs = 1, .devices = w.devices, .n_devices = 3, .pools = &w.pool, .n_pools = 1 };
+}
+
+static const struct inventory *see_inventory(void *ctx)
+{
+        (void)ctx;
+        return w.inv;
+}
+static const struct offer *see_offer(void *ctx)
+{
+        (void)ctx;
+        return &w.offer;
+}
+static const struct rules *see_rules(void *ctx)
+{
+        (void)ctx;
+        return &w.rules;
+}
+static const struct inventory *rescan(void *ctx)
+{
+        (void)ctx;
+        w.looks++;
+        return w.inv;
+}
+static void mark(void *ctx, const char *device, enum reason reason, const char *detail)
+{
+        (void)ctx;
+        assert_true(detail[0]);
+        (void)str_copy(w.marked, sizeof(w.marked), device);
+        w.mark_reason = reason;
+}
+static int held(void *ctx, const struct device *device, char *who, size_t size)
+{
+        (void)ctx;
+        (void)device;
+        w.held_asked++;
+        str_format(who, size, "qemu (pid 7, /dev/vfio/10)");
+        return w.held;
+}
+
+/* ---- requests ---- */
+
+struct outcome {
+        unsigned n;
+        enum reason reason;
+        char text[1024], env[256];
+        size_t n_nodes;
+        bool answered;
+};
+
+static void on_done(void *ctx, const struct claim_result *result)
+{
+        struct outcome *o = ctx;
+
+        o->n++;
+        o->reason = result->reason;
+        (void)str_copy(o->text, sizeof(o->text), result->text);
+        o->answered = result->answer != NULL;
+        if (result->answer) {
+                str_format(o->env, sizeof(o->env), "%s=%s", result->answer->env_name, result->answer->env_value);
+                o->n_nodes = result->answer->n_nodes;
+        }
+}
+
+static uv_loop_t loop;
+static struct store *store;
+static struct claims *claims;
+
+static int setup(void **state)
+{
+        const struct claims_world world = {
+                .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = rescan, .mark = mark, .held = held,
+        };
+
+        (void)state;
+        memset(&w, 0, sizeof(w));
+        memset(&hands, 0, sizeof(hands));
+        rules_init(&w.rules);
+        bind_world(false);
+        (void)uv_loop_init(&loop);
+        store = store_memory_new();
+        claims = claims_new(&loop, NULL, store, &world, 1234);
+        return 0;
+}
+
+static void on_closed(void *ctx)
+{
+        *(bool *)ctx = true;
+}
+
+static int teardown(void **state)
+{
+        bool closed = false;
+
+        (void)state;
+        claims_stop(claims, on_closed, &closed);
+        assert_true(closed);
+        claims_free(claims);
+        (void)uv_run(&loop, UV_RUN_DEFAULT);
+        (void)uv_loop_close(&loop);
+        store->ops->free(store);
+        inventory_unref(w.inv);
+        rules_done(&w.rules);
+        return 0;
+}
+
+static void ask(struct outcome *o, enum claim_owner owner, bool verify, const char *a, const char *b)
+{
+        char *ids[] = { (char *)a, (char *)b };
+
+        claims_prepare(claims,
+                       &(struct claim_request){ .owner = owner, .resource = "a.com/x", .devices = ids, .n_devices = a ? b ? 2 : 1 : 0, .verify_only = verify },
+                       on_done, o);
+}
+
+static void end_plan(size_t i, enum plan_end end, enum reason reason, const char *text)
+{
+        struct hands_result result = { .end = end, .reason = reason, .step = end == PLAN_DONE ? hands.plans[i].n_steps : 0 };
+
+        (void)str_copy(result.text, sizeof(result.text), text);
+        hands.done[i](hands.ctx[i], &result);
+}
+
+#define CARD0 "0000:01:00.0"
+#define CARD1 "0000:02:00.0"
+#define CARD2 "0000:03:00.0"
+
+static void test_bad_requests_are_refused_and_touch_nothing(void **state)
+{
+        static const struct {
+                const char *a, *b;
+                enum reason reason;
+                const char *says;
+        } rows[] = {
+                { NULL, NULL, REASON_EMPTY_REQUEST, "names no device" },
+                { CARD0, CARD0, REASON_DUPLICATE_DEVICE, CARD0 " of a.com/x twice" },
+                { "0000:09:00.0", NULL, REASON_UNKNOWN_DEVICE, "\"0000:09:00.0\" is not in pool a.com/x" },
+                { CARD0, "x\n\xff", REASON_UNKNOWN_DEVICE, "\"x??\"" },
+                { CARD1, CARD2, REASON_NOT_HEALTHY, CARD2 " of a.com/x is not healthy" },
+        };
+
+        (void)state;
+        w.devices[2].state = DEVICE_UNHEALTHY;
+        w.devices[2].reason = REASON_GONE;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct outcome o = { 0 };
+                ask(&o, OWNER_KUBELET, false, rows[i].a, rows[i].b);
+                assert_int_equal(o.n, 1);
+                assert_int_equal(o.reason, rows[i].reason);
+                if (!strstr(o.text, rows[i].says) || !strstr(o.text, reason_word(rows[i].reason)))
+                        fail_msg("row %zu says: %s", i, o.text);
+                assert_true(str_is_utf8(o.text, strlen(o.text)));
+        }
+        struct outcome o = { 0 };
+        char *ids[] = { (char *)CARD0 };
+        claims_prepare(claims, &(struct claim_request){ .resource = "b.com/y", .devices = ids, .n_devices = 1 }, on_done, &o);
+        assert_int_equal(o.reason, REASON_UNKNOWN_DEVICE);
+        assert_int_equal(hands.n, 0);
+        assert_false(claims_has(claims, CARD0));
+}
+
+static void test_a_bound_device_is_answered_at_once_without_a_hand(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        bind_world(true);
+        ask(&o, OWNER_KUBELET, false, CARD1, CARD0);
+        assert_int_equal(o.reason, REASON_NONE);
+        assert_string_equal(o.env, "PCI_RESOURCE_A_COM_X=" CARD0 "," CARD1);
+        assert_int_equal(hands.n, 0);
+        assert_true(claims_has(claims, CARD0));
+        assert_true(claims_has(claims, CARD1));
+}
+
+static void test_an_unbound_device_is_answered_after_its_plan(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(o.n, 0);
+        assert_int_equal(hands.n, 1);
+        bind_world(true);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.n, 1);
+        assert_int_equal(o.reason, REASON_NONE);
+        assert_true(w.looks > 0);
+        assert_true(claims_has(claims, CARD0));
+}
+
+static void test_requests_for_one_card_wait_for_each_other_and_others_do_not(void **state)
+{
+        struct outcome a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
+
+        (void)state;
+        ask(&a, OWNER_KUBELET, false, CARD0, NULL);
+        ask(&b, OWNER_KUBELET, false, CARD0, CARD1); /* waits for a */
+        ask(&c, OWNER_KUBELET, false, CARD1, NULL);  /* waits for b: it came first */
+        ask(&d, OWNER_KUBELET, false, CARD2, NULL);  /* waits for nobody */
+        assert_int_equal(hands.n, 2);
+        end_plan(0, PLAN_UNDONE, REASON_STEP_FAILED, "no luck");
+        assert_int_equal(a.reason, REASON_STEP_FAILED);
+        assert_non_null(strstr(a.text, "no luck"));
+        assert_int_equal(hands.n, 3); /* b runs */
+        assert_int_equal(hands.plans[2].n_cards, 2);
+        bind_world(true);
+        end_plan(2, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(b.n, 1);
+        assert_int_equal(c.n, 1); /* bound meanwhile: answered without a plan */
+        assert_int_equal(c.reason, REASON_NONE);
+        assert_int_equal(hands.n, 3);
+        end_plan(1, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(d.n, 1);
+}
+
+static void test_a_request_is_checked_again_when_its_turn_comes(void **state)
+{
+        struct outcome a = { 0 }, b = { 0 };
+
+        (void)state;
+        ask(&a, OWNER_KUBELET, false, CARD0, NULL);
+        ask(&b, OWNER_KUBELET, false, CARD0, NULL);
+        w.devices[0].state = DEVICE_UNHEALTHY;
+        w.devices[0].reason = REASON_STUCK;
+        end_plan(0, PLAN_STUCK, REASON_DEADLINE, "the kernel did not answer in 10 s");
+        assert_int_equal(a.reason, REASON_DEADLINE);
+        assert_int_equal(b.reason, REASON_NOT_HEALTHY);
+        assert_string_equal(w.marked, CARD0);
+        assert_int_equal(w.mark_reason, REASON_STUCK);
+        assert_int_equal(hands.n, 1);
+}
+
+static void test_how_a_plan_ends_decides_the_mark(void **state)
+{
+        static const struct {
+                enum plan_end end;
+                enum reason mark;
+        } rows[] = {
+                { PLAN_REFUSED, REASON_NONE }, { PLAN_UNDONE, REASON_NONE },          { PLAN_LOST, REASON_NONE },
+                { PLAN_STUCK, REASON_STUCK },  { PLAN_BROKEN, REASON_BROKEN_BINDING },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct outcome o = { 0 };
+                w.mark_reason = REASON_NONE;
+                ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+                end_plan(i, rows[i].end, REASON_HELD, "why");
+                assert_int_equal(o.reason, REASON_HELD);
+                assert_int_equal(w.mark_reason, rows[i].mark);
+                assert_false(claims_has(claims, CARD0));
+        }
+}
+
+static void test_a_refused_plan_starts_no_hand(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        w.plan_reason = REASON_HOLDERS_UNKNOWN;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(o.reason, REASON_HOLDERS_UNKNOWN);
+        assert_int_equal(hands.n, 0);
+}
+
+static void test_a_device_that_is_open_is_waited_for_and_then_refused_by_name(void **state)
+{
+        struct outcome o = { 0 }, other = { 0 };
+
+        (void)state;
+        bind_world(true);
+        w.held = 1;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(o.n, 0);
+        w.held = 0;
+        ask(&other, OWNER_KUBELET, false, CARD1, NULL); /* not delayed by it */
+        assert_int_equal(other.n, 1);
+        assert_int_equal(o.n, 1); /* the world was looked at again: released */
+        assert_int_equal(o.reason, REASON_NONE);
+
+        struct outcome again = { 0 };
+        w.held = 1;
+        w.held_asked = 0;
+        ask(&again, OWNER_KUBELET, false, CARD0, NULL);
+        while (again.n == 0)
+                (void)uv_run(&loop, UV_RUN_ONCE);
+        assert_int_equal(again.reason, REASON_HELD);
+        assert_non_null(strstr(again.text, "qemu (pid 7, /dev/vfio/10)"));
+        assert_true(w.held_asked >= 10 && w.held_asked <= 40); /* 2 s, every 100 ms */
+}
+
+static void test_where_holders_cannot_be_seen_kubelets_word_counts(void **state)
+{
+        struct outcome a = { 0 }, b = { 0 };
+
+        (void)state;
+        bind_world(true);
+        w.held = -1;
+        ask(&a, OWNER_KUBELET, false, CARD0, NULL);
+        ask(&b, OWNER_KUBELET, false, CARD0, NULL); /* the same id again: init container, retry, or a new pod */
+        assert_int_equal(a.reason, REASON_NONE);
+        assert_int_equal(b.reason, REASON_NONE);
+        assert_string_equal(a.env, b.env);
+}
+
+static void test_verification_makes_no_claim_asks_no_holder_and_binds_again(void **state)
+{
+        struct outcome o = { 0 }, again = { 0 };
+
+        (void)state;
+        bind_world(true);
+        w.held = 1;
+        ask(&o, OWNER_KUBELET, true, CARD0, NULL);
+        assert_int_equal(o.n, 1);
+        assert_int_equal(o.reason, REASON_NONE);
+        assert_false(o.answered);
+        assert_false(claims_has(claims, CARD0));
+        assert_int_equal(w.held_asked, 0);
+        bind_world(false);
+        ask(&again, OWNER_KUBELET, true, CARD0, NULL);
+        assert_int_equal(hands.n, 1);
+        bind_world(true);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(again.reason, REASON_NONE);
+}
+
+static void test_binding_at_start_is_no_claim(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        ask(&o, OWNER_RECONCILE, false, CARD0, NULL);
+        bind_world(true);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.reason, REASON_NONE);
+        assert_false(claims_has(claims, CARD0));
+}
+
+static void test_a_group_brings_the_cards_of_all_its_members(void **state)
+{
+        const struct device *devices[] = { &w.devices[2] };
+        struct bdf cards[4];
+
+        (void)state;
+        assert_int_equal(request_cards(w.inv, devices, 1, cards, 4), 1); /* the companion is of the same card */
+        const struct device *two[] = { &w.devices[1], &w.devices[0] };
+        assert_int_equal(request_cards(w.inv, two, 2, cards, 4), 2);
+        assert_true(bdf_compare(cards[0], cards[1]) < 0);
+}
+
+static void test_the_end_refuses_who_waits_and_lets_plans_end(void **state)
+{
+        struct outcome a = { 0 }, b = { 0 }, c = { 0 };
+        bool closed = false;
+
+        (void)state;
+        ask(&a, OWNER_KUBELET, false, CARD0, NULL);
+        ask(&b, OWNER_KUBELET, false, CARD0, NULL);
+        claims_stop(claims, on_closed, &closed);
+        assert_int_equal(b.reason, REASON_TOO_LATE);
+        assert_false(closed);
+        ask(&c, OWNER_KUBELET, false, CARD1, NULL);
+        assert_int_equal(c.reason, REASON_TOO_LATE);
+        end_plan(0, PLAN_LOST, REASON_HAND_LOST, "gone");
+        assert_int_equal(a.n, 1);
+        assert_true(closed);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        static const struct CMUnitTest tests[] = {
+                CASE(test_bad_requests_are_refused_and_touch_nothing),
+                CASE(test_a_bound_device_is_answered_at_once_without_a_hand),
+                CASE(test_an_unbound_device_is_answered_after_its_plan),
+                CASE(test_requests_for_one_card_wait_for_each_other_and_others_do_not),
+                CASE(test_a_request_is_checked_again_when_its_turn_comes),
+                CASE(test_how_a_plan_ends_decides_the_mark),
+                CASE(test_a_refused_plan_starts_no_hand),
+                CASE(test_a_device_that_is_open_is_waited_for_and_then_refused_by_name),
+                CASE(test_where_holders_cannot_be_seen_kubelets_word_counts),
+                CASE(test_verification_makes_no_claim_asks_no_holder_and_binds_again),
+                CASE(test_binding_at_start_is_no_claim),
+                CASE(test_a_group_brings_the_cards_of_all_its_members),
+                CASE(test_the_end_refuses_who_waits_and_lets_plans_end),
+        };
+
+        return RUN(tests);
+}
