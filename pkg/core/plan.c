@@ -242,7 +242,7 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
         if (members.n > 0 && !write_plan(&plan, &members)) {
                 (void)err_say(err, E2BIG, "binding %zu functions at once needs more than %d steps or %d cards", members.n, PLAN_STEPS_MAX,
                               PLAN_CARDS_MAX);
-                return REASON_OVERLOAD;
+                return REASON_PLAN_TOO_LARGE;
         }
         *ret = plan;
         return REASON_NONE;

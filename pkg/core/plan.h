@@ -51,7 +51,9 @@ void step_describe(const struct step *step, char *out, size_t size);
  * Order: all conditions and guards, then per member override, unbind, probe, driver read-back; group nodes last.
  * Nothing to do: n_steps == 0 and n_cards == 0. vGPU devices never need a plan. Holders that cannot be seen
  * (inventory.holders_visible false): unbinding a host driver is refused (HOLDERS_UNKNOWN) unless NVIDIA's unbindLock
- * exists for it. A driver_override that somebody else set is refused (FOREIGN_OWNER). Returns REASON_NONE, or why not, with @err filled: nothing may be touched. */
+ * exists for it. A driver_override that somebody else set is refused (FOREIGN_OWNER), and more functions than a plan holds
+ * (PLAN_TOO_LARGE). The group is judged again: the offer may be a moment old. Returns REASON_NONE, or why not, with @err
+ * filled and @ret untouched: nothing may be touched. */
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices,
                       size_t n_devices, struct plan *ret, struct err *err);
 
