@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program that the guest's init runs: the suite of the topology that was booted. Called by another name it is one of the
+ * small helpers of the tests, so that one program travels. */
+#include "guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/str.h"
+
+static const struct {
+        const char *name;
+        int (*run)(void);
+} suites[] = {
+        { "gpu", suite_gpu }, { "groups", suite_groups }, { "sriov", suite_sriov }, { "numa", suite_numa }, { "noiommu", suite_noiommu },
+};
+
+/* holder PATH: has it open until a signal ends it. */
+static int holder(const char *path)
+{
+        (void)prctl(PR_SET_NAME, "holder");
+        if (open(path, O_RDWR | O_CLOEXEC) < 0) {
+                (void)printf("cannot open %s: %s\n", path, strerror(errno));
+                return 1;
+        }
+        (void)printf("holding\n");
+        (void)fflush(stdout);
+        for (;;)
+                (void)pause();
+}
+
+int main(int argc, char **argv)
+{
+        if (argc == 2 && streq(argv[0], "holder"))
+                return holder(argv[1]);
+        cmocka_set_message_output(CM_OUTPUT_TAP);
+        for (size_t i = 0; argc == 2 && i < N_ELEMENTS(suites); i++)
+                if (streq(argv[1], suites[i].name))
+                        return suites[i].run() == 0 ? 0 : 1;
+        (void)printf("# vmtest: no suite '%s'\n", argc == 2 ? argv[1] : "");
+        return 2;
+}

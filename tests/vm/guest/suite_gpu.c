@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Topology gpu: the rig itself. */
+#include "guest.h"
+
+#include <signal.h>
+#include <string.h>
+
+#include "base/str.h"
+
+#define L40S "0000:01:00.0"
+#define QUADRO "0000:02:00."
+
+static void test_gpu_bound_by_hand_can_be_used(void **state)
+{
+        char output[OUTPUT_BYTES];
+
+        (void)state;
+        load_nvidia("");
+        assert_string_equal(driver_of(L40S), "nvidia");
+        bind_vfio(L40S);
+        assert_int_equal(use_device(group_of(L40S), L40S, output), VFIO_USABLE);
+        assert_string_equal(output, "viable\ndma 1 MiB\nids 10de:26b9\nbar0 192000a1\nreset\n");
+        restore_function(L40S, "nvidia");
+}
+
+static void test_group_is_viable_only_with_all_companions_bound(void **state)
+{
+        const char *group = group_of(QUADRO "0");
+
+        (void)state;
+        load_modules("snd-hda-intel");
+        bind_vfio("0000:03:00.0");
+        assert_string_equal(driver_of("0000:03:00.1"), "snd_hda_intel");
+        assert_string_equal(group_of("0000:03:00.1"), group_of("0000:03:00.0"));
+        assert_int_equal(use_device(group_of("0000:03:00.0"), "0000:03:00.0", NULL), VFIO_NOT_VIABLE);
+        bind_vfio("0000:03:00.1");
+        assert_int_equal(use_device(group_of("0000:03:00.0"), "0000:03:00.0", NULL), VFIO_USABLE);
+        restore_function("0000:03:00.1", "snd_hda_intel");
+        restore_function("0000:03:00.0", "nvidia");
+        assert_string_equal(group, group_of(QUADRO "3"));
+}
+
+static void test_open_node_of_the_host_driver_shuts_the_unbind_lock(void **state)
+{
+        (void)state;
+        struct process holder = hold_node("/dev/nvidia0");
+        assert_int_equal(kernel_write("1", "/proc/driver/nvidia/gpus/" L40S "/unbindLock"), 0);
+        assert_string_equal(kernel_read("/proc/driver/nvidia/gpus/" L40S "/unbindLock"), "0");
+        stop_process(&holder, SIGKILL);
+        assert_int_equal(kernel_write("1", "/proc/driver/nvidia/gpus/" L40S "/unbindLock"), 0);
+        assert_string_equal(kernel_read("/proc/driver/nvidia/gpus/" L40S "/unbindLock"), "1");
+        assert_int_equal(RUN_PROGRAM(NULL, "holder", "/dev/nvidia0"), 1);
+        assert_int_equal(kernel_write("0", "/proc/driver/nvidia/gpus/" L40S "/unbindLock"), 0);
+        assert_non_null(strstr(kernel_read("/proc/driver/nvidia/gpus/" L40S "/information"), "Device Minor: \t 0"));
+}
+
+static void test_unplugged_and_plugged_card_goes_and_comes(void **state)
+{
+        (void)state;
+        host_do("device_del gpu4");
+        assert_true(await_exists(false, 60000, PCI "0000:04:00.0"));
+        host_do("device_add xpci,id=gpu4,bus=rp4,x-ids=10de:2330:030200:10de:16c1");
+        assert_true(await_exists(true, 60000, PCI "0000:04:00.0"));
+        assert_true(await_driver("0000:04:00.0", "nvidia", 10000));
+}
+
+int suite_gpu(void)
+{
+        const struct CMUnitTest rig[] = {
+                cmocka_unit_test(test_gpu_bound_by_hand_can_be_used),
+                cmocka_unit_test(test_group_is_viable_only_with_all_companions_bound),
+                cmocka_unit_test(test_open_node_of_the_host_driver_shuts_the_unbind_lock),
+                cmocka_unit_test(test_unplugged_and_plugged_card_goes_and_comes),
+        };
+        return RUN_SUITE(rig);
+}

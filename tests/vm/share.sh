@@ -1,0 +1,17 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Fills the folder that the guest mounts as /share: the programs given, the libraries they need and the stand-in driver.
+#
+#   share.sh SHARE KERNEL_DIR PROGRAM...
+set -euo pipefail
+export LC_ALL=C
+share=$1 kernel=$2
+shift 2
+mkdir -p "$share/bin" "$share/lib"
+cp -u "$kernel/nvidia.ko" "$share/"
+for p in "$@"; do
+        cp -u "$p" "$share/bin/"
+        # "libx.so => /path/libx.so (...)" and the loader, "/lib64/ld-linux-x86-64.so.2 (...)"
+        { ldd "$p" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r lib; do cp -Lu "$lib" "$share/lib/"; done
+done
+ln -sfn vmtest "$share/bin/holder"
