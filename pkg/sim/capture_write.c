@@ -15,11 +15,11 @@
 #include "base/fs.h"
 #include "sim/capture_priv.h"
 
-/* Of a PCI function: Documentation/ABI/testing/sysfs-bus-pci. Locked ones (driver_override, sriov_numvfs, config, link
+/* Of a PCI function: Documentation/ABI/testing/sysfs-bus-pci. Locked ones (driver_override, sriov_numvfs, config, uevent, link
  * speed and width) are left out on purpose; tests/unit/sim checks this list against the table of pkg/host. */
 static const char *const function_attributes[] = {
         "vendor", "device", "class", "revision", "subsystem_vendor", "subsystem_device", "numa_node", "resource", "reset_method",
-        "boot_vga", "modalias", "power_state", "uevent", "sriov_totalvfs", "nvidia/current_vgpu_type",
+        "boot_vga", "modalias", "power_state", "sriov_totalvfs", "nvidia/current_vgpu_type",
 };
 static const char *const function_links[] = { "driver", "iommu_group", "physfn" };
 static const char *const mdev_links[] = { "mdev_type", "driver", "iommu_group" };

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "host/attribute.h"
+#include "sim/capture.h"
 
 static void test_the_table_is_sorted_and_says_where_each_attribute_comes_from(void **state)
 {
@@ -38,6 +39,18 @@ static void test_what_can_hang_on_a_wedged_device_is_not_free(void **state)
                 assert_false(host_attribute_is_free(locked[i]));
         for (size_t i = 0; i < N_ELEMENTS(plain); i++)
                 assert_true(host_attribute_is_free(plain[i]));
+}
+
+static void test_a_capture_reads_free_attributes_only(void **state)
+{
+        size_t n;
+        const char *const *names = capture_attributes(&n);
+
+        (void)state;
+        assert_true(n > 5);
+        for (size_t i = 0; i < n; i++)
+                if (!host_attribute_is_free(names[i]))
+                        fail_msg("%s is not free", names[i]);
 }
 
 /* In a child: the assertion ends it. */
@@ -111,6 +124,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_the_table_is_sorted_and_says_where_each_attribute_comes_from),
                 TEST(test_what_can_hang_on_a_wedged_device_is_not_free),
+                TEST(test_a_capture_reads_free_attributes_only),
                 TEST(test_reading_a_locked_attribute_ends_the_process),
                 TEST(test_numbers_are_whole_or_an_error_that_quotes_them),
                 TEST(test_a_value_that_is_too_long_is_no_shorter_value),
