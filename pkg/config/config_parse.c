@@ -40,6 +40,39 @@ static void take_text(struct yaml *yaml, const struct yaml_node *item, const cha
         (*list)[(*n)++] = xstrdup(text);
 }
 
+static bool is_uuid(const char *s)
+{
+        for (size_t i = 0; i < 36; i++)
+                if (i == 8 || i == 13 || i == 18 || i == 23 ? s[i] != '-' : !strchr("0123456789abcdef", s[i]) || !s[i])
+                        return false;
+        return s[36] == '\0';
+}
+
+/* An address that is spelled in a way that never matches would be a rule that silently does nothing, and a denial that does
+ * nothing offers the device. So capitals are lowered, and without a wildcard it must be a whole address or UUID. */
+static void take_address(struct yaml *yaml, const struct yaml_node *item, const char *path, char ***list, size_t *n)
+{
+        const char *text = yaml_scalar(yaml, item, path);
+        struct bdf bdf;
+
+        if (!text)
+                return;
+        _cleanup_free_ char *address = xstrdup(text);
+        for (char *p = address; *p; p++)
+                if (*p >= 'A' && *p <= 'F')
+                        *p = (char)(*p - 'A' + 'a');
+        bool has_wildcard = strpbrk(address, "*?") != NULL;
+        bool good = has_wildcard ? address[strspn(address, "0123456789abcdef:.-*?")] == '\0'
+                                 : bdf_parse(address, &bdf) || is_uuid(address);
+        if (!good) {
+                yaml_problem(yaml, item, path, "\"%.64s\" is no PCI address such as 0000:3b:00.0 or 0000:3b:*, nor the UUID of an mdev",
+                             text);
+                return;
+        }
+        *list = xrealloc(*list, *n + 1, sizeof(**list));
+        (*list)[(*n)++] = TAKE_PTR(address);
+}
+
 static void take_class(struct yaml *yaml, const struct yaml_node *item, const char *path, uint16_t **list, size_t *n)
 {
         uint64_t value;
@@ -91,7 +124,7 @@ static bool is_good_resource(struct yaml *yaml, const struct yaml_node *value, c
         }
 LIST_TAKER(ids, take_id, ids)
 LIST_TAKER(subsystems, take_id, subsystems)
-LIST_TAKER(addresses, take_text, addresses)
+LIST_TAKER(addresses, take_address, addresses)
 LIST_TAKER(classes, take_class, classes)
 LIST_TAKER(drivers, take_text, drivers)
 LIST_TAKER(models, take_text, models)
@@ -227,8 +260,9 @@ static void check_rule(struct yaml *yaml, const struct yaml_node *node, const ch
 {
         bool named = rule->resource[0] || rule->prefix[0] || rule->alias[0];
 
-        if (rule->deny && (named || rule->bind != BIND_NEVER))
-                yaml_problem(yaml, node, path, "a rule that denies gives no name and binds nothing");
+        if (rule->deny && (named || rule->bind != BIND_NEVER || rule->group != GROUP_WITHHOLD || rule->topology != TOPOLOGY_DROP ||
+                           rule->prefer != PREFER_PACK))
+                yaml_problem(yaml, node, path, "a rule that denies gives no name, binds nothing and has no use for the other keys");
         if (rule->resource[0] && (rule->prefix[0] || rule->alias[0]))
                 yaml_problem(yaml, node, path, "'resource' is the whole name: it excludes 'prefix' and 'alias'");
         if (rule->select.has_vf_range && rule->select.role == ROLE_PF)
@@ -402,21 +436,32 @@ void config_each_key(void (*each)(void *ctx, const char *path), void *ctx)
                 }
 }
 
+/* The resource name that a rule spells out, by itself or as prefix and alias; "" when the name depends on the device. */
+static void spelled_name(const struct rule *rule, char out[static RESOURCE_MAX])
+{
+        if (rule->resource[0] || !rule->prefix[0] || !rule->alias[0])
+                (void)str_copy(out, RESOURCE_MAX, rule->resource);
+        else
+                str_format(out, RESOURCE_MAX, "%s/%s", rule->prefix, rule->alias);
+}
+
 /* Two rules whose names KubeVirt's variable cannot tell apart (facts: '.' and '/' become '_', case is lost). */
 static void check_variables(struct yaml *yaml, const struct rules *rules)
 {
-        char path[YAML_PATH_MAX];
+        char path[YAML_PATH_MAX], a[RESOURCE_MAX], b[RESOURCE_MAX];
 
         for (size_t i = 0; i < rules->n_rules; i++)
                 for (size_t k = 0; k < i; k++) {
-                        const char *a = rules->rules[i].resource, *b = rules->rules[k].resource;
+                        spelled_name(&rules->rules[i], a);
+                        spelled_name(&rules->rules[k], b);
                         if (!*a || !*b || streq(a, b))
                                 continue;
                         _cleanup_free_ char *va = naming_kubevirt_variable(a, false);
                         _cleanup_free_ char *vb = naming_kubevirt_variable(b, false);
-                        str_format(path, sizeof(path), "rules[%zu].resource", i);
+                        str_format(path, sizeof(path), "rules[%zu]", i);
                         if (streq(va, vb))
-                                yaml_problem(yaml, yaml_root(yaml), path, "%s and %s (rules[%zu]) become the same KubeVirt variable %s", a, b, k, va);
+                                yaml_problem_at(yaml, rules->rules[i].line, path, "%s and %s (rules[%zu]) become the same KubeVirt variable %s", a,
+                                                b, k, va);
                 }
 }
 

@@ -61,12 +61,12 @@ void yaml_problem(struct yaml *yaml, const struct yaml_node *node, const char *p
         va_end(args);
 }
 
-__attribute__((format(printf, 3, 4))) static void problem_at(struct yaml *yaml, size_t line, const char *fmt, ...)
+void yaml_problem_at(struct yaml *yaml, unsigned line, const char *path, const char *fmt, ...)
 {
         va_list args;
 
         va_start(args, fmt);
-        complain(yaml, line, "", fmt, args);
+        complain(yaml, line, path, fmt, args);
         va_end(args);
 }
 
@@ -87,9 +87,9 @@ static void refuse_fancy(struct yaml *yaml, const char *text, size_t n)
                         break; /* the loader says what is wrong */
                 size_t line = token.start_mark.line + 1;
                 if (token.type == YAML_ANCHOR_TOKEN || token.type == YAML_ALIAS_TOKEN)
-                        problem_at(yaml, line, "anchors and aliases are not allowed");
+                        yaml_problem_at(yaml, (unsigned)line, "", "anchors and aliases are not allowed");
                 else if (token.type == YAML_TAG_TOKEN || token.type == YAML_TAG_DIRECTIVE_TOKEN)
-                        problem_at(yaml, line, "tags are not allowed");
+                        yaml_problem_at(yaml, (unsigned)line, "", "tags are not allowed");
                 more = token.type != YAML_STREAM_END_TOKEN && yaml->n_problems < YAML_PROBLEMS_MAX;
                 yaml_token_delete(&token);
         }
@@ -101,12 +101,12 @@ static void refuse_second(struct yaml *yaml, yaml_parser_t *parser)
         yaml_document_t second;
 
         if (!yaml_parser_load(parser, &second)) {
-                problem_at(yaml, parser->problem_mark.line + 1, "%s", parser->problem ? parser->problem : "no YAML");
+                yaml_problem_at(yaml, (unsigned)(parser->problem_mark.line + 1), "", "%s", parser->problem ? parser->problem : "no YAML");
                 return;
         }
         yaml_node_t *root = yaml_document_get_root_node(&second);
         if (root)
-                problem_at(yaml, root->start_mark.line + 1, "a second document is not allowed");
+                yaml_problem_at(yaml, (unsigned)(root->start_mark.line + 1), "", "a second document is not allowed");
         yaml_document_delete(&second);
 }
 
@@ -119,7 +119,7 @@ static bool load(struct yaml *yaml, const char *text, size_t n)
         yaml_parser_set_input_string(&parser, (const unsigned char *)text, n);
         bool loaded = yaml_parser_load(&parser, &yaml->document) == 1;
         if (!loaded)
-                problem_at(yaml, parser.problem_mark.line + 1, "%s", parser.problem ? parser.problem : "no YAML");
+                yaml_problem_at(yaml, (unsigned)(parser.problem_mark.line + 1), "", "%s", parser.problem ? parser.problem : "no YAML");
         else
                 refuse_second(yaml, &parser);
         yaml_parser_delete(&parser);
@@ -133,16 +133,16 @@ struct yaml *yaml_open(const char *file, const char *text, size_t n, struct strb
         yaml->file = file;
         yaml->problems = problems;
         if (!str_is_utf8(text, n)) {
-                problem_at(yaml, 1, "it is not valid UTF-8");
+                yaml_problem_at(yaml, 1, "", "it is not valid UTF-8");
         } else if (memchr(text, '\0', n)) {
-                problem_at(yaml, 1, "it holds a NUL byte");
+                yaml_problem_at(yaml, 1, "", "it holds a NUL byte");
         } else {
                 refuse_fancy(yaml, text, n);
                 if (yaml->n_problems == 0 && load(yaml, text, n)) {
                         yaml_node_t *root = yaml_document_get_root_node(&yaml->document);
                         if (root && root->type == YAML_MAPPING_NODE)
                                 return yaml;
-                        problem_at(yaml, root ? root->start_mark.line + 1 : 1, "%s", root ? "a mapping is expected" : "it is empty");
+                        yaml_problem_at(yaml, (unsigned)(root ? root->start_mark.line + 1 : 1), "", "%s", root ? "a mapping is expected" : "it is empty");
                         yaml_document_delete(&yaml->document);
                 }
         }

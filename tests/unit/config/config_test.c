@@ -41,7 +41,14 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
                 { HEAD "rules:\n  - resource: a.com/x\n    alias: y\n", { "f:4: rules[0]: 'resource' is the whole name" } },
                 { HEAD "rules:\n  - alias: -x\n  - prefix: NVIDIA.com\n", { "f:4: rules[0].alias: ", "f:5: rules[1].prefix: " } },
                 { HEAD "rules:\n  - resource: a.com/x.y\n  - resource: a.com/X_Y\n",
-                  { "rules[1].resource: a.com/X_Y and a.com/x.y (rules[0]) become the same KubeVirt variable PCI_RESOURCE_A_COM_X_Y" } },
+                  { "f:5: rules[1]: a.com/X_Y and a.com/x.y (rules[0]) become the same KubeVirt variable PCI_RESOURCE_A_COM_X_Y" } },
+                { HEAD "rules:\n  - {}\n  - {prefix: a.com, alias: x-y}\n  - resource: a.com/X-Y\n",
+                  { "f:6: rules[2]: a.com/X-Y and a.com/x-y (rules[1]) become the same" } },
+                { HEAD "rules:\n  - deny: true\n    group: one-device\n", { "f:4: rules[0]: a rule that denies" } },
+                { HEAD "rules:\n  - select:\n      addresses: [\"3b:00.0\", \"0000:3b:00.8\", \"0000:3b:*\", \"GPU-*\", \"\"]\n",
+                  { "addresses[0]: \"3b:00.0\" is no PCI address", "addresses[1]: ", "addresses[3]: ", "addresses[4]: " } },
+                { HEAD "rules:\n  - select: {addresses: [4b20d080-1b54-4048-85b3-a6a62d165c0, 4b20d080-1b54-4048-85b3-a6a62d165c01a]}\n",
+                  { "addresses[0]: ", "addresses[1]: " } },
                 { HEAD "rules:\n  - select: {vfRange: 7-0}\n  - select: {numaNodes: [64]}\n",
                   { "f:4: rules[0].select.vfRange: ", "f:5: rules[1].select.numaNodes[0]: " } },
                 { HEAD "aliases:\n  - id: \"10de:*\"\n    name: x\n  - id: \"10de:26b9\"\n",
@@ -138,6 +145,22 @@ static void test_sizes_are_bounded(void **state)
         assert_int_equal(config_load("/nonexistent/config.yaml", &config, &problems), -ENOENT);
 }
 
+static void test_addresses_are_lowered_so_that_they_match(void **state)
+{
+        static const char text[] = HEAD "rules:\n  - select: {addresses: [\"0000:3B:00.0\", \"10000:E1:*\", 4B20D080-1b54-4048-85b3-a6a62d165c01]}\n";
+        static const char *const expected[] = { "0000:3b:00.0", "10000:e1:*", "4b20d080-1b54-4048-85b3-a6a62d165c01" };
+        _cleanup_strbuf_ struct strbuf problems = { 0 };
+        struct config *config = NULL;
+
+        (void)state;
+        if (config_parse("f", text, strlen(text), &config, &problems) < 0)
+                fail_msg("%s", problems.text);
+        assert_int_equal(config->rules.rules[0].select.n_addresses, N_ELEMENTS(expected));
+        for (size_t i = 0; i < N_ELEMENTS(expected); i++)
+                assert_string_equal(config->rules.rules[0].select.addresses[i], expected[i]);
+        config_unref(config);
+}
+
 /* The document is read from the source tree: tests run from its top. */
 static char *read_doc(const char *path)
 {
@@ -176,6 +199,34 @@ static void test_the_reference_has_every_key_and_no_other(void **state)
         assert_int_equal(rows, d.keys);
 }
 
+/* What --print-config says of a configuration with one empty rule is what the reference's third column says. */
+static void test_the_reference_gives_the_defaults_that_are_in_force(void **state)
+{
+        static const char *const keys[] = { "classes", "nameRule", "registration", "bindDeadline", "rescan", "rules[].deny",
+                                            "rules[].bind", "rules[].mode", "rules[].group", "rules[].topology", "rules[].prefer",
+                                            "rules[].select.role" };
+        _cleanup_free_ char *doc = read_doc("docs/config.md");
+        _cleanup_strbuf_ struct strbuf problems = { 0 };
+        struct config *config = NULL;
+
+        (void)state;
+        assert_int_equal(config_parse("f", HEAD "rules: [{}]\n", strlen(HEAD "rules: [{}]\n"), &config, &problems), 0);
+        _cleanup_free_ char *printed = config_print(config);
+        config_unref(config);
+        for (size_t i = 0; i < N_ELEMENTS(keys); i++) {
+                const char *name = strrchr(keys[i], '.') ? strrchr(keys[i], '.') + 1 : keys[i];
+                _cleanup_free_ char *key = xasprintf("%s: ", name), *start = xasprintf("\n| `%s` | ", keys[i]);
+                const char *value = strstr(printed, key), *row = strstr(doc, start);
+                assert_non_null(value);
+                assert_non_null(row);
+                value += strlen(key);
+                _cleanup_free_ char *cell = xasprintf(" | `%.*s` | ", (int)strcspn(value, "\n"), value);
+                _cleanup_free_ char *line = xstrndup(row + 1, strcspn(row + 1, "\n"));
+                if (!strstr(line, cell))
+                        fail_msg("docs/config.md: the default of %s is not '%s'", keys[i], cell);
+        }
+}
+
 static void test_the_examples_of_the_reference_are_valid(void **state)
 {
         _cleanup_free_ char *doc = read_doc("docs/config.md");
@@ -203,6 +254,8 @@ int main(void)
                 TEST(test_no_rules_mean_the_implicit_one),
                 TEST(test_sizes_are_bounded),
                 TEST(test_the_reference_has_every_key_and_no_other),
+                TEST(test_addresses_are_lowered_so_that_they_match),
+                TEST(test_the_reference_gives_the_defaults_that_are_in_force),
                 TEST(test_the_examples_of_the_reference_are_valid),
         };
 
