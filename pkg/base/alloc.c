@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void *check(void *p)
+void *alloc_check(void *p)
 {
         static const char why[] = "sluice: out of memory\n";
 
@@ -21,7 +21,7 @@ static void *check(void *p)
 
 void *xcalloc(size_t n, size_t size)
 {
-        return check(calloc(n ? n : 1, size ? size : 1));
+        return alloc_check(calloc(n ? n : 1, size ? size : 1));
 }
 
 void *xrealloc(void *p, size_t n, size_t size)
@@ -29,23 +29,23 @@ void *xrealloc(void *p, size_t n, size_t size)
         size_t bytes;
 
         if (__builtin_mul_overflow(n, size, &bytes))
-                return check(NULL);
-        return check(realloc(p, bytes ? bytes : 1));
+                return alloc_check(NULL);
+        return alloc_check(realloc(p, bytes ? bytes : 1));
 }
 
 char *xstrdup(const char *s)
 {
-        return check(strdup(s));
+        return alloc_check(strdup(s));
 }
 
 char *xstrndup(const char *s, size_t n)
 {
-        return check(strndup(s, n));
+        return alloc_check(strndup(s, n));
 }
 
 void *xmemdup(const void *p, size_t n)
 {
-        void *copy = check(malloc(n ? n : 1));
+        void *copy = alloc_check(malloc(n ? n : 1));
 
         if (n)
                 memcpy(copy, p, n);
@@ -60,5 +60,5 @@ char *xasprintf(const char *fmt, ...)
         va_start(args, fmt);
         int n = vasprintf(&s, fmt, args);
         va_end(args);
-        return check(n < 0 ? NULL : s);
+        return alloc_check(n < 0 ? NULL : s);
 }

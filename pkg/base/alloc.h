@@ -14,6 +14,9 @@ char *xstrndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull))
 void *xmemdup(const void *p, size_t n) __attribute__((malloc, returns_nonnull));
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
 
+/* @p, or the end of the process when it is NULL: for the allocators of libraries. */
+void *alloc_check(void *p) __attribute__((returns_nonnull));
+
 /* Makes room for one more element at the end of a growing array: `GROW(list, n, cap)`, then list[n++] = x. */
 #define GROW(array, n, cap)                                                       \
         do {                                                                      \

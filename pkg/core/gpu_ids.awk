@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Makes pkg/core/gpu_ids_table.h from a pci.ids file:
-#     awk -f pkg/core/gpu_ids.awk pci.ids > pkg/core/gpu_ids_table.h
+# Makes pkg/core/gpu_ids_table.inc from a pci.ids file:
+#     awk -f pkg/core/gpu_ids.awk pci.ids > pkg/core/gpu_ids_table.inc
 # Chooses the GPUs that a node is likely to have, by name, within the sections of three vendors. A name is taken as it is
 # (resource names are made from it); an id that pci.ids does not have is not invented. Names stand once in one string, which
 # needs no relocation. Takes any POSIX awk.

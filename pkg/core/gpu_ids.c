@@ -16,7 +16,7 @@ struct vendor_names {
         size_t n_devices;
 };
 
-#include "core/gpu_ids_table.h"
+#include "core/gpu_ids_table.inc"
 
 _Static_assert(sizeof(name_text) <= UINT16_MAX, "offsets of names are 16 bits");
 

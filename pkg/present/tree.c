@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/alloc.h"
+
 json_t *node_made(json_t *value)
 {
-        if (!value)
-                abort(); /* out of memory, as everywhere */
-        return value;
+        return alloc_check(value);
 }
 
 json_t *node_text(const char *s)
@@ -28,14 +28,12 @@ json_t *node_number(int n)
 
 void node_put(json_t *object, const char *key, json_t *value)
 {
-        if (json_object_set_new(object, key, value) < 0)
-                abort();
+        (void)alloc_check(json_object_set_new(object, key, value) == 0 ? object : NULL);
 }
 
 void node_push(json_t *array, json_t *value)
 {
-        if (json_array_append_new(array, value) < 0)
-                abort();
+        (void)alloc_check(json_array_append_new(array, value) == 0 ? array : NULL);
 }
 
 json_t *node_reason(enum reason reason, const char *detail)

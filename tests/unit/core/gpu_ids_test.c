@@ -15,7 +15,7 @@ struct vendor_names {
         const struct device_name *devices;
         size_t n_devices;
 };
-#include "core/gpu_ids_table.h"
+#include "core/gpu_ids_table.inc"
 
 static void test_each_section_is_sorted_and_its_names_are_whole(void **state)
 {

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "verbs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/tree.h"
+#include "sim/capture.h"
+
+/* Not fs_replace: the file may be a pipe or a device, which must not be replaced. */
+static int write_file(const char *path, const struct strbuf *text, struct err *err)
+{
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+        if (fd < 0)
+                return err_set(err, errno, "cannot create");
+        for (size_t done = 0; done < text->len;) {
+                ssize_t n = write(fd, text->text + done, text->len - done);
+                if (n < 0 && errno != EINTR)
+                        return err_set(err, errno, "cannot write");
+                done += n > 0 ? (size_t)n : 0;
+        }
+        if (close(TAKE_FD(fd)) < 0)
+                return err_set(err, errno, "cannot write");
+        return 0;
+}
+
+static int capture(const char *path)
+{
+        _cleanup_strbuf_ struct strbuf text = { 0 };
+        _cleanup_(tree_close) struct tree tree = TREE_NULL;
+        struct err err;
+
+        if (tree_open(&tree, NULL, &err) < 0 || capture_write(&tree, &text, &err) < 0)
+                return say_failed("capture", &err);
+        if (!path || streq(path, "-"))
+                return say_text(&text);
+        if (write_file(path, &text, &err) < 0)
+                return say_failed(path, &err);
+        return EXIT_OK;
+}
+
+static int run(const struct verb *verb, int argc, char **argv)
+{
+        static const struct option options[] = { { "output", required_argument, NULL, 'o' }, OPTION_HELP, { 0 } };
+        const char *path = NULL;
+
+        for (int option; (option = verb_option(verb, argc, argv, "+:ho:", options)) != -1;) {
+                if (option == 'h' || option == '?')
+                        return option == 'h' ? EXIT_OK : EXIT_USAGE;
+                path = optarg;
+        }
+        if (optind < argc)
+                return say_usage(verb, argv[optind], "unexpected");
+        return capture(path);
+}
+
+const struct verb verb_capture = {
+        .name = "capture",
+        .words = "[-o FILE]",
+        .summary = "write this machine's GPU facts as one readable text file",
+        .help = "  -o, --output FILE  where to write it (default: standard output)\n"
+                "\n"
+                "The file holds what Sluice reads of /sys, /proc and /dev, without serial numbers and MAC addresses.\n"
+                "'sluicectl inventory --host FILE' and 'sluiced --host FILE' run on it on any machine.\n",
+        .run = run,
+};
