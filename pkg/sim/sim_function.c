@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PCI functions that come and go: hot-plug and SR-IOV. As in sim_device.c everything may be cut short and done again. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/str.h"
+#include "core/bdf.h"
+#include "sim/sim_priv.h"
+
+int sim_function_complete(const struct sim *sim, const char *bdf)
+{
+        _cleanup_fs_list_ struct fs_list vfio = { 0 };
+        char dir[SIM_PATH], path[SIM_PATH], to[SIM_PATH], number[16];
+
+        int r = sim_device_dir(sim, bdf, dir);
+        if (r < 0 || !sim_there(sim, dir))
+                return 0; /* a bus that names what is not there: so be it */
+        str_format(path, sizeof(path), "%s/driver_override", dir);
+        if (!sim_there(sim, path))
+                r = sim_put(sim, path, "(null)");
+        str_format(path, sizeof(path), "%s/sriov_totalvfs", dir);
+        if (r == 0 && sim_there(sim, path)) {
+                str_format(path, sizeof(path), "%s/sriov_numvfs", dir);
+                str_format(number, sizeof(number), "%u", sim_vfs_count(sim, bdf));
+                r = sim_put(sim, path, number);
+        }
+        char driver[SIM_NAME];
+        sim_driver_of(sim, bdf, driver);
+        if (r == 0 && sim_driver_registered(sim, driver)) {
+                str_format(path, sizeof(path), "sys/bus/pci/drivers/%s/%s", driver, bdf);
+                r = sim_link(sim, path, dir);
+        }
+        str_format(path, sizeof(path), "%s/vfio-dev", dir);
+        sim_names(sim, path, &vfio);
+        for (size_t i = 0; i < vfio.n && r == 0; i++) {
+                str_format(to, sizeof(to), "%s/vfio-dev/%s", dir, vfio.names[i]);
+                str_format(path, sizeof(path), "sys/class/vfio-dev/%s", vfio.names[i]);
+                r = sim_link(sim, path, to);
+        }
+        return r;
+}
+
+/* The virtfnN link by which the PF names the VF in @dir. */
+static int forget_vf(const struct sim *sim, const char *bdf, const char *dir)
+{
+        _cleanup_fs_list_ struct fs_list names = { 0 };
+        char pf[SIM_NAME], path[SIM_PATH], vf[SIM_NAME];
+
+        str_format(path, sizeof(path), "%s/physfn", dir);
+        sim_last(sim, path, pf);
+        if (*pf == '\0')
+                return 0;
+        str_format(path, sizeof(path), "sys/bus/pci/devices/%s", pf);
+        sim_names(sim, path, &names);
+        for (size_t i = 0; i < names.n; i++) {
+                if (!str_has_prefix(names.names[i], "virtfn"))
+                        continue;
+                str_format(path, sizeof(path), "sys/bus/pci/devices/%s/%s", pf, names.names[i]);
+                sim_last(sim, path, vf);
+                if (streq(vf, bdf))
+                        return sim_drop(sim, path);
+        }
+        return 0;
+}
+
+int sim_function_remove(const struct sim *sim, const char *bdf)
+{
+        _cleanup_fs_list_ struct fs_list names = { 0 };
+        char dir[SIM_PATH], path[SIM_PATH], driver[SIM_NAME];
+        struct bdf child;
+
+        int r = sim_device_dir(sim, bdf, dir);
+        if (r < 0)
+                return r;
+        sim_names(sim, dir, &names);
+        for (size_t i = 0; i < names.n && r == 0; i++) /* what is below a bridge goes first */
+                if (bdf_parse(names.names[i], &child))
+                        r = sim_function_remove(sim, names.names[i]);
+        if (r == 0)
+                r = sim_vfs_remove(sim, bdf);
+        sim_driver_of(sim, bdf, driver);
+        if (r == 0 && *driver)
+                r = sim_unbind(sim, bdf, driver);
+        if (r == 0)
+                r = forget_vf(sim, bdf, dir);
+        if (r == 0)
+                r = sim_group_leave(sim, bdf, dir);
+        if (r == 0)
+                r = sim_drop(sim, dir);
+        str_format(path, sizeof(path), "sys/bus/pci/devices/%s", bdf);
+        if (r == 0)
+                r = sim_drop(sim, path);
+        if (r == 0)
+                sim_pci_event(sim, "remove", bdf, dir, "");
+        return r;
+}
+
+struct function_filter {
+        char link[SIM_PATH], dir[SIM_PATH], group[SIM_PATH];
+        const char *bdf;
+};
+
+/* Of the source: the function's own directory without what drivers made, its place on the bus and in its group. */
+static bool is_function(void *ctx, const struct capture_entry *e)
+{
+        static const char *const made[] = { "driver", "drm", "nvidia", "mdev_supported_types", "vfio-dev", "driver_override", "sriov_numvfs" };
+        const struct function_filter *f = ctx;
+        char first[SIM_NAME];
+        struct bdf child;
+
+        if (streq(e->path, f->link) || streq(e->path, f->dir))
+                return true;
+        if (*f->group && sim_path_below(e->path, f->group)) {
+                const char *rest = e->path + strlen(f->group) + 1;
+                return !str_has_prefix(rest, "devices/") || streq(rest + strlen("devices/"), f->bdf);
+        }
+        if (!sim_path_below(e->path, f->dir))
+                return false;
+        const char *rest = e->path + strlen(f->dir) + 1;
+        str_format(first, sizeof(first), "%.*s", (int)strcspn(rest, "/"), rest);
+        for (size_t i = 0; i < N_ELEMENTS(made); i++)
+                if (streq(first, made[i]))
+                        return false;
+        return !bdf_parse(first, &child) && !sim_is_uuid(first) && !str_has_prefix(first, "virtfn");
+}
+
+int sim_function_add(const struct sim *sim, const char *bdf)
+{
+        struct function_filter f = { .bdf = bdf };
+        char path[SIM_PATH];
+        struct err ignored;
+
+        str_format(f.link, sizeof(f.link), "sys/bus/pci/devices/%s", bdf);
+        const struct capture_entry *e = capture_find(&sim->source, f.link);
+        if (e && !sim_resolve(f.link, e->value, f.dir))
+                return -ENOENT;
+        str_format(path, sizeof(path), "%s/vendor", e ? f.dir : f.link);
+        if (!capture_find(&sim->source, path))
+                return -ENOENT;
+        if (!e)
+                (void)str_copy(f.dir, sizeof(f.dir), f.link);
+        str_format(path, sizeof(path), "%s/iommu_group", f.dir);
+        e = capture_find(&sim->source, path);
+        if (e && !sim_resolve(path, e->value, f.group))
+                return -ENOENT;
+        int r = capture_create("source", &sim->source, sim->root, true, is_function, &f, &ignored);
+        if (r == 0)
+                r = sim_function_complete(sim, bdf);
+        if (r == 0)
+                sim_pci_event(sim, "add", bdf, f.dir, "");
+        return r;
+}
+
+/* ---- SR-IOV ---- */
+
+unsigned sim_vfs_count(const struct sim *sim, const char *pf)
+{
+        _cleanup_fs_list_ struct fs_list names = { 0 };
+        char path[SIM_PATH];
+        unsigned n = 0;
+
+        str_format(path, sizeof(path), "sys/bus/pci/devices/%s", pf);
+        sim_names(sim, path, &names);
+        for (size_t i = 0; i < names.n; i++)
+                n += str_has_prefix(names.names[i], "virtfn");
+        return n;
+}
+
+static int put_numvfs(const struct sim *sim, const char *pf, unsigned n)
+{
+        char path[SIM_PATH], number[16];
+
+        str_format(path, sizeof(path), "sys/bus/pci/devices/%s/sriov_numvfs", pf);
+        str_format(number, sizeof(number), "%u", n);
+        return sim_there(sim, path) ? sim_put(sim, path, number) : 0;
+}
+
+int sim_vfs_remove(const struct sim *sim, const char *pf)
+{
+        _cleanup_fs_list_ struct fs_list names = { 0 };
+        char path[SIM_PATH], vf[SIM_NAME];
+        int r = 0;
+
+        str_format(path, sizeof(path), "sys/bus/pci/devices/%s", pf);
+        sim_names(sim, path, &names);
+        for (size_t i = 0; i < names.n && r == 0; i++) {
+                if (!str_has_prefix(names.names[i], "virtfn"))
+                        continue;
+                str_format(path, sizeof(path), "sys/bus/pci/devices/%s/%s", pf, names.names[i]);
+                sim_last(sim, path, vf);
+                r = sim_function_remove(sim, vf);
+                if (r == 0 || r == -ENODEV)
+                        r = sim_drop(sim, path);
+        }
+        return r == 0 ? put_numvfs(sim, pf, 0) : r;
+}
+
+/* VFs that the source had come back as they were; without drivers, which is what follows. */
+int sim_vfs_add(const struct sim *sim, const char *pf, unsigned n)
+{
+        char dir[SIM_PATH], path[SIM_PATH], driver[SIM_NAME];
+
+        int r = sim_device_dir(sim, pf, dir);
+        for (unsigned i = 0; i < n && r == 0; i++) {
+                str_format(path, sizeof(path), "%s/virtfn%u", dir, i);
+                const struct capture_entry *e = capture_find(&sim->source, path);
+                const char *vf = e && strrchr(e->value, '/') ? strrchr(e->value, '/') + 1 : NULL;
+                if (!vf)
+                        return -ENOMEM; /* as a host without room for more VFs says */
+                r = sim_function_add(sim, vf);
+                if (r == 0)
+                        r = fs_symlink(e->value, sim->root, path);
+                if (r == -EEXIST)
+                        r = 0;
+                sim_driver_for(sim, vf, driver);
+                if (r == 0 && *driver && sim_bind_check(sim, vf, driver) == 0)
+                        r = sim_bind(sim, vf, driver);
+        }
+        return r == 0 ? put_numvfs(sim, pf, n) : r;
+}
