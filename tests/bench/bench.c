@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `make bench`: the figures of docs/benchmarks.md. A release sluiced on made-up hosts against the stand-in kubelet, in one
+ * run; PEER=/path/to/binary measures another device plugin the same way, beside it: both see the made-up host at /sys, /dev
+ * and kubelet at /var/lib/kubelet in a mount namespace of the bench's own. Prints Markdown. Medians; machines are noisy. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "fakekubelet.h"
+#include "host.h"
+#include "sim/sim.h"
+
+enum { WAIT_MS = 30000, STARTS = 15, ALLOCATES = 10000, SOAK_ALLOCATES = 30000, RESTARTS = 60, CHANGES = 25, IDLE_S = 10 };
+
+static char work[] = "/tmp/sluice-bench-XXXXXX";
+static const char *bin, *peer;
+
+static double now_ms(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void die(const char *what)
+{
+        (void)fprintf(stderr, "bench: %s\n", what);
+        exit(1);
+}
+
+static void run_command(const char *fmt, const char *arg)
+{
+        _cleanup_free_ char *command = xasprintf("%s '%s'", fmt, arg);
+
+        if (system(command) != 0) /* lint: the bench's own directory */
+                die(command);
+}
+
+/* ---- samples ---- */
+
+struct samples {
+        double *v;
+        size_t n, cap;
+};
+
+static void add(struct samples *s, double v)
+{
+        GROW(s->v, s->n, s->cap);
+        s->v[s->n++] = v;
+}
+
+static int by_value(const void *a, const void *b)
+{
+        double x = *(const double *)a, y = *(const double *)b;
+
+        return x < y ? -1 : x > y;
+}
+
+static double quantile(struct samples *s, double q)
+{
+        if (s->n == 0)
+                return -1;
+        qsort(s->v, s->n, sizeof(*s->v), by_value);
+        return s->v[(size_t)(q * (double)(s->n - 1) + 0.5)];
+}
+
+static void done(struct samples *s)
+{
+        free(s->v);
+        *s = (struct samples){ 0 };
+}
+
+/* ---- the process under test ---- */
+
+struct subject {
+        const char *name;
+        bool is_peer;
+        pid_t pid;
+        double spawned_ms;
+};
+
+static const char KUBELET[] = "/var/lib/kubelet";
+
+static void make_host(unsigned models, unsigned per_model, bool bound)
+{
+        _cleanup_strbuf_ struct strbuf text = { 0 };
+        _cleanup_free_ char *capture = xasprintf("%s/host.capture", work);
+        _cleanup_free_ char *sim = xasprintf("%s/sim", work);
+        struct err err;
+
+        run_command("rm -rf", sim);
+        bench_host(&text, models, per_model, bound);
+        FILE *f = fopen(capture, "w");
+        if (!f || fwrite(text.text, 1, text.len, f) != text.len || fclose(f) != 0)
+                die("cannot write the host");
+        if (sim_prepare(capture, sim, &err) < 0)
+                die(err.msg);
+}
+
+static void spawn(struct subject *s, const char *config)
+{
+        _cleanup_free_ char *sluiced = xasprintf("%s/sluiced", bin);
+        _cleanup_free_ char *sim = xasprintf("%s/sim", work), *state = xasprintf("%s/state", work), *run = xasprintf("%s/run", work);
+        _cleanup_free_ char *log = xasprintf("%s/%s.log", work, s->name);
+
+        s->spawned_ms = now_ms();
+        s->pid = fork();
+        if (s->pid != 0)
+                return;
+        int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        (void)dup2(fd, STDERR_FILENO);
+        (void)dup2(fd, STDOUT_FILENO);
+        if (s->is_peer) {
+                _cleanup_free_ char *sys = xasprintf("%s/sim/sys", work), *dev = xasprintf("%s/sim/dev/vfio", work);
+                if (unshare(CLONE_NEWNS) < 0 || mount(sys, "/sys", NULL, MS_BIND | MS_REC, NULL) < 0)
+                        _exit(126);
+                (void)mkdir("/dev/vfio", 0755);
+                (void)mount(dev, "/dev/vfio", NULL, MS_BIND, NULL);
+                (void)execl(peer, peer, (char *)NULL);
+        } else {
+                (void)execl(sluiced, "sluiced", "--sim-dir", sim, "--kubelet-dir", KUBELET, "--state-dir", state, "--run-dir", run, "--config",
+                            config ? config : "/nonexistent", (char *)NULL);
+        }
+        _exit(127);
+}
+
+static void end(struct subject *s)
+{
+        if (s->pid > 0) {
+                (void)kill(s->pid, SIGTERM);
+                (void)waitpid(s->pid, NULL, 0);
+        }
+        s->pid = 0;
+}
+
+static struct fk *kubelet(void)
+{
+        run_command("rm -rf /var/lib/kubelet/device-plugins /var/lib/kubelet/plugins_registry #", "");
+        struct fk *k = fk_start(KUBELET, fk_profile("1.34"));
+        if (!k)
+                die("the stand-in kubelet cannot listen");
+        return k;
+}
+
+struct total {
+        unsigned resources, capacity, allocatable;
+};
+
+static bool has_total(struct fk *k, void *ctx)
+{
+        const struct total *want = ctx;
+        char names[64][FK_RESOURCE_MAX];
+        struct fk_counts c;
+        unsigned capacity = 0, allocatable = 0;
+
+        size_t n = fk_resources(k, names, 64);
+        for (size_t i = 0; i < n && i < 64; i++)
+                if (fk_counts(k, names[i], &c) && c.running) {
+                        capacity += c.capacity;
+                        allocatable += c.allocatable;
+                }
+        return n == want->resources && capacity == want->capacity && allocatable == want->allocatable;
+}
+
+static bool await(struct fk *k, unsigned resources, unsigned capacity, unsigned allocatable)
+{
+        struct total want = { resources, capacity, allocatable };
+
+        return fk_wait(k, WAIT_MS, has_total, &want);
+}
+
+/* KiB of VmRSS. */
+static double rss(pid_t pid)
+{
+        _cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)pid);
+        char line[256];
+        double kib = -1;
+
+        FILE *f = fopen(path, "r");
+        while (f && fgets(line, sizeof(line), f))
+                if (sscanf(line, "VmRSS: %lf", &kib) == 1) /* lint: /proc's own format */
+                        break;
+        if (f)
+                (void)fclose(f);
+        return kib;
+}
+
+/* Zygote and workers are children: their memory is ours too. */
+static double rss_with_children(pid_t pid)
+{
+        double sum = rss(pid);
+
+        DIR *d = opendir("/proc");
+        for (struct dirent *e; d && (e = readdir(d));) {
+                uint64_t id;
+                int parent = 0;
+                if (!str_to_u64(e->d_name, 10, INT32_MAX, &id))
+                        continue;
+                _cleanup_free_ char *path = xasprintf("/proc/%s/stat", e->d_name);
+                FILE *f = fopen(path, "r");
+                if (f && fscanf(f, "%*d (%*[^)]) %*c %d", &parent) == 1 && parent == pid)
+                        sum += rss((pid_t)id);
+                if (f)
+                        (void)fclose(f);
+        }
+        if (d)
+                (void)closedir(d);
+        return sum;
+}
+
+/* Voluntary context switches of all threads: by name, ours are the rest. */
+static void switches(pid_t pid, double *ret_grpc, double *ret_ours)
+{
+        _cleanup_free_ char *tasks = xasprintf("/proc/%d/task", (int)pid);
+
+        *ret_grpc = *ret_ours = 0;
+        DIR *d = opendir(tasks);
+        for (struct dirent *e; d && (e = readdir(d));) {
+                _cleanup_free_ char *path = xasprintf("%s/%s/status", tasks, e->d_name);
+                char line[256], name[64] = "";
+                double n = 0;
+                FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
+                while (f && fgets(line, sizeof(line), f)) {
+                        (void)sscanf(line, "Name: %63s", name);
+                        (void)sscanf(line, "voluntary_ctxt_switches: %lf", &n);
+                }
+                if (f)
+                        (void)fclose(f);
+                bool grpc = str_has_prefix(name, "grpc_") || str_has_prefix(name, "timer_m") || str_has_prefix(name, "event_en") ||
+                            str_has_prefix(name, "default-") || str_has_prefix(name, "resolver");
+                *(grpc ? ret_grpc : ret_ours) += n;
+        }
+        if (d)
+                (void)closedir(d);
+}
+
+/* ---- the figures ---- */
+
+struct figures {
+        double rss, rss_children, rss_soak, rss_slope, start8, start64, alloc50, alloc99, again50, again_worst, change50, change_worst;
+        double idle_grpc, idle_ours, mem[4];
+};
+
+static double measure_start(struct subject *s, unsigned models, unsigned per_model)
+{
+        struct samples t = { 0 };
+
+        make_host(models, per_model, true);
+        for (int i = 0; i < STARTS; i++) {
+                struct fk *k = kubelet();
+                spawn(s, NULL);
+                if (await(k, models, models * per_model, models * per_model))
+                        add(&t, now_ms() - s->spawned_ms);
+                end(s);
+                (void)fk_stop(k);
+        }
+        double median = quantile(&t, 0.5);
+        done(&t);
+        return median;
+}
+
+static void first_device(struct fk *k, char *resource, char *id)
+{
+        char names[64][FK_RESOURCE_MAX];
+        struct fk_device *devices = NULL;
+
+        if (fk_resources(k, names, 64) == 0)
+                die("no resource");
+        str_format(resource, FK_RESOURCE_MAX, "%s", names[0]);
+        if (fk_devices(k, resource, &devices) == 0)
+                die("no device");
+        str_format(id, FK_ID_MAX, "%s", devices[0].id);
+        free(devices);
+}
+
+static void allocate(struct fk *k, unsigned times, struct samples *ret)
+{
+        char resource[FK_RESOURCE_MAX], id[FK_ID_MAX], text[FK_TEXT_MAX];
+
+        first_device(k, resource, id);
+        const char *ids[] = { id };
+        for (unsigned i = 0; i < times; i++) {
+                double start = now_ms();
+                if (fk_raw_allocate(k, resource, ids, 1, text) != 0)
+                        die(text);
+                if (ret)
+                        add(ret, now_ms() - start);
+        }
+}
+
+static void restart_kubelet(struct fk *k, unsigned times, struct samples *ret)
+{
+        for (unsigned i = 0; i < times; i++) {
+                if (!fk_restart(k, 1))
+                        die("the stand-in kubelet does not restart");
+                double start = now_ms();
+                if (!await(k, BENCH_MODELS, 128, 128))
+                        die("not registered again");
+                if (ret)
+                        add(ret, now_ms() - start);
+        }
+}
+
+static void change_devices(struct fk *k, struct samples *ret)
+{
+        _cleanup_free_ char *dir = xasprintf("%s/sim", work);
+        struct sim *sim;
+        struct err err;
+
+        if (sim_open(&sim, dir, &err) < 0)
+                die(err.msg);
+        for (int i = 0; i < CHANGES; i++) {
+                double start = now_ms();
+                if (sim_unplug(sim, "0000:01:00.0", &err) < 0)
+                        die(err.msg);
+                if (!await(k, BENCH_MODELS, 128, 127))
+                        die("the loss was not seen");
+                add(ret, now_ms() - start);
+                if (sim_plug(sim, "0000:01:00.0", &err) < 0)
+                        die(err.msg);
+                (void)usleep(400 * 1000); /* lint: the pause between two measurements */
+                /* Plugged in it is on its first driver, as captured: vfio-pci. */
+                if (!await(k, BENCH_MODELS, 128, 128))
+                        die("the return was not seen");
+                (void)usleep(400 * 1000); /* lint: as above */
+        }
+        sim_free(sim);
+}
+
+static void measure(struct subject *s, struct figures *f)
+{
+        struct samples alloc = { 0 }, again = { 0 }, change = { 0 };
+        double grpc0, ours0, grpc1, ours1;
+
+        f->start8 = measure_start(s, 1, 8);
+        f->start64 = measure_start(s, 16, 4);
+
+        make_host(BENCH_MODELS, 8, true);
+        struct fk *k = kubelet();
+        spawn(s, NULL);
+        if (!await(k, BENCH_MODELS, 128, 128))
+                die("128 devices were not listed");
+        (void)sleep(2);
+        f->rss = rss(s->pid);
+        f->rss_children = rss_with_children(s->pid);
+        switches(s->pid, &grpc0, &ours0);
+        (void)sleep(IDLE_S);
+        switches(s->pid, &grpc1, &ours1);
+        f->idle_grpc = (grpc1 - grpc0) / IDLE_S;
+        f->idle_ours = (ours1 - ours0) / IDLE_S;
+        allocate(k, ALLOCATES, &alloc);
+        f->alloc50 = quantile(&alloc, 0.5);
+        f->alloc99 = quantile(&alloc, 0.99);
+        restart_kubelet(k, RESTARTS, &again);
+        f->again50 = quantile(&again, 0.5);
+        f->again_worst = quantile(&again, 1.0);
+        if (!s->is_peer) {
+                change_devices(k, &change);
+                f->change50 = quantile(&change, 0.5);
+                f->change_worst = quantile(&change, 1.0);
+        }
+        allocate(k, SOAK_ALLOCATES - ALLOCATES, NULL);
+        f->rss_soak = rss(s->pid);
+        allocate(k, SOAK_ALLOCATES, NULL);
+        f->rss_slope = rss(s->pid) - f->rss_soak;
+        end(s);
+        (void)fk_stop(k);
+        done(&alloc);
+        done(&again);
+        done(&change);
+
+        static const unsigned per_model[] = { 8, 64, 256, 512 };
+        for (size_t i = 0; i < N_ELEMENTS(per_model); i++) {
+                make_host(1, per_model[i], true);
+                k = kubelet();
+                spawn(s, NULL);
+                f->mem[i] = await(k, 1, per_model[i], per_model[i]) ? rss(s->pid) : -1;
+                end(s);
+                (void)fk_stop(k);
+        }
+}
+
+/* Eight unbound GPUs whose driver takes @each_ms to let go, bound at start. */
+static double measure_bind(unsigned n, unsigned each_ms)
+{
+        _cleanup_free_ char *config = xasprintf("%s/config.yaml", work), *dir = xasprintf("%s/sim", work);
+        struct subject s = { .name = "sluiced" };
+        char fault[64];
+        struct sim *sim;
+        struct err err;
+
+        FILE *f = fopen(config, "w");
+        if (!f || fputs("apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nrules: [{bind: at-start}]\n", f) < 0 || fclose(f) != 0)
+                die("cannot write the configuration");
+        make_host(1, n, false);
+        str_format(fault, sizeof(fault), "driver/unbind * delay %u", each_ms);
+        if (sim_open(&sim, dir, &err) < 0 || sim_fault(sim, fault, &err) < 0)
+                die(err.msg);
+        struct fk *k = kubelet();
+        spawn(&s, config);
+        double t = await(k, 1, n, n) ? now_ms() - s.spawned_ms : -1;
+        end(&s);
+        (void)fk_stop(k);
+        sim_free(sim);
+        return t;
+}
+
+static double megabytes(const char *name)
+{
+        _cleanup_free_ char *path = xasprintf("%s/%s", bin, name);
+        _cleanup_free_ char *stripped = xasprintf("%s/stripped", work);
+        _cleanup_free_ char *command = xasprintf("strip -o '%s' '%s'", stripped, path);
+        struct stat st;
+
+        if (system(command) != 0 || stat(stripped, &st) < 0) /* lint: fixed command */
+                return -1;
+        return (double)st.st_size / 1e6;
+}
+
+static void row(const char *figure, const char *unit, double ours, double theirs, const char *recorded, const char *must, const char *aim)
+{
+        char other[64];
+
+        if (peer)
+                str_format(other, sizeof(other), theirs < 0 ? "never" : "%.2f", theirs);
+        else
+                str_format(other, sizeof(other), "%s", recorded);
+        (void)printf("| %s | %s | %.2f | %s | %s | %s |\n", figure, unit, ours, other, must, aim);
+}
+
+static void print_machine(void)
+{
+        struct utsname u;
+        char line[256], model[128] = "unknown processor";
+
+        (void)uname(&u);
+        FILE *f = fopen("/proc/cpuinfo", "r");
+        while (f && fgets(line, sizeof(line), f))
+                if (sscanf(line, "model name : %127[^\n]", model) == 1) /* lint: /proc's own format */
+                        break;
+        if (f)
+                (void)fclose(f);
+        (void)printf("Machine: %s, %ld processors, Linux %s %s.\n\n", model, sysconf(_SC_NPROCESSORS_ONLN), u.release, u.machine);
+}
+
+static void print(struct figures *a, struct figures *b, double bind1, double bind8)
+{
+        print_machine();
+        (void)printf("| figure | unit | Sluice | %s | must | aim |\n|---|---|---|---|---|---|\n", peer ? "peer, same run" : "peer, recorded elsewhere");
+        row("RSS, 16 resources x 8 devices, registered", "MB", a->rss / 1024, b->rss / 1024, "17.1", "<= half the peer", "<= 6");
+        row("the same with sluice-hand's processes", "MB", a->rss_children / 1024, b->rss_children / 1024, "", "", "");
+        row("RSS after 30k Allocates and 60 kubelet restarts", "MB", a->rss_soak / 1024, b->rss_soak / 1024, "21.5", "flat", "flat");
+        row("growth over 30k further Allocates", "MB", a->rss_slope / 1024, b->rss_slope / 1024, "", "about 0", "0");
+        row("exec to first device list, 8 GPUs of 1 model", "ms", a->start8, b->start8, "27-42", "<= half the peer", "<= 10");
+        row("exec to first device list, 64 GPUs of 16 models", "ms", a->start64, b->start64, "107", "<= half the peer", "<= 15");
+        row("Allocate of a bound device, p50 (C client)", "ms", a->alloc50, b->alloc50, "0.45-0.54 (Go client)", "<= half the peer", "<= 0.2");
+        row("Allocate of a bound device, p99 (C client)", "ms", a->alloc99, b->alloc99, "1.0-4 (Go client)", "<= half the peer", "<= 0.5");
+        row("kubelet restart to re-registered, 16 resources, median", "ms", a->again50, b->again50, "1006", "<= 50", "<= 10");
+        row("kubelet restart to re-registered, 16 resources, worst of 60", "ms", a->again_worst, b->again_worst, "", "<= 250", "");
+        row("device removed to ListAndWatch update, median", "ms", a->change50, -1, "never", "<= 50", "<= 20");
+        row("device removed to ListAndWatch update, worst", "ms", a->change_worst, -1, "never", "<= 50", "<= 20");
+        row("idle wakeups a second, ours", "1/s", a->idle_ours, b->idle_ours, "0-16", "<= 0.5", "");
+        row("idle wakeups a second, gRPC's own threads", "1/s", a->idle_grpc, b->idle_grpc, "", "about 2", "");
+        row("RSS, 8 devices of one resource", "MB", a->mem[0] / 1024, b->mem[0] / 1024, "14", "", "");
+        row("RSS, 64 devices", "MB", a->mem[1] / 1024, b->mem[1] / 1024, "", "", "");
+        row("RSS, 256 devices", "MB", a->mem[2] / 1024, b->mem[2] / 1024, "22", "linear, slope below the peer's", "");
+        row("RSS, 512 devices", "MB", a->mem[3] / 1024, b->mem[3] / 1024, "", "", "");
+        row("1 GPU bound at start, its driver takes 300 ms to let go", "ms", bind1, -1, "does not bind", "", "");
+        row("8 GPUs bound at start, each driver takes 300 ms", "ms", bind8, -1, "does not bind", "the time of the slowest one", "same");
+        (void)printf("\nStripped binaries (static-pie): sluiced %.2f MB (must <= 8, aim <= 6), sluice-hand %.2f MB, sluicectl %.2f MB.\n",
+                     megabytes("sluiced"), megabytes("sluice-hand"), megabytes("sluicectl"));
+}
+
+int main(int argc, char **argv)
+{
+        struct subject sluice = { .name = "sluiced" }, other = { .name = "peer", .is_peer = true };
+        struct figures ours = { 0 }, theirs = { 0 };
+
+        bin = argc > 1 ? argv[1] : "build/release/bin";
+        peer = argc > 2 && argv[2][0] ? argv[2] : NULL;
+        /* Kubelet's directory is a constant of other plugins: a mount namespace of our own, nothing of it stays. */
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+                die("a mount namespace is needed: run as root");
+        (void)mkdir("/var/lib/kubelet", 0755);
+        if (mount("kubelet", KUBELET, "tmpfs", 0, NULL) < 0 || !mkdtemp(work))
+                die("cannot make a kubelet directory");
+        (void)signal(SIGPIPE, SIG_IGN);
+        measure(&sluice, &ours);
+        double bind1 = measure_bind(1, 300), bind8 = measure_bind(8, 300);
+        if (peer)
+                measure(&other, &theirs);
+        print(&ours, &theirs, bind1, bind8);
+        run_command("rm -rf", work);
+        return 0;
+}

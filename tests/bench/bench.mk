@@ -1,0 +1,10 @@
+# The bench: a release sluiced, the stand-in kubelet, made-up hosts. `make bench PEER=/path/to/binary` measures a peer beside it.
+BENCH_O := $(B)/tests/bench/bench.o $(B)/tests/bench/host.o
+$(BENCH_O): CPPFLAGS += -Itests/fakekubelet -Itests/bench
+$(B)/tests/bench/bench: $(BENCH_O) $(B)/libfakekubelet.a $(B)/libsluice.a $(STATIC_LIBS)
+	$(call SAY,LD  $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$(filter-out $(STATIC_LIBS),$^)) $(LIBS)
+run-bench: $(B)/tests/bench/bench
+	@mkdir -p build && $(B)/tests/bench/bench $(B)/bin "$(PEER)" | tee build/bench.md
+	@tests/bench/save.sh build/bench.md docs/benchmarks.md
+.PHONY: run-bench
