@@ -21,6 +21,7 @@ enum {
         DEFAULT_MEMORY_MB = 512,
         DEFAULT_TIMEOUT_S = 240, /* ten times what a suite takes on an idle machine */
         DEBUG_EXIT_PORT = 0x501,
+        REFUSED_PATIENCE_MS = 10000,
 };
 
 static void add_arg(struct machine *m, const char *arg)
@@ -225,11 +226,17 @@ int machine_start(struct machine *m)
         return 0;
 }
 
+/* A card that the guest let go still occupies its slot in QEMU for a moment: a refused command is tried again. */
 static void host_step(struct machine *m, const char *command)
 {
         char answer[LINE_BYTES];
+        int64_t end = clock_ms() + REFUSED_PATIENCE_MS;
         int ret = monitor_command(m->monitor, command, answer, sizeof(answer));
 
+        while (ret == 0 && str_has_prefix(answer, "Error:") && clock_ms() < end) {
+                (void)usleep(50000);
+                ret = monitor_command(m->monitor, command, answer, sizeof(answer));
+        }
         if (ret < 0 || answer[0] != '\0')
                 (void)printf("  [%s] host: %s -> %s\n", m->name, command, answer);
 }
