@@ -59,6 +59,7 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
                 if (reason)
                         return reason;
         }
+        /* cppcheck-suppress uninitvar ; the loop above filled the first n_devices, which are not none */
         qsort(found, request->n_devices, sizeof(found[0]), by_id);
         for (size_t i = 1; i < request->n_devices; i++)
                 if (found[i] == found[i - 1]) {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A PCI address as a value: domain:bus:device.function, parsed at one edge and formatted at the other. */
 #ifndef SLUICE_CORE_BDF_H
 #define SLUICE_CORE_BDF_H

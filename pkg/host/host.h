@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SEES: the only reader of /sys, /dev and /proc. Reads below a tree's descriptors into a core inventory; reads only free
  * attributes, never blocks on a device lock, never opens a device node. Loop thread. */
 #ifndef SLUICE_HOST_HOST_H

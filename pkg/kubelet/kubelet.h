@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Kubelet's device plugin side: one server, listener and registration state machine per pool.
  *
  * Takes offers, keeps kubelet told (ListAndWatch: first change at once, followers gathered for 250 ms, latest value wins),

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # lint.sh: what compilers do not say. Prints every finding; ends with "lint: N passed, N failed, N skipped".
+# shellcheck disable=SC2046,SC2086 # lists of files from git: no blanks in them
 set -uo pipefail
 passed=0 failed=0 skipped=0
 check() { # check NAME FINDINGS: no findings = passed
@@ -17,17 +18,19 @@ skip() {
 }
 
 sources=$(git ls-files '*.c' '*.h' | grep -v '^tests/vm/kmod/')
+product=$(git ls-files 'pkg/*.[ch]' 'cmd/*.[ch]')
 
 # 1. Functions that have a better sister (base/str.h, base/fs.h, base/alloc.h).
 banned='strtok|sprintf|vsprintf|strcpy|strcat|strncat|strncpy|atoi|atol|atof|gets|system|popen|usleep|tmpnam|mktemp'
-check "banned functions" "$(grep -nEw "($banned) *\(" $sources | grep -v '/\* lint: ' || true)"
+check "banned functions" "$(grep -nEw "($banned) *\(" $product || true)"
 
 # 2. The direction of dependencies (docs/architecture.md).
 may() { # may ROOM: rooms it may include
         case $1 in
         base) echo base ;;
         core) echo base core ;;
-        config | present) echo base core config ;;
+        config) echo base core config ;;
+        present) echo base core present ;;
         host) echo base core host ;;
         sim) echo base core sim ;;
         hands) echo base core host sim hands ;;
@@ -50,7 +53,7 @@ done
 check "direction of dependencies" "$wrong"
 check "gRPC is included by pkg/rpc (and the tests' own peers) only" "$(grep -ln '#include <grpc/' $(git ls-files 'pkg/*' 'cmd/*') | grep -v '^pkg/rpc/' || true)"
 check "core makes no system call" "$(grep -nE '#include <(unistd|fcntl|sys/(stat|socket|ioctl|mman)|time|uv|poll)\.h>|[^_]log_(info|warn|error|debug)\(' pkg/core/*.[ch] || true)"
-check "no exit outside main" "$(grep -nEw '(exit|_exit|abort) *\(' $(git ls-files 'pkg/*.c') | grep -vE 'pkg/(base/alloc|hands/zygote)\.c' || true)"
+check "no exit outside main" "$(grep -nEw '(exit|_exit) *\(' $(git ls-files 'pkg/*.c') | grep -vE 'pkg/hands/zygote\.c' || true)"
 
 # 3. Headers stand alone; files say their licence.
 alone=$(for h in $(git ls-files 'pkg/*.h'); do
