@@ -6,7 +6,8 @@
  *    also when it has become something else: another vGPU profile, another kind of device, another device in its slot;
  *  - no id is in two pools, no name changes while Sluice runs (the new name is said and takes effect at the next start);
  *  - two names with one KubeVirt variable: the one that was there first, else the one of the lowest id, keeps it. So with a
- *    name that would hold mediated and PCI devices together: KubeVirt would count them twice;
+ *    name that would hold mediated and PCI devices together (KubeVirt would count them twice), or, unless a rule spells the
+ *    name, whole GPUs and VFs (some have one id);
  *  - pools that mix known and unknown NUMA nodes send no topology, or are split (name + "-numa-unknown"), by rule;
  *  - what needs a node or a driver that is not there is listed Unhealthy, so that its pool exists and it recovers by itself;
  *    what may not be handed out at all is withheld.

@@ -84,7 +84,7 @@ static enum reason check_no_vfs(const struct judgement *j, char detail[static DE
 {
         if (j->fn->n_vfs == 0)
                 return REASON_NONE;
-        str_format(detail, DETAIL_MAX, "%u VFs", j->fn->n_vfs);
+        str_format(detail, DETAIL_MAX, "%u %s", j->fn->n_vfs, j->fn->n_vfs == 1 ? "VF" : "VFs");
         return REASON_PF_HAS_VFS;
 }
 

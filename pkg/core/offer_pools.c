@@ -19,7 +19,6 @@ struct naming {
         struct owner {
                 char *variable;
                 const struct device *device;
-                bool mdev;
         } *owners;
         size_t n_owners;
 };
@@ -105,20 +104,30 @@ static void split_by_numa(struct naming *naming)
 
 /* ---- names ---- */
 
-/* Takes the variable of @resource for @device. Returns who has it already under another name, or for another kind of device
- * (virt-launcher reads both prefixes of a name, so that they would be mixed up all the same); NULL = it is free. */
-static const struct device *own_variable(struct naming *naming, const char *resource, const struct device *device)
+/* May the two be of one pool? Never with a mediated device: virt-launcher reads both prefixes of a name, and everything would
+ * count twice. A whole GPU and a slice of one only where a rule spells that name: some have one id and so one default name. */
+static bool may_share(const struct naming *naming, const struct device *a, const struct device *b)
 {
-        bool mdev = device->kind == DEVICE_VGPU_MDEV;
-        _cleanup_free_ char *variable = naming_kubevirt_variable(resource, false);
+        const struct rule *rule = offer_rule(naming->in->rules, b->rule);
+
+        if (a->kind == b->kind)
+                return true;
+        return a->kind != DEVICE_VGPU_MDEV && b->kind != DEVICE_VGPU_MDEV && (*rule->resource || *rule->alias);
+}
+
+/* Takes the variable of @device's name for it. Returns who has it already under another name, or who has the name and may not
+ * share it; NULL = fine. */
+static const struct device *own_variable(struct naming *naming, const struct device *device)
+{
+        _cleanup_free_ char *variable = naming_kubevirt_variable(device->resource, false);
 
         for (size_t i = 0; i < naming->n_owners; i++) {
-                const struct owner *owner = &naming->owners[i];
+                const struct device *owner = naming->owners[i].device;
 
-                if (streq(owner->variable, variable))
-                        return streq(owner->device->resource, resource) && owner->mdev == mdev ? NULL : owner->device;
+                if (streq(naming->owners[i].variable, variable))
+                        return streq(owner->resource, device->resource) && may_share(naming, owner, device) ? NULL : owner;
         }
-        naming->owners[naming->n_owners++] = (struct owner){ .variable = TAKE_PTR(variable), .device = device, .mdev = mdev };
+        naming->owners[naming->n_owners++] = (struct owner){ .variable = TAKE_PTR(variable), .device = device };
         return NULL;
 }
 
@@ -132,7 +141,7 @@ static void keep_names(struct naming *naming)
                 if (!then)
                         continue;
                 (void)str_copy(device->resource, sizeof(device->resource), then->resource);
-                (void)own_variable(naming, device->resource, device);
+                (void)own_variable(naming, device);
                 if (!streq(naming->wanted[i], device->resource)) {
                         if (device->state == DEVICE_HEALTHY)
                                 device->reason = REASON_NONE; /* More important than any other warning. */
@@ -150,7 +159,7 @@ static void give_names(struct naming *naming)
                 if (!is_listed(device) || *device->resource)
                         continue;
                 (void)str_copy(device->resource, sizeof(device->resource), naming->wanted[i]);
-                const struct device *owner = own_variable(naming, device->resource, device);
+                const struct device *owner = own_variable(naming, device);
                 if (!owner)
                         continue;
                 str_format(detail, sizeof(detail), "%s, and %s of %s (%s)", device->resource, owner->resource, owner->id,

@@ -7,6 +7,7 @@
 #define UUID_1 "4b20d080-1b54-4048-85b3-a6a62d165c01"
 #define UUID_2 "c73f1fa6-489e-4834-9476-d70dabd98c40"
 #define L40S "nvidia.com/AD102GL_L40S"
+#define POOL_A "pool " L40S ": 0000:3b:00.0 +topology\n"
 #define GPU_A "0000:3b:00.0 10de:26b9 0302 "
 #define GPU_B "0000:5e:00.0 10de:26b9 0302 "
 
@@ -219,6 +220,13 @@ static void test_pools_share_names_and_never_variables(void **state)
                   "any resource=a.com/gpu",
                   "0000:3b:00.0 healthy a.com/gpu\n0000:5e:00.0 withheld mdev-parent\n" UUID_1 " withheld name-ambiguous\n"
                   "pool a.com/gpu: 0000:3b:00.0 +topology\n", NULL },
+                { "one default name for a GPU and a VF: a VM must not get either",
+                  GPU_A VFIO "\n" GPU_B "nvidia vfs=1\n0000:5e:00.4 10de:26b9 0302 " VFIO " vf=0000:5e:00.0", NULL,
+                  "0000:3b:00.0 healthy " L40S "\n0000:5e:00.0 withheld pf-has-vfs\n0000:5e:00.4 withheld name-ambiguous\n" POOL_A, NULL },
+                { "one name for a GPU and a VF, spelled by a rule",
+                  GPU_A VFIO "\n" GPU_B "nvidia vfs=1\n0000:5e:00.4 10de:26b9 0302 " VFIO " vf=0000:5e:00.0", "any resource=a.com/gpu",
+                  "0000:3b:00.0 healthy a.com/gpu\n0000:5e:00.0 withheld pf-has-vfs\n0000:5e:00.4 healthy a.com/gpu\n"
+                  "pool a.com/gpu: 0000:3b:00.0 0000:5e:00.4 +topology\n", NULL },
                 { "mixed NUMA nodes: no topology, and said so", GPU_A VFIO "\n" GPU_B VFIO " n=-1", NULL,
                   "0000:3b:00.0 healthy numa-mixed " L40S "\n0000:5e:00.0 healthy numa-mixed " L40S "\npool " L40S ": 0000:3b:00.0 0000:5e:00.0\n", NULL },
                 { "all unknown: no topology, nothing to say", GPU_A VFIO " n=-1", NULL, "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
@@ -256,7 +264,6 @@ static void live(const char *title, const struct step *steps, size_t n)
                 static const struct step s[] = __VA_ARGS__;   \
                 live(title, s, N_ELEMENTS(s));                \
         } while (0)
-#define POOL_A "pool " L40S ": 0000:3b:00.0 +topology\n"
 #define VF(type) GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 " type
 #define POOL_VF "pool nvidia.com/NVIDIA_L40S-24Q: 0000:3b:00.4 +topology\n"
 
