@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "reactions.h"
 
 #define L40S "0000:01:00.0"
 #define QUADRO "0000:02:00."
@@ -64,13 +65,32 @@ static void test_unplugged_and_plugged_card_goes_and_comes(void **state)
         assert_true(await_driver("0000:04:00.0", "nvidia", 10000));
 }
 
+static void test_every_reaction_is_tried_on_some_topology(void **state)
+{
+        const char *missing = NULL;
+
+        (void)state;
+        if (!reactions_all_covered(&missing))
+                fail_msg("no topology has the names of: %s", missing);
+}
+
+const struct reaction_word gpu_words[] = {
+        { "$GPU", "0000:03:00.0" },  { "$DRIVER", "nvidia" },           { "$GROUP", NULL },
+        { "$MATE", "0000:03:00.1" }, { "$MATEDRIVER", "snd_hda_intel" }, { "$LOCKED", "0000:03:00.0" },
+        { NULL, NULL },
+};
+
 int suite_gpu(void)
 {
+        int failed = 0;
         const struct CMUnitTest rig[] = {
                 cmocka_unit_test(test_gpu_bound_by_hand_can_be_used),
                 cmocka_unit_test(test_group_is_viable_only_with_all_companions_bound),
                 cmocka_unit_test(test_open_node_of_the_host_driver_shuts_the_unbind_lock),
                 cmocka_unit_test(test_unplugged_and_plugged_card_goes_and_comes),
+                cmocka_unit_test(test_every_reaction_is_tried_on_some_topology),
         };
-        return RUN_SUITE(rig);
+        failed += RUN_SUITE(rig);
+        failed += run_reactions("reactions", gpu_words, NULL);
+        return failed;
 }

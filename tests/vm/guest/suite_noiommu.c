@@ -2,6 +2,8 @@
 /* Topology noiommu. */
 #include "guest.h"
 
+#include "reactions.h"
+
 #define GPU "0000:01:00.0"
 
 static void test_without_iommu_the_writes_succeed_and_nothing_is_bound(void **state)
@@ -15,10 +17,20 @@ static void test_without_iommu_the_writes_succeed_and_nothing_is_bound(void **st
         restore_function(GPU, "");
 }
 
+const struct reaction_word noiommu_words[] = {
+        { "$BARE", GPU },
+        { "$BAREDRIVER", "nvidia" },
+        { NULL, NULL },
+};
+
 int suite_noiommu(void)
 {
+        int failed = 0;
         const struct CMUnitTest rig[] = {
                 cmocka_unit_test(test_without_iommu_the_writes_succeed_and_nothing_is_bound),
         };
-        return RUN_SUITE(rig);
+        failed += RUN_SUITE(rig);
+        load_nvidia("");
+        failed += run_reactions("reactions", noiommu_words, NULL);
+        return failed;
 }

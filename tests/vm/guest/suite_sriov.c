@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "reactions.h"
+
 #define PF "0000:01:00.0"
 #define VF0 "0000:01:00.4"
 #define UUID "aaaaaaaa-1111-4222-8333-444444444444"
@@ -42,11 +44,36 @@ static void test_vendor_vfio_function_with_a_type_can_be_used_on_its_own_driver(
         assert_int_equal(kernel_write("0", PCI PF "/sriov_numvfs"), 0);
 }
 
+#define VF1 "0000:01:00.5"
+#define UUID2 "bbbbbbbb-1111-4222-8333-444444444444"
+
+/* VFs with one instance each; the cases use them up. */
+static void make_instances(void)
+{
+        if (!kernel_exists(PCI VF0))
+                assert_int_equal(kernel_write("4", PCI PF "/sriov_numvfs"), 0);
+        if (!kernel_exists("/sys/bus/mdev/devices/" UUID))
+                assert_int_equal(kernel_write(UUID, PCI VF0 "/mdev_supported_types/nvidia-1152/create"), 0);
+        if (!kernel_exists("/sys/bus/mdev/devices/" UUID2))
+                assert_int_equal(kernel_write(UUID2, PCI VF1 "/mdev_supported_types/nvidia-1152/create"), 0);
+}
+
+const struct reaction_word sriov_words[] = {
+        { "$PF", PF },      { "$PFDRIVER", "nvidia" }, { "$MDEV", UUID },
+        { "$PARENT", VF0 }, { "$PARENTDRIVER", "nvidia" }, { "$MDEV2", UUID2 },
+        { "$PARENT2", VF1 }, { "$PARENT2DRIVER", "nvidia" }, { NULL, NULL },
+};
+
 int suite_sriov(void)
 {
+        int failed = 0;
         const struct CMUnitTest rig[] = {
                 cmocka_unit_test(test_vgpu_instance_can_be_used),
                 cmocka_unit_test(test_vendor_vfio_function_with_a_type_can_be_used_on_its_own_driver),
         };
-        return RUN_SUITE(rig);
+        failed += RUN_SUITE(rig);
+        load_nvidia("mdev=1");
+        failed += run_reactions("reactions", sriov_words, make_instances);
+        (void)kernel_write("0", PCI PF "/sriov_numvfs");
+        return failed;
 }
