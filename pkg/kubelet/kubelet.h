@@ -19,7 +19,8 @@ struct kubelet_config {
         const char *sim_node; /* a simulated host's answers name this harmless host_path for every node; NULL = the real one */
 };
 struct kubelet;
-/* Fails when the directory is too long for a socket path (107 bytes, names included). Kubelet may be absent. */
+/* Fails when the directory is too long for a socket path (107 bytes, names included) or cannot be watched. Kubelet, and its
+ * directories, may be absent for as long as they like. */
 int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct claims *claims, const struct kubelet_config *config,
                   struct err *err);
 /* The offer from now on (takes a reference). Pools are added; a pool is never dropped while Sluice runs: its devices turn
@@ -28,13 +29,14 @@ void kubelet_offer(struct kubelet *kubelet, struct offer *offer);
 
 struct kubelet_status {
         const char *resource;
-        const char *state;    /* "listening", "registering", "waiting", "serving", "backoff", "refused" */
+        const char *state;    /* "no-kubelet", "listening", "registering", "waiting", "serving", "backoff", "refused" */
         const char *problem;  /* last refusal or error, "" = none */
         unsigned registrations; /* successful ones since start */
 };
 size_t kubelet_status(const struct kubelet *kubelet, struct kubelet_status *ret, size_t max); /* count of pools */
 
-/* Ends streams, removes our sockets, stops servers; then @closed. Unbinds nothing. */
+/* Ends streams, removes our sockets, stops servers; then @closed. Unbinds nothing. Calls that wait for the claims hold it
+ * up: stop those too. */
 void kubelet_stop(struct kubelet *kubelet, void (*closed)(void *ctx), void *ctx);
 struct kubelet *kubelet_free(struct kubelet *kubelet);
 
