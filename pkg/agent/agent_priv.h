@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share: the agent itself. Loop thread. */
+#ifndef SLUICE_AGENT_AGENT_PRIV_H
+#define SLUICE_AGENT_AGENT_PRIV_H
+
+#include <uv.h>
+
+#include "agent/agent.h"
+#include "agent/world.h"
+#include "claims/claims.h"
+#include "hands/hands.h"
+#include "host/events.h"
+#include "kubelet/kubelet.h"
+#include "rpc/rpc.h"
+
+/* A bind at start that failed, and when to try again. */
+struct attempt {
+        char id[DEVICE_ID_MAX];
+        int64_t next_ms, delay_ms;
+        bool running;
+};
+
+struct agent {
+        const struct agent_options *options;
+        uv_loop_t loop;
+        struct world world;
+        struct hands *hands;
+        struct probe *probe;
+        struct store *store;
+        struct claims *claims;
+        struct rpc *rpc;
+        struct kubelet *kubelet;
+        struct host_events *events;
+
+        uv_poll_t signals;
+        uv_timer_t look, backstop, reload, stop_hands;
+        uv_fs_event_t config_watch;
+        int64_t last_look_ms;
+
+        struct attempt *attempts;
+        size_t n_attempts, cap_attempts;
+        unsigned n_binding; /* binds at start under way */
+        bool serving, stopping, hands_stopping;
+        bool kubelet_closed, claims_closed, hands_closed;
+        int status;
+};
+
+
+/* agent.c */
+void agent_serve(struct agent *agent);       /* kubelet from now on; once */
+void agent_look_later(struct agent *agent);  /* soon, and not too often */
+void agent_on_backstop(uv_timer_t *timer);
+
+/* bind.c: devices that a rule wants bound at start and that are not; serves when none is left to wait for. */
+void agent_reconcile(struct agent *agent);
+
+/* reload.c */
+void agent_watch_config(struct agent *agent);
+void agent_reload(struct agent *agent, bool asked /* by a signal: says so when nothing changed */);
+
+/* stop.c: ends streams, removes sockets, unbinds nothing; the loop runs out. @status is the process'. */
+void agent_stop(struct agent *agent, int status);
+
+#endif
