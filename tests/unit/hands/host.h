@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/str.h"
@@ -44,6 +45,7 @@ static const char host_capture[] =
         "link " AUDIO_DIR "/driver -> ../../../../bus/pci/drivers/snd_hda_intel\n"
         "link " AUDIO_DIR "/iommu_group -> ../../../../kernel/iommu_groups/45\n"
         "file sys/kernel/iommu_groups/45/type = DMA\n"
+        "dir sys/class/vfio-dev\n"
         "link sys/kernel/iommu_groups/45/devices/0000:3b:00.0 -> ../../../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0\n"
         "link sys/kernel/iommu_groups/45/devices/0000:3b:00.1 -> ../../../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.1\n"
         "file proc/driver/nvidia/gpus/0000:3b:00.0/unbindLock = 0\n"
@@ -151,6 +153,26 @@ static inline char *host_picture(struct host *host)
                 strbuf_addf(&sorted, "%s\n", lines[i]);
         strbuf_done(&raw);
         return strbuf_take(&sorted);
+}
+
+static inline void print_missing(const char *from, const char *in, const char *mark)
+{
+        for (const char *line = from; *line; line += strcspn(line, "\n") + 1) {
+                _cleanup_free_ char *text = xstrndup(line, strcspn(line, "\n") + 1);
+                if (!strstr(in, text))
+                        print_error("%s %s", mark, text);
+        }
+}
+
+static inline void assert_host_unchanged(struct host *host, const char *before, const char *what)
+{
+        _cleanup_free_ char *after = host_picture(host);
+
+        if (streq(before, after))
+                return;
+        print_missing(before, after, "-");
+        print_missing(after, before, "+");
+        fail_msg("%s: the host changed", what);
 }
 
 /* Driver of a function as the simulated host shows it; "" = none. */

@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon's side against the real sluice-hand process on a simulated host. */
+#include "../unit.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "hands/hands.h"
+#include "host.h"
+#include "program.h"
+
+enum { PATIENCE_MS = 20000 };
+
+static char *program;
+
+struct bench {
+        struct host host;
+        uv_loop_t loop;
+        uv_timer_t guard;
+        struct hands *hands;
+        bool closed;
+};
+
+struct outcome {
+        struct bench *bench;
+        unsigned n_done;
+        struct hands_result result;
+        char values[128];
+};
+
+static void on_guard(uv_timer_t *timer)
+{
+        (void)timer;
+        fail_msg("nothing happened for %d ms", PATIENCE_MS);
+}
+
+static void bench_make(struct bench *bench)
+{
+        struct err err;
+
+        *bench = (struct bench){ 0 };
+        host_make(&bench->host);
+        assert_int_equal(uv_loop_init(&bench->loop), 0);
+        const struct hands_config config = {
+                .program = program, .sim_dir = bench->host.sim_dir, .lock_dir = bench->host.lock_dir,
+        };
+        ASSERT_OK(hands_start(&bench->hands, &config, &err), &err);
+        hands_attach(bench->hands, &bench->loop);
+        (void)uv_timer_init(&bench->loop, &bench->guard);
+}
+
+static void on_closed(void *ctx)
+{
+        ((struct bench *)ctx)->closed = true;
+}
+
+/* Runs the loop until @flag. */
+static void wait_for(struct bench *bench, const bool *flag)
+{
+        (void)uv_timer_start(&bench->guard, on_guard, PATIENCE_MS, 0);
+        while (!*flag)
+                (void)uv_run(&bench->loop, UV_RUN_ONCE);
+        (void)uv_timer_stop(&bench->guard);
+}
+
+static void bench_done(struct bench *bench)
+{
+        hands_stop(bench->hands, on_closed, bench);
+        wait_for(bench, &bench->closed);
+        bench->hands = hands_free(bench->hands);
+        uv_close((uv_handle_t *)&bench->guard, NULL);
+        (void)uv_run(&bench->loop, UV_RUN_DEFAULT);
+        assert_int_equal(uv_loop_close(&bench->loop), 0);
+        host_done(&bench->host);
+}
+
+static void on_done(void *ctx, const struct hands_result *result)
+{
+        struct outcome *outcome = ctx;
+
+        outcome->n_done++;
+        outcome->result = *result;
+}
+
+static void on_value(void *ctx, uint32_t step, int result, const char *text)
+{
+        struct outcome *outcome = ctx;
+
+        str_format(outcome->values + strlen(outcome->values), sizeof(outcome->values) - strlen(outcome->values), "%u %d %s;", step,
+                   result, result ? "" : text);
+}
+
+static void wait_done(struct bench *bench, const struct outcome *outcome, unsigned n)
+{
+        (void)uv_timer_start(&bench->guard, on_guard, PATIENCE_MS, 0);
+        while (outcome->n_done < n)
+                (void)uv_run(&bench->loop, UV_RUN_ONCE);
+        (void)uv_timer_stop(&bench->guard);
+        assert_int_equal(outcome->n_done, n);
+}
+
+static void run_plan(struct bench *bench, const struct plan *plan, unsigned deadline_ms, struct outcome *outcome)
+{
+        *outcome = (struct outcome){ .bench = bench };
+        hands_run(bench->hands, plan, deadline_ms, on_value, on_done, outcome);
+        assert_int_equal(outcome->n_done, 0); /* later, from the loop */
+        wait_done(bench, outcome, 1);
+}
+
+static void run_for(struct bench *bench, unsigned ms)
+{
+        int64_t until = clock_ms() + ms;
+
+        while (clock_ms() < until) {
+                (void)uv_run(&bench->loop, UV_RUN_NOWAIT);
+                (void)usleep(2000);
+        }
+}
+
+#define ASSERT_ENDED(outcome, want)                                                                                  \
+        do {                                                                                                         \
+                if ((outcome).result.end != (want))                                                                  \
+                        fail_msg("%s: %s", plan_end_name((outcome).result.end), (outcome).result.text);              \
+        } while (0)
+#define ASSERT_TELLS(outcome, want)                                                                                  \
+        do {                                                                                                         \
+                if (!strstr((outcome).result.text, want))                                                            \
+                        fail_msg("'%s' does not say '%s'", (outcome).result.text, want);                             \
+        } while (0)
+
+/* Processes called @name below this one's session of children: the zygote is our child, workers are its. */
+static size_t find_hands(const char *name, pid_t parent, pid_t *ret, size_t max)
+{
+        DIR *proc = opendir("/proc");
+        size_t n = 0;
+
+        assert_non_null(proc);
+        for (struct dirent *e; (e = readdir(proc));) {
+                char path[300], stat[512];
+                struct err err;
+                uint64_t pid;
+                if (!str_to_u64(e->d_name, 10, INT32_MAX, &pid))
+                        continue;
+                (void)snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+                if (fs_read(AT_FDCWD, path, stat, sizeof(stat), NULL, &err) < 0)
+                        continue;
+                char *open = strchr(stat, '('), *close = strrchr(stat, ')'), state;
+                int ppid;
+                if (!open || !close || sscanf(close + 1, " %c %d", &state, &ppid) != 2 || state == 'Z')
+                        continue;
+                *close = '\0';
+                if (streq(open + 1, name) && ppid == parent && n < max)
+                        ret[n++] = (pid_t)pid;
+        }
+        (void)closedir(proc);
+        return n;
+}
+
+static pid_t find_zygote(void)
+{
+        pid_t pid;
+
+        assert_int_equal(find_hands("sluice-hand", getpid(), &pid, 1), 1);
+        return pid;
+}
+
+static size_t count_fds(void)
+{
+        size_t n = 0;
+        DIR *dir = opendir("/proc/self/fd");
+
+        while (readdir(dir))
+                n++;
+        (void)closedir(dir);
+        return n;
+}
+
+static void kill_and_wait_gone(pid_t pid)
+{
+        (void)kill(pid, SIGKILL);
+        for (int i = 0; i < 500 && kill(pid, 0) == 0; i++)
+                (void)usleep(2000);
+}
+
+static void one_read(struct plan *plan)
+{
+        *plan = (struct plan){ 0 };
+        plan_add(plan, STEP_READ_LOCKED, GPU, "driver_override");
+}
+
+/* What a fault on "unbind" makes slow. */
+static void one_slow_write(struct plan *plan)
+{
+        *plan = (struct plan){ .n_cards = 1, .cards = { GPU } };
+        plan_add(plan, STEP_OVERRIDE, GPU, "vfio-pci");
+        plan_add(plan, STEP_UNBIND, GPU, "nvidia");
+        plan_add(plan, STEP_PROBE, GPU, "");
+        plan_add(plan, STEP_AWAIT_DRIVER, GPU, "vfio-pci")->wait_ms = READ_BACK_MS;
+}
+
+static void test_a_plan_runs_in_another_process_and_answers(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        plan_of_host(&plan);
+        run_plan(&bench, &plan, 5000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        assert_string_equal(outcome.result.text, "");
+        assert_int_equal(outcome.result.step, plan.n_steps);
+        assert_string_equal(host_driver(&bench.host, GPU), "vfio-pci");
+        one_read(&plan);
+        run_plan(&bench, &plan, 5000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        assert_string_equal(outcome.values, "0 0 vfio-pci;");
+        bench_done(&bench);
+}
+
+static void test_a_refusal_carries_step_reason_and_sentence(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        plan_of_host(&plan);
+        plan.steps[1].number = 0x10de2236;
+        run_plan(&bench, &plan, 5000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_REFUSED);
+        assert_int_equal(outcome.result.step, 1);
+        assert_int_equal(outcome.result.reason, REASON_IDENTITY);
+        ASSERT_TELLS(outcome, "is now 10de:26b9 instead of 10de:2236");
+        bench_done(&bench);
+}
+
+static void test_past_its_deadline_a_hand_is_stuck_and_the_next_plan_runs_at_once(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        plan_of_host(&plan);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 hang");
+        run_plan(&bench, &plan, 300, &outcome);
+        ASSERT_ENDED(outcome, PLAN_STUCK);
+        assert_int_equal(outcome.result.reason, REASON_DEADLINE);
+        assert_int_equal(outcome.result.step, 7);
+        ASSERT_TELLS(outcome, "did not return within 300 ms, in step 8 of 15 (unbind 0000:3b:00.0");
+        assert_int_equal(hands_stuck(bench.hands), 1);
+        assert_false(host_lock_is_free(&bench.host)); /* the hand keeps its card */
+
+        plan_of_host(&plan);
+        run_plan(&bench, &plan, 5000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_REFUSED);
+        assert_int_equal(outcome.result.reason, REASON_CARD_BUSY);
+        int64_t start = clock_ms();
+        one_read(&plan);
+        plan.steps[0].bdf = AUDIO;
+        run_plan(&bench, &plan, 5000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        assert_true(clock_ms() - start < 1000);
+
+        /* The kernel comes back after all: the process ends, and is no longer counted. */
+        host_fault(&bench.host, "");
+        for (int i = 0; i < 1000 && hands_stuck(bench.hands) > 0; i++)
+                run_for(&bench, 10);
+        assert_int_equal(hands_stuck(bench.hands), 0);
+        assert_true(host_lock_is_free(&bench.host));
+        bench_done(&bench);
+}
+
+static void test_a_killed_worker_is_lost_with_its_step(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome = { 0 };
+        pid_t workers[4];
+
+        (void)state;
+        bench_make(&bench);
+        one_read(&plan); /* one worker has gone, exactly one is warm: the one at work next */
+        run_plan(&bench, &plan, 5000, &outcome);
+        run_for(&bench, 50);
+        assert_int_equal(find_hands("sluice-hand:w", find_zygote(), workers, 4), 1);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 hang");
+        one_slow_write(&plan);
+        outcome = (struct outcome){ .bench = &bench };
+        hands_run(bench.hands, &plan, 10000, NULL, on_done, &outcome);
+        run_for(&bench, 200);
+        assert_int_equal(outcome.n_done, 0);
+        kill_and_wait_gone(workers[0]);
+        wait_done(&bench, &outcome, 1);
+        ASSERT_ENDED(outcome, PLAN_LOST);
+        assert_int_equal(outcome.result.reason, REASON_HAND_LOST);
+        assert_int_equal(outcome.result.step, 1);
+        ASSERT_TELLS(outcome, "ended, in step 2 of 4 (unbind");
+        assert_true(host_lock_is_free(&bench.host));
+        host_fault(&bench.host, "");
+        one_read(&plan);
+        run_plan(&bench, &plan, 5000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        bench_done(&bench);
+}
+
+static void test_a_killed_zygote_is_replaced_and_disturbs_no_plan(void **state)
+{
+        struct bench bench;
+        struct plan slow, plan;
+        struct outcome at_work, outcome;
+
+        (void)state;
+        bench_make(&bench);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 300 times 1");
+        one_slow_write(&slow);
+        at_work = (struct outcome){ .bench = &bench };
+        hands_run(bench.hands, &slow, 10000, NULL, on_done, &at_work);
+        run_for(&bench, 100);
+        pid_t first = find_zygote();
+        kill_and_wait_gone(first);
+        one_read(&plan);
+        plan.steps[0].bdf = AUDIO;
+        run_plan(&bench, &plan, 5000, &outcome); /* the warm worker takes it */
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        run_plan(&bench, &plan, 5000, &outcome); /* this one needs a new zygote */
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        assert_int_not_equal(find_zygote(), first);
+        wait_done(&bench, &at_work, 1);
+        ASSERT_ENDED(at_work, PLAN_DONE);
+        bench_done(&bench);
+}
+
+static void test_a_zygote_that_dies_again_and_again_does_not_stop_the_plans(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        one_read(&plan);
+        for (int i = 0; i < 3; i++) {
+                pid_t pid;
+                for (int j = 0; j < 500 && find_hands("sluice-hand", getpid(), &pid, 1) == 0; j++)
+                        run_for(&bench, 10);
+                kill_and_wait_gone(find_zygote());
+                run_for(&bench, 20);
+        }
+        run_plan(&bench, &plan, 8000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        bench_done(&bench);
+}
+
+static void test_plans_wait_for_a_hand_and_each_gets_one(void **state)
+{
+        enum { N = 24 };
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcomes[N] = { 0 };
+
+        (void)state;
+        bench_make(&bench);
+        one_read(&plan);
+        for (int i = 0; i < N; i++)
+                hands_run(bench.hands, &plan, 10000, on_value, on_done, &outcomes[i]);
+        for (int i = 0; i < N; i++) {
+                wait_done(&bench, &outcomes[i], 1);
+                ASSERT_ENDED(outcomes[i], PLAN_DONE);
+                assert_string_equal(outcomes[i].values, "0 0 (null);");
+        }
+        bench_done(&bench);
+}
+
+static void test_a_hundred_plans_leave_no_descriptor_and_no_process(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+        pid_t pids[8];
+
+        (void)state;
+        bench_make(&bench);
+        one_read(&plan);
+        run_plan(&bench, &plan, 5000, &outcome);
+        run_for(&bench, 100);
+        size_t before = count_fds();
+        plan.n_cards = 1; /* the lock is free again whenever an end was heard */
+        plan.cards[0] = GPU;
+        for (int i = 0; i < 100; i++) {
+                run_plan(&bench, &plan, 5000, &outcome);
+                ASSERT_ENDED(outcome, PLAN_DONE);
+        }
+        run_for(&bench, 100);
+        assert_int_equal(count_fds(), before);
+        pid_t zygote = find_zygote();
+        assert_int_equal(find_hands("sluice-hand:w", zygote, pids, 8), 1);
+        bench_done(&bench);
+        assert_int_equal(find_hands("sluice-hand", getpid(), pids, 8), 0);
+}
+
+static void assert_clean_process(pid_t pid, const char *blocked)
+{
+        char path[64], status[4096], line[64];
+        struct err err;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+        ASSERT_OK(fs_read(AT_FDCWD, path, status, sizeof(status), NULL, &err), &err);
+        (void)snprintf(line, sizeof(line), "\nSigBlk:\t%s\n", blocked);
+        if (!strstr(status, line))
+                fail_msg("blocked signals other than %s:%s", blocked, status);
+        (void)snprintf(path, sizeof(path), "/proc/%d/fd/123", (int)pid);
+        assert_int_equal(fs_exists(AT_FDCWD, path), 0);
+        assert_int_equal(getsid(pid) == getsid(0), 0);
+}
+
+static void test_a_hand_inherits_no_descriptor_no_blocked_signal_and_no_session(void **state)
+{
+        struct bench bench;
+        pid_t worker;
+        sigset_t mask, old;
+
+        (void)state;
+        int null = fs_open(AT_FDCWD, "/dev/null", O_RDONLY, 0);
+        assert_int_equal(dup2(null, 123), 123); /* as a library would leave it: not close-on-exec */
+        (void)close(null);
+        (void)sigemptyset(&mask);
+        (void)sigaddset(&mask, SIGCHLD);
+        (void)sigaddset(&mask, SIGUSR1);
+        (void)sigprocmask(SIG_BLOCK, &mask, &old);
+        bench_make(&bench);
+        (void)sigprocmask(SIG_SETMASK, &old, NULL);
+        run_for(&bench, 200);
+        pid_t zygote = find_zygote();
+        assert_int_equal(find_hands("sluice-hand:w", zygote, &worker, 1), 1);
+        assert_clean_process(zygote, "0000000000010000"); /* SIGCHLD comes by a descriptor */
+        assert_clean_process(worker, "0000000000000000");
+        (void)close(123);
+        bench_done(&bench);
+}
+
+static void test_stopping_ends_every_plan_once_and_leaves_the_hand_at_work(void **state)
+{
+        struct bench bench;
+        struct plan slow, plan;
+        struct outcome at_work = { 0 }, waiting[20] = { 0 }, late = { 0 };
+
+        (void)state;
+        bench_make(&bench);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 300 times 1");
+        one_slow_write(&slow);
+        hands_run(bench.hands, &slow, 10000, NULL, on_done, &at_work);
+        run_for(&bench, 100);
+        one_read(&plan);
+        for (int i = 0; i < 20; i++)
+                hands_run(bench.hands, &plan, 10000, NULL, on_done, &waiting[i]);
+        hands_stop(bench.hands, on_closed, &bench);
+        hands_run(bench.hands, &plan, 10000, NULL, on_done, &late);
+        wait_for(&bench, &bench.closed);
+        assert_int_equal(at_work.n_done, 1);
+        ASSERT_ENDED(at_work, PLAN_LOST);
+        ASSERT_TELLS(at_work, "the hand goes on alone");
+        for (int i = 0; i < 20; i++) {
+                assert_int_equal(waiting[i].n_done, 1);
+                ASSERT_ENDED(waiting[i], PLAN_LOST);
+        }
+        assert_int_equal(late.n_done, 1);
+        assert_int_equal(late.result.reason, REASON_TOO_LATE);
+        for (int i = 0; i < 1000 && !host_lock_is_free(&bench.host); i++)
+                (void)usleep(5000);
+        assert_string_equal(host_driver(&bench.host, GPU), "vfio-pci");
+        hands_free(bench.hands);
+        uv_close((uv_handle_t *)&bench.guard, NULL);
+        (void)uv_run(&bench.loop, UV_RUN_DEFAULT);
+        assert_int_equal(uv_loop_close(&bench.loop), 0);
+        host_done(&bench.host);
+}
+
+/* A daemon of its own that dies in the middle: what remains of it is the hand. */
+static void daemon_main(const struct host *host)
+{
+        struct bench bench = { .host = *host };
+        struct plan plan;
+        struct outcome outcome = { 0 };
+        struct err err;
+        const struct hands_config config = { .program = program, .sim_dir = host->sim_dir, .lock_dir = host->lock_dir };
+
+        plan_of_host(&plan);
+        if (uv_loop_init(&bench.loop) < 0 || hands_start(&bench.hands, &config, &err) < 0)
+                _exit(1);
+        hands_attach(bench.hands, &bench.loop);
+        hands_run(bench.hands, &plan, 60000, NULL, on_done, &outcome);
+        (void)uv_run(&bench.loop, UV_RUN_DEFAULT);
+        _exit(0);
+}
+
+static void test_a_hand_outlives_a_killed_daemon_and_gives_the_lock_back(void **state)
+{
+        struct host host;
+
+        (void)state;
+        host_make(&host);
+        host_fault(&host, "unbind 0000:3b:00.0 delay 400 times 1");
+        pid_t daemon = fork();
+        if (daemon == 0)
+                daemon_main(&host);
+        for (int i = 0; i < 2000 && host_lock_is_free(&host); i++)
+                (void)usleep(2000);
+        assert_false(host_lock_is_free(&host));
+        (void)kill(daemon, SIGKILL);
+        assert_int_equal(waitpid(daemon, NULL, 0), daemon);
+        assert_false(host_lock_is_free(&host)); /* the next daemon sees that a hand is at work */
+        for (int i = 0; i < 2000 && !host_lock_is_free(&host); i++)
+                (void)usleep(5000);
+        assert_true(host_lock_is_free(&host));
+        assert_string_equal(host_driver(&host, GPU), "vfio-pci");
+        assert_string_equal(host_driver(&host, AUDIO), "vfio-pci");
+        host_done(&host);
+}
+
+static void test_a_program_that_cannot_start_is_said_at_once(void **state)
+{
+        struct hands *hands = NULL;
+        struct err err;
+        const struct hands_config missing = { .program = "/nonexistent/sluice-hand", .lock_dir = "/tmp" };
+        char too_long[1024] = "";
+
+        (void)state;
+        assert_int_equal(hands_start(&hands, &missing, &err), -ENOENT);
+        assert_non_null(strstr(err.msg, "/nonexistent/sluice-hand"));
+        memset(too_long, 'x', 1000);
+        const struct hands_config config = { .program = program, .lock_dir = too_long };
+        assert_int_equal(hands_start(&hands, &config, &err), -ENAMETOOLONG);
+        assert_null(hands);
+}
+
+static void test_a_host_that_cannot_be_opened_refuses_every_plan(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        one_read(&plan);
+        run_plan(&bench, &plan, 5000, &outcome); /* that one's worker was opened before */
+        run_for(&bench, 100);
+        assert_int_equal(rename(bench.host.lock_dir, "/tmp/sluice-hands-moved"), 0);
+        run_plan(&bench, &plan, 5000, &outcome); /* and this one's */
+        run_plan(&bench, &plan, 5000, &outcome);
+        assert_int_equal(rename("/tmp/sluice-hands-moved", bench.host.lock_dir), 0);
+        ASSERT_ENDED(outcome, PLAN_REFUSED);
+        ASSERT_TELLS(outcome, "cannot open");
+        bench_done(&bench);
+}
+
+/* A zygote that says what nobody understands. */
+static void test_garbage_from_the_zygote_loses_no_plan_before_its_deadline(void **state)
+{
+        static const char script[] = "#!/bin/sh\nprintf garbage >&3\nread x <&3\n";
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+        struct err err;
+        char path[96];
+
+        (void)state;
+        char *real = program;
+        host_make(&bench.host);
+        (void)snprintf(path, sizeof(path), "%s/garbage", bench.host.root);
+        ASSERT_OK(fs_replace(AT_FDCWD, path, script, sizeof(script) - 1, 0755, &err), &err);
+        struct host other = bench.host;
+        program = path;
+        bench_make(&bench);
+        program = real;
+        one_read(&plan);
+        run_plan(&bench, &plan, 400, &outcome);
+        ASSERT_ENDED(outcome, PLAN_LOST);
+        assert_int_equal(outcome.result.reason, REASON_HAND_LOST);
+        ASSERT_TELLS(outcome, "no hand was ready within 400 ms: a message of 7 bytes");
+        bench_done(&bench);
+        host_done(&other);
+}
+
+int main(void)
+{
+        static const struct CMUnitTest tests[] = {
+                TEST(test_a_plan_runs_in_another_process_and_answers),
+                TEST(test_a_refusal_carries_step_reason_and_sentence),
+                TEST(test_past_its_deadline_a_hand_is_stuck_and_the_next_plan_runs_at_once),
+                TEST(test_a_killed_worker_is_lost_with_its_step),
+                TEST(test_a_killed_zygote_is_replaced_and_disturbs_no_plan),
+                TEST(test_a_zygote_that_dies_again_and_again_does_not_stop_the_plans),
+                TEST(test_plans_wait_for_a_hand_and_each_gets_one),
+                TEST(test_a_hundred_plans_leave_no_descriptor_and_no_process),
+                TEST(test_a_hand_inherits_no_descriptor_no_blocked_signal_and_no_session),
+                TEST(test_stopping_ends_every_plan_once_and_leaves_the_hand_at_work),
+                TEST(test_a_hand_outlives_a_killed_daemon_and_gives_the_lock_back),
+                TEST(test_garbage_from_the_zygote_loses_no_plan_before_its_deadline),
+                TEST(test_a_program_that_cannot_start_is_said_at_once),
+                TEST(test_a_host_that_cannot_be_opened_refuses_every_plan),
+        };
+
+        log_setup("hands_test", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+        program = find_program();
+        int failed = RUN(tests);
+        free(program);
+        return failed;
+}

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "../unit.h"
+
+#include "hands/worker.h"
+#include "host.h"
+
+/* Everything a plan said. */
+struct record {
+        struct report last; /* REPORT_END */
+        unsigned n_reports, n_undone;
+        bool after_end;
+        char order[PLAN_STEPS_MAX * 8]; /* "0 1 2 u1 u0": finished steps and undos */
+        char values[256];
+};
+
+static void take(void *ctx, const struct report *report)
+{
+        struct record *record = ctx;
+        size_t n = strlen(record->order);
+
+        record->after_end |= record->last.kind == REPORT_END;
+        record->n_reports++;
+        if (report->kind == REPORT_AFTER || report->kind == REPORT_UNDO_AFTER)
+                str_format(record->order + n, sizeof(record->order) - n, "%s%s%u%s", n ? " " : "",
+                           report->kind == REPORT_UNDO_AFTER ? "u" : "", report->step, report->result ? "!" : "");
+        if (report->kind == REPORT_AFTER && report->result == 0 && *report->text)
+                str_format(record->values + strlen(record->values), sizeof(record->values) - strlen(record->values), "[%s]",
+                           report->text);
+        if (report->kind == REPORT_END)
+                record->last = *report;
+}
+
+static enum plan_end run(struct host *host, const struct plan *plan, struct record *record)
+{
+        _cleanup_kernel_ struct kernel *kernel = NULL;
+        struct err err;
+
+        *record = (struct record){ 0 };
+        record->last.kind = REPORT_BEFORE;
+        ASSERT_OK(wire_plan_valid(plan, sizeof(*plan), &err), &err);
+        ASSERT_OK(kernel_open(&kernel, host->sim_dir, &err), &err);
+        enum plan_end end = worker_execute(kernel, host->locks, plan, take, record);
+        assert_int_equal(record->last.kind, REPORT_END);
+        assert_int_equal(record->last.end, end);
+        assert_false(record->after_end);
+        return end;
+}
+
+#define ASSERT_SAYS(record, want)                                                            \
+        do {                                                                                 \
+                if (!strstr((record).last.text, want))                                       \
+                        fail_msg("'%s' does not say '%s'", (record).last.text, want);        \
+        } while (0)
+
+#define ASSERT_END(record, want)                                                                                              \
+        do {                                                                                                                  \
+                if ((record).last.end != (want))                                                                              \
+                        fail_msg("%s instead of %s: %s (%s)", plan_end_name((record).last.end), plan_end_name(want),          \
+                                 (record).last.text, (record).order);                                                         \
+        } while (0)
+
+static void test_a_card_with_its_companion_is_bound(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_string_equal(record.last.text, "");
+        assert_int_equal(record.last.reason, REASON_NONE);
+        assert_int_equal(record.last.step, plan.n_steps);
+        assert_string_equal(record.order, "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14");
+        assert_int_equal(record.n_reports, 2 * plan.n_steps + 1);
+        assert_string_equal(host_driver(&host, GPU), "vfio-pci");
+        assert_string_equal(host_driver(&host, AUDIO), "vfio-pci");
+        assert_string_equal(host_value(&host, GPU_DIR "/driver_override"), "vfio-pci");
+        assert_int_equal(fs_exists(host.dir, "dev/vfio/45"), 1);
+        assert_true(host_lock_is_free(&host));
+        host_done(&host);
+}
+
+static void test_the_same_plan_again_changes_nothing(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        for (uint32_t i = 0; i < plan.n_steps; i++) /* what the plan would be made of now */
+                if (plan.steps[i].kind == STEP_UNBIND)
+                        (void)str_copy(plan.steps[i].text, STEP_TEXT_MAX, "");
+        _cleanup_free_ char *before = host_picture(&host);
+        plan.n_steps = 6; /* without acting: conditions hold for what is bound, too */
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_host_unchanged(&host, before, "it");
+        host_done(&host);
+}
+
+/* One row: a fault, or a lie in the plan; how it must end; and nothing may be left behind. */
+struct row {
+        const char *name, *fault;
+        void (*change)(struct host *host, struct plan *plan);
+        enum plan_end end;
+        enum reason reason;
+        const char *says, *order;
+};
+
+static void run_row(const struct row *row)
+{
+        struct host host;
+        struct plan plan;
+        struct record record;
+
+        host_make(&host);
+        plan_of_host(&plan);
+        if (row->change)
+                row->change(&host, &plan);
+        if (row->fault)
+                host_fault(&host, row->fault);
+        _cleanup_free_ char *before = host_picture(&host);
+        run(&host, &plan, &record);
+        if (record.last.end != row->end || record.last.reason != row->reason || !strstr(record.last.text, row->says) ||
+            !streq(record.order, row->order))
+                fail_msg("%s: %s, %s, '%s', %s", row->name, plan_end_name(record.last.end), reason_word(record.last.reason),
+                         record.last.text, record.order);
+        if (row->end != PLAN_BROKEN)
+                assert_host_unchanged(&host, before, row->name);
+        assert_true(host_lock_is_free(&host));
+        host_done(&host);
+}
+
+static void another_gpu(struct host *host, struct plan *plan)
+{
+        (void)host;
+        plan->steps[1].number = 0x10de2236;
+}
+
+static void no_such_driver(struct host *host, struct plan *plan)
+{
+        (void)host;
+        (void)str_copy(plan->steps[0].text, STEP_TEXT_MAX, "nvgrace_gpu_vfio_pci");
+}
+
+static void no_vfio_node(struct host *host, struct plan *plan)
+{
+        (void)plan;
+        assert_int_equal(fs_unlink(host->dir, "dev/vfio/vfio", 0), 0);
+}
+
+static void held(struct host *host, struct plan *plan)
+{
+        struct err err;
+
+        (void)plan;
+        ASSERT_OK(sim_hold(host->sim, "/dev/nvidia0", 4242, "nvidia-smi", &err), &err);
+}
+
+static void unplugged(struct host *host, struct plan *plan)
+{
+        struct err err;
+
+        (void)plan;
+        ASSERT_OK(sim_unplug(host->sim, "0000:3b:00.0", &err), &err);
+}
+
+static void test_a_condition_that_fails_changes_nothing(void **state)
+{
+        static const struct row rows[] = {
+                { "driver", NULL, no_such_driver, PLAN_REFUSED, REASON_VFIO_MISSING, "nvgrace_gpu_vfio_pci is not loaded", "0!" },
+                { "node", NULL, no_vfio_node, PLAN_REFUSED, REASON_VFIO_MISSING, "/dev/vfio/vfio does not exist", "0!" },
+                { "identity", NULL, another_gpu, PLAN_REFUSED, REASON_IDENTITY, "is now 10de:26b9 instead of 10de:2236", "0 1!" },
+                { "holder", NULL, held, PLAN_REFUSED, REASON_HELD, "pid 4242 (nvidia-smi) has /dev/nvidia0 open", "0 1 2 3!" },
+                { "unplugged", NULL, unplugged, PLAN_REFUSED, REASON_GONE, "0000:3b:00.0 is gone from the host", "0 1!" },
+                { "lock refused", "unbindLock 0000:3b:00.0 ignore", NULL, PLAN_REFUSED, REASON_UNBIND_LOCK, "it still has clients",
+                  "0 1 2 3 4 5! u5" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++)
+                run_row(&rows[i]);
+}
+
+static void test_a_step_that_fails_is_undone_in_reverse_order(void **state)
+{
+        static const struct row rows[] = {
+                { "override refused", "driver_override 0000:3b:00.0 refuse EPERM times 1", NULL, PLAN_UNDONE, REASON_STEP_FAILED,
+                  "not permitted", "0 1 2 3 4 5 6! u6 u5" },
+                { "override ignored", "driver_override 0000:3b:00.0 ignore times 1", NULL, PLAN_UNDONE, REASON_STEP_FAILED,
+                  "reads '' after 'vfio-pci' was written", "0 1 2 3 4 5 6! u6 u5" },
+                { "unbind refused", "unbind 0000:3b:00.0 refuse EBUSY times 1", NULL, PLAN_UNDONE, REASON_STEP_FAILED, "busy",
+                  "0 1 2 3 4 5 6 7! u7 u6 u5" },
+                { "probe refused", "drivers_probe 0000:3b:00.0 refuse EINVAL times 1", NULL, PLAN_UNDONE, REASON_STEP_FAILED,
+                  "Invalid argument", "0 1 2 3 4 5 6 7 8! u8 u7 u6 u5" },
+                { "probe without effect", "drivers_probe 0000:3b:00.0 ignore times 1", NULL, PLAN_UNDONE, REASON_STEP_FAILED,
+                  "is on no driver instead of vfio-pci after 100 ms", "0 1 2 3 4 5 6 7 8 9! u8 u7 u6 u5" },
+                { "the companion fails", "drivers_probe 0000:3b:00.1 ignore times 1", NULL, PLAN_UNDONE, REASON_STEP_FAILED,
+                  "0000:3b:00.1 is on no driver", "0 1 2 3 4 5 6 7 8 9 10 11 12 13! u12 u11 u10 u8 u7 u6 u5" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++)
+                run_row(&rows[i]);
+}
+
+static void test_an_undo_that_fails_is_said_and_the_others_are_tried(void **state)
+{
+        static const struct row rows[] = {
+                { "driver does not come back", "drivers_probe 0000:3b:00.0 ignore", NULL, PLAN_BROKEN, REASON_NOT_RESTORED,
+                  "it could not be undone: 0000:3b:00.0 is on no driver instead of nvidia", "0 1 2 3 4 5 6 7 8 9! u8 u7! u6 u5" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++)
+                run_row(&rows[i]);
+}
+
+static void test_a_holder_without_sight_is_refused_unless_the_driver_answers(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        /* A /proc that shows ourselves, but not that we may look at others. */
+        assert_int_equal(fs_mkdir(host.dir, "proc/77", 0755), 0);
+        assert_int_equal(fs_symlink("77", host.dir, "proc/self"), 0);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_REFUSED); /* the audio function has no such lock */
+        assert_int_equal(record.last.reason, REASON_HOLDERS_UNKNOWN);
+        assert_string_equal(record.order, "0 1 2 3 4!");
+        ASSERT_SAYS(record, "0000:3b:00.1 (on snd_hda_intel)");
+        host_done(&host);
+}
+
+static void test_a_card_at_work_elsewhere_is_busy(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        _cleanup_free_ char *before = host_picture(&host);
+        int fd = fs_open(host.locks, "card-0000:3b:00.0.lock", O_RDWR | O_CREAT, 0600);
+        assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_REFUSED);
+        assert_int_equal(record.last.reason, REASON_CARD_BUSY);
+        ASSERT_SAYS(record, "card 0000:3b:00.0");
+        assert_string_equal(record.order, "");
+        assert_host_unchanged(&host, before, "it");
+        (void)close(fd);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        host_done(&host);
+}
+
+static void test_another_driver_than_planned_is_not_unbound(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 1, .cards = { GPU } };
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_add(&plan, STEP_UNBIND, GPU, "nouveau");
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_REFUSED); /* nothing was touched */
+        ASSERT_SAYS(record, "is on nvidia now, no longer on nouveau");
+        assert_string_equal(host_driver(&host, GPU), "nvidia");
+        host_done(&host);
+}
+
+static void test_an_override_set_before_does_not_keep_the_former_driver_away(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct record record;
+        struct err err;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        ASSERT_OK(sim_write(host.sim, "bus/pci/devices/0000:3b:00.0/driver_override", "vfio-pci", &err), &err);
+        host_fault(&host, "drivers_probe 0000:3b:00.0 ignore times 1");
+        _cleanup_free_ char *before = host_picture(&host);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_UNDONE);
+        assert_host_unchanged(&host, before, "it");
+        host_done(&host);
+}
+
+static void test_a_kernel_without_group_nodes_is_content_with_the_cdev(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 0 };
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        struct step *node = plan_add(&plan, STEP_AWAIT_NODE, GPU, "");
+        node->number = 45;
+        node->wait_ms = 400;
+        assert_int_equal(fs_mkdir(host.dir, GPU_DIR "/vfio-dev", 0755), 0);
+        assert_int_equal(fs_mkdir(host.dir, GPU_DIR "/vfio-dev/vfio3", 0755), 0);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_REFUSED);
+        assert_int_equal(record.last.reason, REASON_NODE_MISSING);
+        ASSERT_SAYS(record, "/dev/vfio/45 does not exist after 400 ms");
+        assert_int_equal(fs_mkdir(host.dir, "dev/vfio/devices", 0755), 0);
+        (void)close(fs_open(host.dir, "dev/vfio/devices/vfio3", O_WRONLY | O_CREAT, 0600));
+        int64_t start = clock_ms();
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_in_range(clock_ms() - start, 90, 390);
+        host_done(&host);
+}
+
+static void test_a_slow_driver_is_waited_for(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        host_fault(&host, "unbind 0000:3b:00.0 delay 150 times 1");
+        int64_t start = clock_ms();
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_true(clock_ms() - start >= 150);
+        host_done(&host);
+}
+
+static void test_a_device_that_vanishes_in_the_middle_ends_the_plan(void **state)
+{
+        static const char *const faults[] = {
+                "driver_override 0000:3b:00.0 vanish", "unbind 0000:3b:00.0 vanish", "drivers_probe 0000:3b:00.0 vanish",
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(faults); i++) {
+                struct host host;
+                struct plan plan;
+                struct record record;
+                host_make(&host);
+                plan_of_host(&plan);
+                host_fault(&host, faults[i]);
+                run(&host, &plan, &record);
+                ASSERT_END(record, PLAN_UNDONE);
+                assert_int_equal(record.last.reason, REASON_GONE);
+                ASSERT_SAYS(record, "0000:3b:00.0 is gone from the host");
+                assert_string_equal(host_driver(&host, AUDIO), "snd_hda_intel");
+                host_done(&host);
+        }
+}
+
+static void test_locked_reads_report_their_value_and_go_on_when_one_fails(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 0 };
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_add(&plan, STEP_READ_LOCKED, GPU, "driver_override");
+        plan_add(&plan, STEP_READ_LOCKED, GPU, "nvidia/creatable_vgpu_types");
+        plan_add(&plan, STEP_READ_LOCKED, AUDIO, "driver_override");
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_string_equal(record.order, "0 1! 2");
+        assert_string_equal(record.values, "[(null)][(null)]");
+        host_done(&host);
+}
+
+/* Every single access fails once. However it ends, the host is bound, or as it was, or said to be broken. */
+static void sweep(int error)
+{
+        for (unsigned n = 1, n_calls = n; n <= n_calls; n++) {
+                struct host host;
+                struct plan plan;
+                struct record record;
+                struct err err;
+                host_make(&host);
+                plan_of_host(&plan);
+                _cleanup_free_ char *before = host_picture(&host);
+                struct kernel *kernel = NULL;
+                ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
+                record = (struct record){ 0 };
+                fs_fail_at(n, error);
+                enum plan_end end = worker_execute(kernel, host.locks, &plan, take, &record);
+                n_calls = fs_calls();
+                fs_fail_at(0, 0);
+                kernel_free(kernel);
+                if (end == PLAN_DONE) {
+                        assert_string_equal(host_driver(&host, GPU), "vfio-pci");
+                        assert_string_equal(host_driver(&host, AUDIO), "vfio-pci");
+                        assert_string_equal(record.last.text, "");
+                } else {
+                        assert_true(record.last.reason != REASON_NONE && *record.last.text);
+                        if (end != PLAN_BROKEN)
+                                assert_host_unchanged(&host, before, record.last.text);
+                }
+                assert_true(host_lock_is_free(&host));
+                host_done(&host);
+        }
+}
+
+static void test_any_access_may_fail_with_eio(void **state)
+{
+        (void)state;
+        sweep(EIO);
+}
+
+static void test_any_access_may_fail_with_enodev(void **state)
+{
+        (void)state;
+        sweep(ENODEV);
+}
+
+/* As above, and then every later access of one more failed one: the undo is hit too. */
+static void test_a_second_failure_in_the_undo_is_broken_or_harmless(void **state)
+{
+        (void)state;
+        for (unsigned n = 1, n_calls = n; n <= n_calls; n++) {
+                struct host host;
+                struct plan plan;
+                struct record record = { 0 };
+                struct kernel *kernel = NULL;
+                struct err err;
+                host_make(&host);
+                plan_of_host(&plan);
+                host_fault(&host, "drivers_probe 0000:3b:00.1 refuse EINVAL times 1");
+                _cleanup_free_ char *before = host_picture(&host);
+                ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
+                fs_fail_at(n, EIO);
+                enum plan_end end = worker_execute(kernel, host.locks, &plan, take, &record);
+                n_calls = fs_calls();
+                fs_fail_at(0, 0);
+                kernel_free(kernel);
+                assert_int_not_equal(end, PLAN_DONE);
+                if (end != PLAN_BROKEN)
+                        assert_host_unchanged(&host, before, record.last.text);
+                host_done(&host);
+        }
+}
+
+int main(void)
+{
+        static const struct CMUnitTest tests[] = {
+                TEST(test_a_card_with_its_companion_is_bound),
+                TEST(test_the_same_plan_again_changes_nothing),
+                TEST(test_a_condition_that_fails_changes_nothing),
+                TEST(test_a_step_that_fails_is_undone_in_reverse_order),
+                TEST(test_an_undo_that_fails_is_said_and_the_others_are_tried),
+                TEST(test_a_holder_without_sight_is_refused_unless_the_driver_answers),
+                TEST(test_a_card_at_work_elsewhere_is_busy),
+                TEST(test_another_driver_than_planned_is_not_unbound),
+                TEST(test_an_override_set_before_does_not_keep_the_former_driver_away),
+                TEST(test_a_kernel_without_group_nodes_is_content_with_the_cdev),
+                TEST(test_a_slow_driver_is_waited_for),
+                TEST(test_a_device_that_vanishes_in_the_middle_ends_the_plan),
+                TEST(test_locked_reads_report_their_value_and_go_on_when_one_fails),
+                TEST(test_any_access_may_fail_with_eio),
+                TEST(test_any_access_may_fail_with_enodev),
+                TEST(test_a_second_failure_in_the_undo_is_broken_or_harmless),
+        };
+
+        return RUN(tests);
+}
