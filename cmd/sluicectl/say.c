@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verbs.h"
 
-#include <errno.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,7 +27,8 @@ int say_text(const struct strbuf *text)
 
 void verb_print_help(const struct verb *verb)
 {
-        (void)printf("Usage: sluicectl %s %s\n%s.\n\n%s", verb->name, verb->words, verb->summary, verb->help);
+        (void)printf("Usage: sluicectl %s %s\n%c%s.\n\n%s", verb->name, verb->words, toupper((unsigned char)verb->summary[0]),
+                     verb->summary + 1, verb->help);
 }
 
 int verb_option(const struct verb *verb, int argc, char **argv, const char *shorts, const struct option *options)

@@ -280,7 +280,7 @@ void judge_function(const struct inventory *inv, const struct rules *rules, cons
 
         ret->kind = j.kind = !fn->is_vf ? DEVICE_GPU : fn->vgpu_capable ? DEVICE_VGPU_VF : DEVICE_VF;
         str_format(ret->driver, sizeof(ret->driver), "%s", fn->driver);
-        str_format(ret->model, sizeof(ret->model), "%s", j.kind == DEVICE_VGPU_VF ? fn->vgpu_name : fn->model);
+        str_format(ret->model, sizeof(ret->model), "%s", j.kind == DEVICE_VGPU_VF && fn->vgpu_type ? fn->vgpu_name : fn->model);
         if (fn->vgpu_type)
                 str_format(ret->type, sizeof(ret->type), "%u", fn->vgpu_type);
 
