@@ -48,8 +48,7 @@ static void want_name(struct naming *naming, size_t i)
         const struct instance *instance = device->kind == DEVICE_VGPU_MDEV ? inventory_instance(inv, device->id) : NULL;
         enum reason warning = REASON_NONE, reason = REASON_NONE;
 
-        /* What is gone, or no longer offered, wants nothing. */
-        bool named = fn && (device->kind != DEVICE_VGPU_MDEV || instance) && device->reason != REASON_NO_LONGER_OFFERED;
+        bool named = fn && (device->kind != DEVICE_VGPU_MDEV || instance); /* What is gone wants nothing. */
         if (named)
                 reason = naming_resource(naming->in->rules, offer_rule(naming->in->rules, device->rule), fn, instance, device->kind,
                                          naming->wanted[i], &warning);

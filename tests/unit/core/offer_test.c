@@ -265,6 +265,7 @@ static void live(const char *title, const struct step *steps, size_t n)
                 live(title, s, N_ELEMENTS(s));                \
         } while (0)
 #define VF(type) GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 " type
+#define VF_PLAIN GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 " VFIO " vf=0000:3b:00.0"
 #define POOL_VF "pool nvidia.com/NVIDIA_L40S-24Q: 0000:3b:00.4 +topology\n"
 
 static void test_what_was_listed_stays_in_its_pool(void **state)
@@ -283,6 +284,8 @@ static void test_what_was_listed_stays_in_its_pool(void **state)
                                                 { GPU_A VFIO, "any deny", "0000:3b:00.0 unhealthy no-longer-offered " L40S "\n" POOL_A } });
         LIVE("gone, and the rule that offered it too", { { GPU_A VFIO, "ids=1002:*\nany", "0000:3b:00.0 healthy " L40S "\n" POOL_A },
                                                          { "", NULL, "0000:3b:00.0 unhealthy gone " L40S "\n" POOL_A } });
+        LIVE("the same, on an unknown NUMA node", { { GPU_A VFIO " n=-1", "ids=1002:*\nany", "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n" },
+                                                    { "", NULL, "0000:3b:00.0 unhealthy gone " L40S "\npool " L40S ": 0000:3b:00.0\n" } });
         LIVE("never listed: forgotten", { { GPU_A "nvidia", NULL, "0000:3b:00.0 withheld not-bound\n" }, { "", NULL, "" } });
 }
 
@@ -303,6 +306,11 @@ static void test_what_became_something_else_is_unhealthy_under_its_old_name(void
              { { VF("type=1155:NVIDIA+L40S-24Q"), NULL, "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF },
                { VF("type=2155:NVIDIA+L40S-24Q"), NULL,
                  "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF } });
+        LIVE("a VF that became a vGPU",
+             { { VF_PLAIN, NULL, "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy " L40S "\npool " L40S ": 0000:3b:00.4 +topology\n" },
+               { VF("type=1155:NVIDIA+L40S-24Q"), NULL,
+                 "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 unhealthy no-longer-offered " L40S "\npool " L40S ": 0000:3b:00.4 +topology\n" },
+               { VF_PLAIN, NULL, "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy " L40S "\npool " L40S ": 0000:3b:00.4 +topology\n" } });
         LIVE("another card in the slot", { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
                                            { "0000:3b:00.0 10de:2335 0302 " VFIO, NULL, "0000:3b:00.0 unhealthy no-longer-offered " L40S "\n" POOL_A },
                                            { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A } });

@@ -89,6 +89,7 @@ static const struct row rows[] = {
         { "all unknown", unknown_nodes, "b c a", "", 2, PREFER_PACK, "a b", NULL },
 
         { "what turned unhealthy is the last choice", one_ill, "a b c", "", 2, PREFER_PACK, "b c", NULL },
+        { "though its node fits better", one_ill, "a b c", "", 1, PREFER_PACK, "b", NULL },
         { "and a choice all the same", one_ill, "a b c", "", 3, PREFER_PACK, "b c a", NULL },
 
         /* refused */
