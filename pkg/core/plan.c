@@ -96,7 +96,7 @@ static void collect_group(const struct inventory *inv, const struct rules *rules
         for (size_t i = 0; i < inv->n_functions && needed; i++) {
                 const struct function *fn = &inv->functions[i];
                 enum member_role role = group_member_role(inv, rules, fn);
-                if (fn->group != gpu->group || is_bound(fn) || streq(fn->driver, "pci-stub"))
+                if (fn->group != gpu->group || is_bound(fn) || (fn != gpu && streq(fn->driver, "pci-stub")))
                         continue;
                 if ((fn == gpu || role == MEMBER_GPU || role == MEMBER_COMPANION) && !has_member(ret, fn) && ret->n < PLAN_STEPS_MAX)
                         ret->list[ret->n++] = fn;

@@ -54,9 +54,12 @@ static const struct row rows[] = {
           ON_DRIVER("0000:01:00.0", "nvidia") WITHOUT_DRIVER("0000:01:00.1") "wait for /dev/vfio/7 of 0000:01:00.0\n", "0000:01:00.0",
           REASON_NONE, NULL },
         { "but is no reason to touch anything", DESKTOP VFIO " g=7\n" AUDIO "- g=7", BIND, "0000:01:00.0", "", "", REASON_NONE, NULL },
-        { "pci-stub is left alone", DESKTOP "nvidia g=7\n" AUDIO "pci-stub g=7", BIND, "0000:01:00.0",
+        { "a companion on pci-stub is left alone", DESKTOP "nvidia g=7\n" AUDIO "pci-stub g=7", BIND, "0000:01:00.0",
           NEED "need 0000:01:00.0 to be 10de:2204 still\nneed nobody to have 0000:01:00.0 open\n" ON_DRIVER("0000:01:00.0", "nvidia")
           "wait for /dev/vfio/7 of 0000:01:00.0\n", "0000:01:00.0", REASON_NONE, NULL },
+        { "but not as the GPU itself, which cannot be used there", GPU_A "pci-stub", BIND, "0000:3b:00.0",
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER("0000:3b:00.0", "pci-stub")
+          "wait for /dev/vfio/101 of 0000:3b:00.0\n", "0000:3b:00.0", REASON_NONE, NULL },
         { "two devices, one of them bound", GPU_A "nvidia\n" GPU_B VFIO, BIND, "0000:5e:00.0 0000:3b:00.0",
           NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER("0000:3b:00.0", "nvidia")
           "wait for /dev/vfio/101 of 0000:3b:00.0\n", "0000:3b:00.0", REASON_NONE, NULL },
