@@ -197,7 +197,7 @@ static int read_endpoint(struct scan *scan, int dir, const char *name, struct fu
 {
         int r;
 
-        if ((r = read_vfio(scan, dir, fn, err)) < 0 || (r = sriov_read(scan, dir, fn, err)) < 0 ||
+        if ((r = read_numa(dir, fn, err)) < 0 || (r = read_vfio(scan, dir, fn, err)) < 0 || (r = sriov_read(scan, dir, fn, err)) < 0 ||
             (r = read_bars(dir, fn, err)) < 0 || (r = read_boot_vga(dir, fn, err)) < 0 || (r = read_reset(dir, fn, err)) < 0 ||
             (r = read_vgpu(dir, fn, err)) < 0 || (r = read_unbind_lock(scan, name, fn, err)) < 0)
                 return r;
@@ -230,8 +230,7 @@ static int read_whole(struct scan *scan, int dir, const char *address, struct fu
 {
         int r;
 
-        if ((r = read_ids(dir, fn, err)) < 0 || (r = read_numa(dir, fn, err)) < 0 ||
-            (r = read_place(scan, address, fn, err)) < 0 || (r = read_link(dir, "driver", fn->driver, sizeof(fn->driver), err)) < 0 ||
+        if ((r = read_ids(dir, fn, err)) < 0 || (r = read_place(scan, address, fn, err)) < 0 || (r = read_link(dir, "driver", fn->driver, sizeof(fn->driver), err)) < 0 ||
             (r = read_group(scan, dir, fn, err)) < 0)
                 return r;
         if (!is_bridge(fn) && (r = read_endpoint(scan, dir, address, fn, err)) < 0)

@@ -31,7 +31,14 @@ static int read_virtfns(struct scan *scan, int dir, struct function *fn, struct 
         _cleanup_fs_list_ struct fs_list names = { 0 };
         char text[64];
 
-        int r = fs_list(dir, ".", &names, err);
+        /* Most cards have no VFs: one look instead of a listing. While VFs are being removed, the first goes first; those
+         * left are counted by sriov_number. */
+        int r = fs_exists(dir, "virtfn0");
+        if (r < 0)
+                return err_set(err, -r, "cannot look at virtfn0");
+        if (r == 0)
+                return 0;
+        r = fs_list(dir, ".", &names, err);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < names.n; i++) {
@@ -72,16 +79,43 @@ static int by_vf(const void *a, const void *b)
         return bdf_compare(((const struct vf_link *)a)->vf, ((const struct vf_link *)b)->vf);
 }
 
+/* Index of the function at @bdf, beginning the search at @hint; n_functions when there is none. */
+static size_t index_of(const struct inventory *inv, struct bdf bdf, size_t hint)
+{
+        if (hint < inv->n_functions && bdf_equal(inv->functions[hint].bdf, bdf))
+                return hint;
+        for (size_t i = 0; i < inv->n_functions; i++)
+                if (bdf_equal(inv->functions[i].bdf, bdf))
+                        return i;
+        return inv->n_functions;
+}
+
+/* A VF that is on the bus counts, whether its PF has a link to it or not. */
+static void count(struct inventory *inv)
+{
+        _cleanup_free_ unsigned *vfs = xcalloc(inv->n_functions, sizeof(*vfs));
+        size_t pf = 0; /* the next VF is most often of the same one */
+
+        for (size_t i = 0; i < inv->n_functions; i++) {
+                if (!inv->functions[i].is_vf)
+                        continue;
+                pf = index_of(inv, inv->functions[i].physfn, pf);
+                if (pf < inv->n_functions && ++vfs[pf] > inv->functions[pf].n_vfs)
+                        inv->functions[pf].n_vfs = vfs[pf];
+        }
+}
+
 void sriov_number(struct scan *scan)
 {
+        count(scan->inv);
         if (scan->n_vfs == 0)
                 return;
         qsort(scan->vfs, scan->n_vfs, sizeof(*scan->vfs), by_vf);
         for (size_t i = 0; i < scan->inv->n_functions; i++) {
                 struct function *fn = &scan->inv->functions[i];
+                struct vf_link key = { .vf = fn->bdf };
                 if (!fn->is_vf)
                         continue;
-                struct vf_link key = { .vf = fn->bdf };
                 const struct vf_link *link = bsearch(&key, scan->vfs, scan->n_vfs, sizeof(*scan->vfs), by_vf);
                 if (link && bdf_equal(link->pf, fn->physfn))
                         fn->vf_index = link->index;
