@@ -42,7 +42,7 @@ struct function {
         char driver[DRIVER_LEN];     /* bound driver, "" = none */
         int numa_node;               /* -1 = unknown */
 
-        char root[ROOT_LEN];   /* "pci0000:60", first component below /sys/devices; "" = unknown */
+        char root[ROOT_LEN];   /* "pci0000:60", the nearest root above (behind a VMD: its own); "" = unknown */
         struct bdf root_port;  /* first BDF below the root; equals bdf for a function on the root bus */
         struct bdf upstream;   /* the bridge directly above; equals bdf for a function on the root bus */
 

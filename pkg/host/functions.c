@@ -144,8 +144,8 @@ static int read_boot_vga(int dir, struct function *fn, struct err *err)
 {
         uint64_t value;
 
-        if (base_class(fn) != 0x03)
-                return 0;
+        if (fn->class_code >> 8 != 0x0300)
+                return 0; /* the kernel makes the file for VGA only */
         int r = attribute_number(dir, "boot_vga", 10, 1, &value, err);
         if (r < 0)
                 return fs_gone(r) ? 0 : r;
