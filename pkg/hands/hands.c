@@ -17,7 +17,9 @@ enum {
         WARM_MAX = 17,          /* workers ready or asked for: one, and one per waiting plan up to 16 */
         RETRY_FIRST_MS = 100,   /* pauses before the zygote or a worker is started again: 0, 100, 200, ... */
         RETRY_MAX_MS = 5000,
-        MESSAGES_PER_TURN = 64, /* read from one socket before others have their turn */
+        /* Read from one socket before others have their turn. On an error (the peer died with something of ours unread) libuv has
+         * stopped the watch: then everything is read, to the end of the stream. */
+        MESSAGES_PER_TURN = 64,
 };
 
 /* A running plan's end is decided once, by job_finish(); @done is called when its timer has closed. */
@@ -268,9 +270,8 @@ static void on_worker(uv_poll_t *poll, int status, int events)
         struct report report;
         struct err err;
 
-        (void)status; /* an error shows in the next read */
         (void)events;
-        for (int i = 0; i < MESSAGES_PER_TURN && !uv_is_closing((uv_handle_t *)poll); i++) {
+        for (int i = 0; (i < MESSAGES_PER_TURN || status < 0) && !uv_is_closing((uv_handle_t *)poll); i++) {
                 ssize_t n = wire_recv(worker->fd, &report, sizeof(report), NULL);
                 if (n == -EAGAIN)
                         break;
@@ -379,9 +380,8 @@ static void on_zygote(uv_poll_t *poll, int status, int events)
         struct hands *hands = zygote->hands;
         bool go_on = true;
 
-        (void)status;
         (void)events;
-        for (int i = 0; i < MESSAGES_PER_TURN && go_on; i++) {
+        for (int i = 0; (i < MESSAGES_PER_TURN || status < 0) && go_on; i++) {
                 _cleanup_close_ int passed = -1;
                 struct wire_worker msg;
                 struct err err;

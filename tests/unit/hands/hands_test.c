@@ -310,6 +310,29 @@ static void test_a_killed_worker_is_lost_with_its_step(void **state)
         bench_done(&bench);
 }
 
+static void test_a_worker_that_never_read_its_plan_is_lost_before_the_first_step(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome = { 0 };
+        pid_t worker;
+
+        (void)state;
+        bench_make(&bench);
+        run_for(&bench, 200);
+        assert_int_equal(find_hands("sluice-hand:w", find_zygote(), &worker, 1), 1);
+        assert_int_equal(kill(worker, SIGSTOP), 0);
+        plan_of_host(&plan);
+        hands_run(bench.hands, &plan, 10000, NULL, on_done, &outcome);
+        run_for(&bench, 50);
+        kill_and_wait_gone(worker);
+        wait_done(&bench, &outcome, 1);
+        ASSERT_ENDED(outcome, PLAN_LOST);
+        assert_int_equal(outcome.result.step, plan.n_steps);
+        ASSERT_TELLS(outcome, "ended, before the first step");
+        bench_done(&bench);
+}
+
 static void test_a_killed_zygote_is_replaced_and_disturbs_no_plan(void **state)
 {
         struct bench bench;
@@ -324,11 +347,12 @@ static void test_a_killed_zygote_is_replaced_and_disturbs_no_plan(void **state)
         hands_run(bench.hands, &slow, 10000, NULL, on_done, &at_work);
         run_for(&bench, 100);
         pid_t first = find_zygote();
-        kill_and_wait_gone(first);
+        assert_int_equal(kill(first, SIGSTOP), 0);
         one_read(&plan);
         plan.steps[0].bdf = AUDIO;
-        run_plan(&bench, &plan, 5000, &outcome); /* the warm worker takes it */
+        run_plan(&bench, &plan, 5000, &outcome); /* the warm worker takes it; the request for another one is never read */
         ASSERT_ENDED(outcome, PLAN_DONE);
+        kill_and_wait_gone(first);
         run_plan(&bench, &plan, 5000, &outcome); /* this one needs a new zygote */
         ASSERT_ENDED(outcome, PLAN_DONE);
         assert_int_not_equal(find_zygote(), first);
@@ -595,6 +619,7 @@ int main(void)
                 TEST(test_a_refusal_carries_step_reason_and_sentence),
                 TEST(test_past_its_deadline_a_hand_is_stuck_and_the_next_plan_runs_at_once),
                 TEST(test_a_killed_worker_is_lost_with_its_step),
+                TEST(test_a_worker_that_never_read_its_plan_is_lost_before_the_first_step),
                 TEST(test_a_killed_zygote_is_replaced_and_disturbs_no_plan),
                 TEST(test_a_zygote_that_dies_again_and_again_does_not_stop_the_plans),
                 TEST(test_plans_wait_for_a_hand_and_each_gets_one),
