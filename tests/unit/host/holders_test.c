@@ -264,9 +264,7 @@ static void test_a_real_process_is_found_by_device_number_under_any_path(void **
                 int fd = open(inner, O_RDWR);
                 (void)close(stop[1]);
                 byte = fd < 0;
-                (void)write(ready[1], &byte, 1);
-                (void)read(stop[0], &byte, 1);
-                _exit(0);
+                _exit(write(ready[1], &byte, 1) != 1 || read(stop[0], &byte, 1) != 0);
         }
         (void)close(stop[0]);
         assert_int_equal(read(ready[0], &byte, 1), 1);
