@@ -116,18 +116,17 @@ static int step_valid(const struct step *step, uint32_t n_cards, uint32_t index,
 
 int wire_plan_valid(const void *buf, size_t n, struct err *err)
 {
-        struct plan plan;
+        const struct plan *plan = buf;
 
-        if (n != sizeof(plan))
-                return err_say(err, EPROTO, "a plan of %zu bytes instead of %zu", n, sizeof(plan));
-        memcpy(&plan, buf, sizeof(plan));
-        if (plan.n_steps > PLAN_STEPS_MAX || plan.n_cards > PLAN_CARDS_MAX)
-                return err_say(err, EPROTO, "a plan of %u steps on %u cards", plan.n_steps, plan.n_cards);
-        for (uint32_t i = 0; i < plan.n_cards; i++)
-                if (!bdf_ok(plan.cards[i]) || (i > 0 && bdf_compare(plan.cards[i - 1], plan.cards[i]) >= 0))
+        if (n != sizeof(*plan))
+                return err_say(err, EPROTO, "a plan of %zu bytes instead of %zu", n, sizeof(*plan));
+        if (plan->n_steps > PLAN_STEPS_MAX || plan->n_cards > PLAN_CARDS_MAX)
+                return err_say(err, EPROTO, "a plan of %u steps on %u cards", plan->n_steps, plan->n_cards);
+        for (uint32_t i = 0; i < plan->n_cards; i++)
+                if (!bdf_ok(plan->cards[i]) || (i > 0 && bdf_compare(plan->cards[i - 1], plan->cards[i]) >= 0))
                         return err_say(err, EPROTO, "card %u of the plan is invalid or out of order", i + 1);
-        for (uint32_t i = 0; i < plan.n_steps; i++) {
-                int r = step_valid(&plan.steps[i], plan.n_cards, i, err);
+        for (uint32_t i = 0; i < plan->n_steps; i++) {
+                int r = step_valid(&plan->steps[i], plan->n_cards, i, err);
                 if (r < 0)
                         return r;
         }

@@ -51,7 +51,8 @@ struct wire_worker {
         char text[256];
 };
 
-/* Is the message of @n bytes at @buf whole and within its bounds? 0, or -EPROTO and what is wrong with it. */
+/* Is the message of @n bytes at @buf whole and within its bounds? 0, or -EPROTO and what is wrong with it. @buf of a plan is
+ * aligned as a struct plan. */
 int wire_hello_valid(const void *buf, size_t n, struct err *err);
 int wire_worker_valid(const void *buf, size_t n, struct err *err);
 int wire_plan_valid(const void *buf, size_t n, struct err *err);

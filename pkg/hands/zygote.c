@@ -36,12 +36,12 @@ static void send_refusal(int fd, const struct plan *plan, const struct err *why)
         send_report(&fd, &report);
 }
 
-/* Opens the host before the plan is here: that time is nobody's. */
+/* Opens the host, and touches the memory of the plan, before the plan is here: that time is nobody's. */
 static int worker_main(int fd, const struct wire_hello *hello)
 {
         _cleanup_kernel_ struct kernel *kernel = NULL;
         _cleanup_close_ int lock_dir = -1;
-        struct plan plan;
+        struct plan plan = { 0 };
         struct err err;
 
         int opened = kernel_open(&kernel, hello->sim_dir, &err);
