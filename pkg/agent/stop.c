@@ -45,12 +45,17 @@ static void on_kubelet_closed(void *ctx)
         stop_step(agent);
 }
 
+/* Only now are kubelet's streams ended: at the end of ListAndWatch it drops the connection, and an Allocate that was being
+ * answered would fail with Canceled although its device is bound. */
 static void on_claims_closed(void *ctx)
 {
         struct agent *agent = ctx;
 
         agent->claims_closed = true;
-        stop_step(agent);
+        if (agent->kubelet)
+                kubelet_stop(agent->kubelet, on_kubelet_closed, agent);
+        else
+                on_kubelet_closed(agent);
 }
 
 static void on_hands_closed(void *ctx)
@@ -89,8 +94,4 @@ void agent_stop(struct agent *agent, int status)
         (void)uv_timer_stop(&agent->backstop);
         (void)uv_timer_start(&agent->stop_hands, on_stop_hands, STOP_HANDS_MS, 0);
         claims_stop(agent->claims, on_claims_closed, agent);
-        if (agent->kubelet)
-                kubelet_stop(agent->kubelet, on_kubelet_closed, agent);
-        else
-                on_kubelet_closed(agent);
 }

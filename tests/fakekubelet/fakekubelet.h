@@ -41,6 +41,8 @@ void fk_down(struct fk *k);
  * kubelet.sock, and listens @refuse_ms later. */
 bool fk_up(struct fk *k, unsigned refuse_ms);
 bool fk_restart(struct fk *k, unsigned refuse_ms);
+/* Off: its start finds nothing to wipe, as when our socket is made between the wipe and kubelet.sock. */
+void fk_set_wipe(struct fk *k, bool on);
 void fk_wipe(struct fk *k); /* the directory only, while kubelet runs on: what a careless administrator does */
 
 /* Knobs. They hold until changed; set them before the event they concern. */

@@ -5,8 +5,8 @@ FAKE_BASE_O := $(patsubst %.c,$(B)/%.o,$(wildcard pkg/base/*.c))
 FAKE_GEN_O := $(B)/gen/deviceplugin.pb-c.o $(B)/gen/pluginregistration.pb-c.o
 FAKE_LIBS := -lgrpc_unsecure -lgpr -lprotobuf-c -lpthread
 
-$(FAKE_O) $(B)/$(FAKE_DIR)/main.o $(B)/$(FAKE_DIR)/plugin.o: CPPFLAGS += -I$(FAKE_DIR)
-$(patsubst %.c,$(B)/%.o,$(wildcard $(FAKE_DIR)/selftest*.c)): CPPFLAGS += -I$(FAKE_DIR) -Itests/unit
+$(FAKE_O) $(B)/$(FAKE_DIR)/main.o $(B)/$(FAKE_DIR)/plugin.o: override CPPFLAGS += -I$(FAKE_DIR)
+$(patsubst %.c,$(B)/%.o,$(wildcard $(FAKE_DIR)/selftest*.c)): override CPPFLAGS += -I$(FAKE_DIR) -Itests/unit
 $(B)/libfakekubelet.a: $(FAKE_O) $(FAKE_BASE_O) $(FAKE_GEN_O)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^

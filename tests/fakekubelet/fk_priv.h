@@ -108,7 +108,7 @@ struct fk {
         enum fk_hold hold;
         enum fk_order order;
         unsigned dial_ms, grace_ms, backoff_ms, seed;
-        bool trace;
+        bool trace, no_wipe;
         unsigned n_registers, held;
         struct fk_calls calls;
         char crash[FK_TEXT_MAX];

@@ -399,6 +399,13 @@ void fk_set_trace(struct fk *k, bool on)
         fk_unlock(k);
 }
 
+void fk_set_wipe(struct fk *k, bool on)
+{
+        fk_lock(k);
+        k->no_wipe = !on;
+        fk_unlock(k);
+}
+
 void fk_order(struct fk *k, enum fk_order order)
 {
         fk_lock(k);

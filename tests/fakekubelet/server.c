@@ -190,7 +190,8 @@ bool fk_up(struct fk *k, unsigned refuse_ms)
 {
         struct fk_instance *in = xcalloc(1, sizeof(*in));
 
-        fk_wipe(k);
+        if (!k->no_wipe)
+                fk_wipe(k);
         fk_lock(k);
         fk_checkpoint(k);
         in->k = k;
