@@ -40,16 +40,21 @@ static void act(struct plugin *plugin, unsigned actions);
 
 /* ---- saying what happened ---- */
 
+/* The first tries around a restart of kubelet fail as a matter of course; a problem that stays is said once. */
+enum { WORTH_SAYING = 4 };
+
 static void say(struct plugin *plugin, enum life_state before)
 {
-        struct life *life = &plugin->life;
+        const struct life *life = &plugin->life;
 
-        if (life->state == LIFE_REFUSED && before != LIFE_REFUSED)
-                log_error("%s: kubelet refuses this resource for good: %s", plugin->resource, life->problem);
-        else if (life->problem[0] && !streq(life->problem, plugin->said))
-                log_warn("%s: not registered, trying again: %s", plugin->resource, life->problem);
-        else if (life->state == LIFE_SERVING && before != LIFE_SERVING)
+        if (life->state == LIFE_SERVING && before != LIFE_SERVING)
                 log_info("%s: registered with kubelet", plugin->resource);
+        if (life->state == LIFE_REFUSED && before != LIFE_REFUSED)
+                log_error("%s: kubelet refuses this resource until it restarts: %s", plugin->resource, life->problem);
+        else if (life->failures >= WORTH_SAYING && life->problem[0] && !streq(life->problem, plugin->said))
+                log_warn("%s: not registered, trying again: %s", plugin->resource, life->problem);
+        else if (life->problem[0])
+                return; /* not yet, or said already */
         str_format(plugin->said, sizeof(plugin->said), "%s", life->problem);
 }
 

@@ -3,3 +3,5 @@ $(B)/tests/unit/rpc/server_test $(B)/tests/unit/rpc/stream_test $(B)/tests/unit/
 $(B)/tests/unit/rpc/stream_test: $(B)/tests/unit/rpc/raw.o
 # sluicectl is tested from outside.
 $(filter $(B)/tests/unit/sluicectl/%,$(UNITS)): | $(filter %/sluicectl,$(BINS))
+KUBELET_STAGE := $(addprefix $(B)/tests/unit/,kubelet/stage.o kubelet/stand_ins.o rpc/raw.o)
+$(addprefix $(B)/tests/unit/kubelet/,registrar_test serve_test list_test watcher_test): $(KUBELET_STAGE)

@@ -100,6 +100,7 @@ static void take_message(struct raw *raw)
         raw->seen.n_messages++;
         raw->seen.last_n_devices = list->n_devices;
         str_format(raw->seen.last_health, sizeof(raw->seen.last_health), "%s", list->n_devices ? list->devices[0]->health : "");
+        raw->seen.last_numa = list->n_devices && list->devices[0]->topology ? (long)list->devices[0]->topology->nodes[0]->id : -1;
         v1beta1__list_and_watch_response__free_unpacked(list, NULL);
         grpc_slice_unref(slice);
         grpc_byte_buffer_destroy(raw->message);

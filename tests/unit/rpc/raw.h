@@ -15,6 +15,7 @@ struct raw_seen {
         unsigned n_messages; /* so far */
         size_t last_n_devices;
         char last_health[64]; /* of the first device of the last list */
+        long last_numa;      /* its NUMA node, -1 = none was sent */
         bool end;            /* nothing more to read */
         bool status_known;
         int status;

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "../unit.h"
+
+#include "stage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "kubelet/kubelet_priv.h"
+
+/* Path of the one registration socket; static. */
+static char *registration_path(const struct stage *stage)
+{
+        static char path[256];
+
+        str_format(path, sizeof(path), "%s/plugins_registry/sluice-%08x-reg.sock", stage->dir, kubelet_hash(RESOURCE));
+        return path;
+}
+
+static const Pluginregistration__PluginInfo *get_info(struct stage *stage)
+{
+        Pluginregistration__InfoRequest request = PLUGINREGISTRATION__INFO_REQUEST__INIT;
+
+        stage_call(stage, registration_path(stage), "/pluginregistration.Registration/GetInfo", &request.base,
+                   &pluginregistration__plugin_info__descriptor);
+        assert_int_equal(stage->code, RPC_OK);
+        return (const Pluginregistration__PluginInfo *)(const void *)stage->reply;
+}
+
+static void notify(struct stage *stage, bool registered, char *error)
+{
+        Pluginregistration__RegistrationStatus status = PLUGINREGISTRATION__REGISTRATION_STATUS__INIT;
+
+        status.plugin_registered = registered;
+        status.error = error;
+        stage_call(stage, registration_path(stage), "/pluginregistration.Registration/NotifyRegistrationStatus", &status.base,
+                   &pluginregistration__registration_status_response__descriptor);
+        assert_int_equal(stage->code, RPC_OK);
+}
+
+static void test_get_info_names_a_service_that_answers(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+        struct stat st;
+        char endpoint[256], none[] = "";
+
+        (void)state;
+        stage_offer(stage, 8, 8);
+        assert_string_equal(stage_status(stage).state, "listening");
+        const Pluginregistration__PluginInfo *info = get_info(stage);
+        assert_string_equal(info->type, "DevicePlugin");
+        assert_string_equal(info->name, RESOURCE);
+        assert_int_equal(info->n_supported_versions, 1);
+        assert_string_equal(info->supported_versions[0], "v1beta1");
+        assert_int_equal(info->endpoint[0], '/');
+        str_format(endpoint, sizeof(endpoint), "%s", info->endpoint);
+        assert_false(str_has_prefix(endpoint, stage_path(stage, "plugins_registry"))); /* there it would be taken for another plugin */
+        assert_int_equal(stat(endpoint, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+        assert_string_equal(stage_status(stage).state, "waiting");
+
+        V1beta1__Empty empty = V1BETA1__EMPTY__INIT;
+        stage_call(stage, endpoint, "/v1beta1.DevicePlugin/GetDevicePluginOptions", &empty.base,
+                   &v1beta1__device_plugin_options__descriptor);
+        assert_int_equal(stage->code, RPC_OK);
+        struct raw *raw = raw_open(endpoint, LIST);
+        assert_true(stage_sees(stage, raw, 8, "Healthy", 3000));
+        notify(stage, true, none);
+        assert_int_equal(stage_status(stage).registrations, 1);
+        assert_string_equal(stage_status(stage).state, "serving");
+        raw_close(raw);
+        stage_free(stage);
+}
+
+static void test_a_failed_registration_is_shown(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+        char why[] = "plugin registration failed\nwith no version";
+
+        (void)state;
+        stage_offer(stage, 8, 8);
+        notify(stage, false, why);
+        assert_string_equal(stage_status(stage).problem, "plugin registration failed?with no version");
+        assert_int_equal(stage_status(stage).registrations, 0);
+        stage_free(stage);
+}
+
+static void test_a_stale_socket_is_replaced_by_a_new_inode(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct stat before, after;
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        (void)state;
+        str_format(address.sun_path, sizeof(address.sun_path), "%s", registration_path(stage));
+        assert_int_equal(bind(fd, (const struct sockaddr *)(const void *)&address, sizeof(address)), 0);
+        assert_int_equal(stat(address.sun_path, &before), 0);
+        (void)close(fd);
+        stage_offer(stage, 8, 8);
+        assert_int_equal(stat(address.sun_path, &after), 0);
+        assert_true(after.st_ino != before.st_ino || after.st_ctim.tv_nsec != before.st_ctim.tv_nsec);
+        (void)get_info(stage);
+        stage_free(stage);
+}
+
+static void test_a_registry_that_comes_late_is_found(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+
+        (void)state;
+        assert_int_equal(rmdir(stage_path(stage, "plugins_registry")), 0);
+        stage_offer(stage, 8, 8);
+        assert_string_equal(stage_status(stage).state, "backoff");
+        assert_non_null(strstr(stage_status(stage).problem, "plugins_registry"));
+        assert_int_equal(mkdir(stage_path(stage, "plugins_registry"), 0750), 0);
+        stage_turn(stage, 1200);
+        (void)get_info(stage);
+        stage_free(stage);
+}
+
+static void test_stopping_removes_both_sockets(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+        char endpoint[256];
+
+        (void)state;
+        stage_offer(stage, 8, 8);
+        str_format(endpoint, sizeof(endpoint), "%s", get_info(stage)->endpoint);
+        stage_stop(stage);
+        assert_int_equal(access(endpoint, F_OK), -1);
+        assert_int_equal(access(registration_path(stage), F_OK), -1);
+        stage_free(stage);
+}
+
+int main(void)
+{
+        static const struct CMUnitTest tests[] = {
+                TEST(test_get_info_names_a_service_that_answers), TEST(test_a_failed_registration_is_shown),
+                TEST(test_a_stale_socket_is_replaced_by_a_new_inode), TEST(test_a_registry_that_comes_late_is_found),
+                TEST(test_stopping_removes_both_sockets),
+        };
+
+        return RUN(tests);
+}
