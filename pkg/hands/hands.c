@@ -14,8 +14,8 @@
 #include "hands/spawn.h"
 
 enum {
-        WARM_MAX = 17,          /* workers ready or asked for: one, and one per waiting plan up to 16 */
-        RETRY_FIRST_MS = 100,   /* pauses before the zygote or a worker is started again: 0, 100, 200, ... */
+        WARM_MAX = 17,        /* workers ready or asked for: one, and one per waiting plan up to 16 */
+        RETRY_FIRST_MS = 100, /* pauses before the zygote or a worker is started again: 0, 100, 200, ... */
         RETRY_MAX_MS = 5000,
         /* Read from one socket before others have their turn. On an error (the peer died with something of ours unread) libuv has
          * stopped the watch: then everything is read, to the end of the stream. */
@@ -64,7 +64,7 @@ struct hands {
         unsigned n_handles;
         struct zygote *zygote; /* NULL = dead, to be started by @retry */
         uv_timer_t retry;
-        unsigned failures; /* since a plan last ended properly */
+        unsigned failures;     /* since a plan last ended properly */
         char why[ERR_MSG_MAX]; /* the last of them */
         struct worker *workers;
         struct job *waiting, **waiting_tail;
@@ -94,8 +94,7 @@ static void on_job_closed(uv_handle_t *handle)
         handle_closed(hands);
 }
 
-__attribute__((format(printf, 4, 5))) static void job_finish(struct job *job, enum plan_end end, enum reason reason,
-                                                             const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void job_finish(struct job *job, enum plan_end end, enum reason reason, const char *fmt, ...)
 {
         va_list args;
 
@@ -169,12 +168,13 @@ static void on_refused(uv_timer_t *timer)
         if (job->hands->stopping)
                 job_finish(job, PLAN_LOST, REASON_TOO_LATE, "Sluice is shutting down; nothing was touched");
         else
-                job_finish(job, PLAN_LOST, REASON_HAND_LOST, "%u hands hang in the kernel, no further one is started; "
-                           "nothing was touched", hands_stuck(job->hands));
+                job_finish(job, PLAN_LOST, REASON_HAND_LOST,
+                           "%u hands hang in the kernel, no further one is started; "
+                           "nothing was touched",
+                           hands_stuck(job->hands));
 }
 
-void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done,
-               void *ctx)
+void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx)
 {
         struct job *job = xcalloc(1, sizeof(*job));
 
@@ -522,7 +522,9 @@ int hands_start(struct hands **ret, const struct hands_config *config, struct er
         hands->waiting_tail = &hands->waiting;
         hands->program = xstrdup(config->program);
         hands->hello = (struct wire_hello){
-                .version = WIRE_VERSION, .plan_size = sizeof(struct plan), .report_size = sizeof(struct report),
+                .version = WIRE_VERSION,
+                .plan_size = sizeof(struct plan),
+                .report_size = sizeof(struct report),
         };
         int r = 0;
         if (!str_copy(hands->hello.sim_dir, sizeof(hands->hello.sim_dir), config->sim_dir ? config->sim_dir : "") ||

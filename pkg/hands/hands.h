@@ -11,7 +11,7 @@
 #include "hands/wire.h"
 
 struct hands;
-struct hands_config { /* copied */
+struct hands_config {         /* copied */
         const char *program;  /* path of sluice-hand */
         const char *sim_dir;  /* NULL = the machine; shorter than 512 bytes */
         const char *lock_dir; /* directory of the card locks, exists; shorter than 512 bytes */
@@ -26,9 +26,9 @@ void hands_attach(struct hands *hands, uv_loop_t *loop); /* once; before hands_r
 
 struct hands_result {
         enum plan_end end;
-        enum reason reason;       /* of what failed; REASON_NONE when done */
-        uint32_t step;            /* index of the failed (or hanging) step; n_steps when none */
-        char text[ERR_MSG_MAX];   /* sentence; "" when done */
+        enum reason reason;     /* of what failed; REASON_NONE when done */
+        uint32_t step;          /* index of the failed (or hanging) step; n_steps when none */
+        char text[ERR_MSG_MAX]; /* sentence; "" when done */
 };
 /* Report of each STEP_READ_LOCKED as it arrives: @result 0 and the value, or -errno and why not. */
 typedef void hands_value_fn(void *ctx, uint32_t step, int result, const char *text);
@@ -36,8 +36,7 @@ typedef void hands_done_fn(void *ctx, const struct hands_result *result);
 /* Copies @plan. @value may be NULL. @done is called exactly once, later, from the loop; it may call hands_run.
  * @deadline_ms from now, the whole plan, with the time it waits for a worker: then a plan that was at work ends as
  * PLAN_STUCK, one that never got a worker as PLAN_LOST (nothing was touched). */
-void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done,
-               void *ctx);
+void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx);
 
 unsigned hands_stuck(const struct hands *hands); /* abandoned workers that have not ended */
 

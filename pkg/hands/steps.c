@@ -134,8 +134,8 @@ static int await_driver(struct work *work, struct bdf b, const char *want, int w
                 if (streq(driver, want))
                         return 0;
         } while (patience_left(&patience));
-        return refuse(f, REASON_STEP_FAILED, ETIMEDOUT, BDF_FMT " is on %s instead of %s after %d ms", BDF_ARGS(b),
-                      or_none(driver), or_none(want), wait_ms);
+        return refuse(f, REASON_STEP_FAILED, ETIMEDOUT, BDF_FMT " is on %s instead of %s after %d ms", BDF_ARGS(b), or_none(driver),
+                      or_none(want), wait_ms);
 }
 
 static int probe(struct work *work, struct bdf b, struct failure *f)
@@ -195,8 +195,7 @@ static void name_holders(const struct holder *holders, size_t n, char *out, size
         struct strbuf text __attribute__((cleanup(strbuf_done))) = { 0 };
 
         for (size_t i = 0; i < n && i < HOLDERS_NAMED; i++)
-                strbuf_addf(&text, "%spid %d (%s) has %s open", i ? ", " : "", (int)holders[i].pid, holders[i].comm,
-                            holders[i].node);
+                strbuf_addf(&text, "%spid %d (%s) has %s open", i ? ", " : "", (int)holders[i].pid, holders[i].comm, holders[i].node);
         if (n > HOLDERS_NAMED)
                 strbuf_addf(&text, ", and %zu more", n - HOLDERS_NAMED);
         str_format(out, size, "%s", text.text);
@@ -242,8 +241,10 @@ static int guard_nodes(struct work *work, const struct step *s, struct deed *dee
                 return r;
         /* Without a driver there is nothing to unbind; with NVIDIA's lock the driver itself says whether it is idle. */
         if ((blind || !holders_visible(kernel_tree(work->kernel))) && *driver && !has_unbind_lock_step(work->plan, s->bdf))
-                return refuse(f, REASON_HOLDERS_UNKNOWN, EPERM, "not every process' open files can be seen, so it is not known "
-                              "who uses " BDF_FMT " (on %s)", BDF_ARGS(s->bdf), driver);
+                return refuse(f, REASON_HOLDERS_UNKNOWN, EPERM,
+                              "not every process' open files can be seen, so it is not known "
+                              "who uses " BDF_FMT " (on %s)",
+                              BDF_ARGS(s->bdf), driver);
         return 0;
 }
 
@@ -283,8 +284,10 @@ static int guard_unbind_lock(struct work *work, const struct step *s, struct dee
                 if (streq(value, "1"))
                         return 0;
         }
-        return refuse(f, REASON_UNBIND_LOCK, EBUSY, "the NVIDIA driver does not let " BDF_FMT " go: it still has clients "
-                      "(unbindLock reads %s)", BDF_ARGS(s->bdf), value);
+        return refuse(f, REASON_UNBIND_LOCK, EBUSY,
+                      "the NVIDIA driver does not let " BDF_FMT " go: it still has clients "
+                      "(unbindLock reads %s)",
+                      BDF_ARGS(s->bdf), value);
 }
 
 static int undo_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
@@ -319,8 +322,8 @@ static int write_override(struct work *work, struct bdf b, const char *value, st
         if (r == 0)
                 r = read_override(work, b, now, f);
         if (r == 0 && !streq(now, value))
-                return refuse(f, REASON_STEP_FAILED, EIO, "driver_override of " BDF_FMT " reads '%s' after '%s' was written",
-                              BDF_ARGS(b), now, value);
+                return refuse(f, REASON_STEP_FAILED, EIO, "driver_override of " BDF_FMT " reads '%s' after '%s' was written", BDF_ARGS(b),
+                              now, value);
         return r;
 }
 
@@ -347,8 +350,7 @@ static int unbind_step(struct work *work, const struct step *s, struct deed *dee
                 return r;
         /* The guards looked at what the plan knew; another driver has other users. */
         if (*s->text && !streq(driver, s->text))
-                return refuse(f, REASON_STEP_FAILED, ESTALE, BDF_FMT " is on %s now, no longer on %s", BDF_ARGS(s->bdf), driver,
-                              s->text);
+                return refuse(f, REASON_STEP_FAILED, ESTALE, BDF_FMT " is on %s now, no longer on %s", BDF_ARGS(s->bdf), driver, s->text);
         (void)str_copy(deed->before, sizeof(deed->before), driver);
         deed->changed = true;
         return unbind(work, s->bdf, f);
@@ -462,16 +464,11 @@ static int read_locked(struct work *work, const struct step *s, struct deed *dee
 const struct step_ops *step_ops(enum step_kind kind)
 {
         static const struct step_ops table[] = {
-                [STEP_NEED_DRIVER] = { need_driver, NULL },
-                [STEP_NEED_IDENTITY] = { need_identity, NULL },
-                [STEP_GUARD_NODES] = { guard_nodes, NULL },
-                [STEP_GUARD_UNBIND_LOCK] = { guard_unbind_lock, undo_unbind_lock },
-                [STEP_OVERRIDE] = { override, undo_override },
-                [STEP_UNBIND] = { unbind_step, undo_unbind },
-                [STEP_PROBE] = { probe_step, undo_probe },
-                [STEP_AWAIT_DRIVER] = { await_driver_step, NULL },
-                [STEP_AWAIT_NODE] = { await_node, NULL },
-                [STEP_READ_LOCKED] = { read_locked, NULL },
+                [STEP_NEED_DRIVER] = { need_driver, NULL },    [STEP_NEED_IDENTITY] = { need_identity, NULL },
+                [STEP_GUARD_NODES] = { guard_nodes, NULL },    [STEP_GUARD_UNBIND_LOCK] = { guard_unbind_lock, undo_unbind_lock },
+                [STEP_OVERRIDE] = { override, undo_override }, [STEP_UNBIND] = { unbind_step, undo_unbind },
+                [STEP_PROBE] = { probe_step, undo_probe },     [STEP_AWAIT_DRIVER] = { await_driver_step, NULL },
+                [STEP_AWAIT_NODE] = { await_node, NULL },      [STEP_READ_LOCKED] = { read_locked, NULL },
         };
 
         return &table[kind];

@@ -71,14 +71,16 @@ int wire_hello_valid(const void *buf, size_t n, struct err *err)
                 return err_say(err, EPROTO, "the greeting has %zu bytes", n);
         memcpy(&hello.version, buf, sizeof(hello.version));
         if (hello.version != WIRE_VERSION || n != sizeof(hello))
-                return err_say(err, EPROTO, "sluiced speaks version %u of the hands' protocol, sluice-hand version %d: "
-                               "install both from one build", hello.version, WIRE_VERSION);
+                return err_say(err, EPROTO,
+                               "sluiced speaks version %u of the hands' protocol, sluice-hand version %d: "
+                               "install both from one build",
+                               hello.version, WIRE_VERSION);
         memcpy(&hello, buf, sizeof(hello));
         if (hello.plan_size != sizeof(struct plan) || hello.report_size != sizeof(struct report))
-                return err_say(err, EPROTO, "sluiced and sluice-hand disagree on the size of a plan or report: "
+                return err_say(err, EPROTO,
+                               "sluiced and sluice-hand disagree on the size of a plan or report: "
                                "install both from one build");
-        if (!text_ok(hello.sim_dir, sizeof(hello.sim_dir)) || !text_ok(hello.lock_dir, sizeof(hello.lock_dir)) ||
-            !*hello.lock_dir)
+        if (!text_ok(hello.sim_dir, sizeof(hello.sim_dir)) || !text_ok(hello.lock_dir, sizeof(hello.lock_dir)) || !*hello.lock_dir)
                 return err_say(err, EPROTO, "the greeting names no valid directories");
         return 0;
 }

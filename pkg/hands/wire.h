@@ -46,7 +46,7 @@ struct wire_hello {
 };
 enum { WIRE_WORKER = 1, WIRE_EXIT = 2, WIRE_FAILED = 3 };
 struct wire_worker {
-        uint32_t kind; /* WIRE_WORKER, WIRE_EXIT, WIRE_FAILED */
+        uint32_t kind;       /* WIRE_WORKER, WIRE_EXIT, WIRE_FAILED */
         int32_t pid, status; /* status as of waitpid(2), with WIRE_EXIT */
         char text[256];
 };

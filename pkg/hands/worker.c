@@ -122,8 +122,7 @@ static enum plan_end give_up(struct execution *x, uint32_t i, struct failure *f)
         if (!was_acting)
                 return PLAN_REFUSED;
         struct err why = f->err;
-        (void)err_say(&f->err, why.code, "%.280s (step %u of %u, %s); everything was undone", why.msg, i + 1,
-                      x->work.plan->n_steps, step);
+        (void)err_say(&f->err, why.code, "%.280s (step %u of %u, %s); everything was undone", why.msg, i + 1, x->work.plan->n_steps, step);
         return PLAN_UNDONE;
 }
 

@@ -42,8 +42,7 @@ static int by_value(const void *a, const void *b)
 }
 
 /* @plans in turn, @rest_ms between them for the next worker to be ready. */
-static void measure(const char *name, struct hands *hands, uv_timer_t *timer, const struct plan *plans, size_t n_plans,
-                    unsigned rest_ms)
+static void measure(const char *name, struct hands *hands, uv_timer_t *timer, const struct plan *plans, size_t n_plans, unsigned rest_ms)
 {
         static double us[ROUNDS];
 

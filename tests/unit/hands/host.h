@@ -19,8 +19,8 @@
 #include "core/plan.h"
 #include "sim/sim.h"
 
-#define PCI "sys/bus/pci/"
-#define GPU_DIR "sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0"
+#define PCI       "sys/bus/pci/"
+#define GPU_DIR   "sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0"
 #define AUDIO_DIR "sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.1"
 
 static const struct bdf GPU = { 0, 0x3b, 0, 0 }, AUDIO = { 0, 0x3b, 0, 1 };

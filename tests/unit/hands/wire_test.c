@@ -19,10 +19,10 @@ static struct plan good_plan(void)
         return plan;
 }
 
-#define SPOIL(name, statement)                 \
-        static void name(struct plan *p)       \
-        {                                      \
-                statement;                     \
+#define SPOIL(name, statement)                                                                                                             \
+        static void name(struct plan *p)                                                                                                   \
+        {                                                                                                                                  \
+                statement;                                                                                                                 \
         }
 SPOIL(nothing, (void)p)
 SPOIL(too_many_steps, p->n_steps = PLAN_STEPS_MAX + 1)
@@ -122,7 +122,10 @@ static void test_a_report_is_checked_against_its_plan(void **state)
 static void test_a_greeting_of_another_build_says_so(void **state)
 {
         struct wire_hello hello = {
-                .version = WIRE_VERSION, .plan_size = sizeof(struct plan), .report_size = sizeof(struct report), .lock_dir = "/run/x",
+                .version = WIRE_VERSION,
+                .plan_size = sizeof(struct plan),
+                .report_size = sizeof(struct report),
+                .lock_dir = "/run/x",
         };
         struct err err;
 

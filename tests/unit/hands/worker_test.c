@@ -24,8 +24,7 @@ static void take(void *ctx, const struct report *report)
                 str_format(record->order + n, sizeof(record->order) - n, "%s%s%u%s", n ? " " : "",
                            report->kind == REPORT_UNDO_AFTER ? "u" : "", report->step, report->result ? "!" : "");
         if (report->kind == REPORT_AFTER && report->result == 0 && *report->text)
-                str_format(record->values + strlen(record->values), sizeof(record->values) - strlen(record->values), "[%s]",
-                           report->text);
+                str_format(record->values + strlen(record->values), sizeof(record->values) - strlen(record->values), "[%s]", report->text);
         if (report->kind == REPORT_END)
                 record->last = *report;
 }
@@ -46,17 +45,17 @@ static enum plan_end run(struct host *host, const struct plan *plan, struct reco
         return end;
 }
 
-#define ASSERT_SAYS(record, want)                                                            \
-        do {                                                                                 \
-                if (!strstr((record).last.text, want))                                       \
-                        fail_msg("'%s' does not say '%s'", (record).last.text, want);        \
+#define ASSERT_SAYS(record, want)                                                                                                          \
+        do {                                                                                                                               \
+                if (!strstr((record).last.text, want))                                                                                     \
+                        fail_msg("'%s' does not say '%s'", (record).last.text, want);                                                      \
         } while (0)
 
-#define ASSERT_END(record, want)                                                                                              \
-        do {                                                                                                                  \
-                if ((record).last.end != (want))                                                                              \
-                        fail_msg("%s instead of %s: %s (%s)", plan_end_name((record).last.end), plan_end_name(want),          \
-                                 (record).last.text, (record).order);                                                         \
+#define ASSERT_END(record, want)                                                                                                           \
+        do {                                                                                                                               \
+                if ((record).last.end != (want))                                                                                           \
+                        fail_msg("%s instead of %s: %s (%s)", plan_end_name((record).last.end), plan_end_name(want), (record).last.text,   \
+                                 (record).order);                                                                                          \
         } while (0)
 
 static void test_a_card_with_its_companion_is_bound(void **state)
@@ -321,10 +320,11 @@ static void test_a_kernel_without_group_nodes_is_content_with_the_cdev(void **st
         ASSERT_SAYS(record, "/dev/vfio/45 does not exist after 400 ms");
         assert_int_equal(fs_mkdir(host.dir, "dev/vfio/devices", 0755), 0);
         (void)close(fs_open(host.dir, "dev/vfio/devices/vfio3", O_WRONLY | O_CREAT, 0600));
+        plan.steps[0].wait_ms = 2000;
         int64_t start = clock_ms();
         run(&host, &plan, &record);
         ASSERT_END(record, PLAN_DONE);
-        assert_in_range(clock_ms() - start, 90, 390);
+        assert_in_range(clock_ms() - start, 90, 1900);
         host_done(&host);
 }
 
@@ -348,7 +348,9 @@ static void test_a_slow_driver_is_waited_for(void **state)
 static void test_a_device_that_vanishes_in_the_middle_ends_the_plan(void **state)
 {
         static const char *const faults[] = {
-                "driver_override 0000:3b:00.0 vanish", "unbind 0000:3b:00.0 vanish", "drivers_probe 0000:3b:00.0 vanish",
+                "driver_override 0000:3b:00.0 vanish",
+                "unbind 0000:3b:00.0 vanish",
+                "drivers_probe 0000:3b:00.0 vanish",
         };
 
         (void)state;

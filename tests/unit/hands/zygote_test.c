@@ -34,7 +34,10 @@ static void start(struct zygote *zygote)
 static void greet(const struct zygote *zygote)
 {
         const struct wire_hello hello = {
-                .version = WIRE_VERSION, .plan_size = sizeof(struct plan), .report_size = sizeof(struct report), .lock_dir = "/tmp",
+                .version = WIRE_VERSION,
+                .plan_size = sizeof(struct plan),
+                .report_size = sizeof(struct report),
+                .lock_dir = "/tmp",
         };
 
         assert_int_equal(wire_send(zygote->fd, &hello, sizeof(hello), -1), 0);
