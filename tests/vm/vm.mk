@@ -3,7 +3,7 @@
 VM_FLAVOUR ?= debug
 VM_HOST_C := $(wildcard tests/vm/host/*.c)
 VM_GUEST_C := $(wildcard tests/vm/guest/*.c)
-VM_PROGRAMS = $(B)/tests/vm/vmtest $(B)/tests/vm/vfio_user
+VM_PROGRAMS = $(B)/tests/vm/vmtest $(B)/tests/vm/vfio_user $(BINS)
 
 test-vm: ## the main job on a real kernel, in QEMU; VM=gpu runs one topology
 	@$(MAKE) --no-print-directory FLAVOUR=$(VM_FLAVOUR) run-vm
@@ -22,7 +22,8 @@ $(B)/tests/vm/xpci.so: tests/vm/xpci.c
 $(B)/tests/vm/vfio_user: $(B)/tests/vm/vfio_user.o
 	$(call SAY,LD  $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
-$(B)/tests/vm/vmtest: $(VM_GUEST_C:%.c=$(B)/%.o) $(B)/libsluice.a
+$(B)/tests/vm/guest/%.o: CPPFLAGS += -Itests/fakekubelet
+$(B)/tests/vm/vmtest: $(VM_GUEST_C:%.c=$(B)/%.o) $(B)/libfakekubelet.a $(B)/libsluice.a
 	$(call SAY,LD  $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 .PHONY: test-vm run-vm

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 
 #include "base/str.h"
 
-enum { PATH_BYTES = 512, N_VALUES = 8, READY_TIMEOUT_MS = 60000, WORDS_MAX = 16 };
+enum { PATH_BYTES = 512, N_VALUES = 8, READY_TIMEOUT_MS = 60000, WORDS_MAX = 16, CHILDREN_MAX = 16 };
 
 #define FORMAT_PATH(path, fmt)                                        \
         do {                                                          \
@@ -141,22 +142,35 @@ bool await_driver(const char *bdf, const char *driver, int ms)
 
 /* ---- programs ---- */
 
+/* What was started and not stopped. */
+static pid_t children[CHILDREN_MAX];
+
+static void remember(pid_t pid, pid_t instead_of)
+{
+        for (size_t i = 0; i < CHILDREN_MAX; i++)
+                if (children[i] == instead_of) {
+                        children[i] = pid;
+                        return;
+                }
+        fail_msg("too many processes");
+}
+
+/* posix_spawn: the fake kubelet's threads live in this process. */
 static pid_t spawn(const char *const *argv, int out)
 {
-        (void)fflush(NULL);
-        pid_t pid = fork();
+        posix_spawn_file_actions_t actions;
+        pid_t pid;
 
-        if (pid < 0)
-                fail_msg("fork: %s", strerror(errno));
-        if (pid == 0) {
-                if (out >= 0) {
-                        (void)dup2(out, STDOUT_FILENO);
-                        (void)dup2(out, STDERR_FILENO);
-                }
-                (void)execvp(argv[0], (char *const *)(uintptr_t)argv);
-                (void)fprintf(stderr, "cannot run %s: %s\n", argv[0], strerror(errno));
-                _exit(127);
+        (void)fflush(NULL);
+        (void)posix_spawn_file_actions_init(&actions);
+        if (out >= 0) {
+                (void)posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+                (void)posix_spawn_file_actions_adddup2(&actions, out, STDERR_FILENO);
         }
+        int error = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+        (void)posix_spawn_file_actions_destroy(&actions);
+        if (error != 0)
+                fail_msg("cannot run %s: %s", argv[0], strerror(error));
         return pid;
 }
 
@@ -170,7 +184,7 @@ static int wait_for(pid_t pid)
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int run_program(char *output, const char *const *argv)
+int run_program(char *output, size_t size, const char *const *argv)
 {
         int out[2] = { -1, -1 };
         size_t n = 0;
@@ -181,7 +195,7 @@ int run_program(char *output, const char *const *argv)
                 fail_msg("pipe: %s", strerror(errno));
         pid_t pid = spawn(argv, out[1]);
         (void)close(out[1]);
-        for (ssize_t got; n + 1 < OUTPUT_BYTES && (got = read(out[0], output + n, OUTPUT_BYTES - 1 - n)) > 0;)
+        for (ssize_t got; n + 1 < size && (got = read(out[0], output + n, size - 1 - n)) > 0;)
                 n += (size_t)got;
         output[n] = '\0';
         (void)close(out[0]);
@@ -190,23 +204,23 @@ int run_program(char *output, const char *const *argv)
 
 struct process start_program(const char *ready, const char *const *argv)
 {
-        int out[2];
-        char text[OUTPUT_BYTES];
+        int out[2] = { -1, -1 };
+        char text[OUTPUT_BYTES] = "";
         size_t n = 0;
 
-        if (ready == NULL)
-                return (struct process){ .pid = spawn(argv, -1), .out = -1 };
-        if (pipe2(out, O_CLOEXEC) < 0)
+        if (ready != NULL && pipe2(out, O_CLOEXEC) < 0)
                 fail_msg("pipe: %s", strerror(errno));
         struct process p = { .pid = spawn(argv, out[1]), .out = out[0] };
+        remember(p.pid, 0);
+        if (ready == NULL)
+                return p;
         (void)close(out[1]);
-        text[0] = '\0';
         while (strstr(text, ready) == NULL) {
                 struct pollfd fd = { .fd = p.out, .events = POLLIN };
                 ssize_t got = poll(&fd, 1, READY_TIMEOUT_MS) == 1 ? read(p.out, text + n, sizeof(text) - 1 - n) : 0;
 
                 if (got <= 0) {
-                        stop_process(&p, SIGKILL);
+                        (void)stop_process(&p, SIGKILL);
                         fail_msg("%s did not say '%s' but: %s", argv[0], ready, text);
                 }
                 n += (size_t)got;
@@ -215,15 +229,29 @@ struct process start_program(const char *ready, const char *const *argv)
         return p;
 }
 
-void stop_process(struct process *p, int signal_number)
+int stop_process(struct process *p, int signal_number)
 {
+        int status = 0;
+
         if (p->pid > 0) {
                 (void)kill(p->pid, signal_number);
-                (void)wait_for(p->pid);
+                status = wait_for(p->pid);
+                remember(0, p->pid);
                 if (p->out >= 0)
                         (void)close(p->out);
         }
         *p = (struct process){ .out = -1 };
+        return status;
+}
+
+void stop_all_processes(void)
+{
+        for (size_t i = 0; i < CHILDREN_MAX; i++)
+                if (children[i] > 0) {
+                        (void)kill(children[i], SIGKILL);
+                        (void)wait_for(children[i]);
+                        children[i] = 0;
+                }
 }
 
 /* "insmod" + file + words of @text. */
@@ -236,7 +264,7 @@ static int run_words(const char *program, const char *first, const char *text)
         str_format(words, sizeof(words), "%s", text);
         for (char *w = strtok_r(words, " ", &rest); w != NULL && n + 1 < WORDS_MAX; w = strtok_r(NULL, " ", &rest))
                 argv[n++] = w;
-        return run_program(NULL, argv);
+        return run_program(NULL, 0, argv);
 }
 
 void load_modules(const char *names)

@@ -27,6 +27,11 @@ int suite_groups(void);
 int suite_sriov(void);
 int suite_numa(void);
 int suite_noiommu(void);
+int node_suite_gpu(void);
+int node_suite_groups(void);
+int node_suite_sriov(void);
+int node_suite_numa(void);
+int node_suite_noiommu(void);
 
 /* ---- sysfs and procfs ---- */
 
@@ -58,8 +63,9 @@ bool await_driver(const char *bdf, const char *driver, int ms);
 /* ---- programs, modules, the host ---- */
 
 /* Runs a program to its end, stdout and stderr in @output (may be NULL). Returns its exit status, 128 + signal. */
-int run_program(char *output, const char *const *argv);
-#define RUN_PROGRAM(output, ...) run_program(output, (const char *const[]){ __VA_ARGS__, NULL })
+int run_program(char *output, size_t size, const char *const *argv);
+#define RUN_PROGRAM_INTO(output, size, ...) run_program(output, size, (const char *const[]){ __VA_ARGS__, NULL })
+#define RUN_PROGRAM(output, ...) RUN_PROGRAM_INTO(output, OUTPUT_BYTES, __VA_ARGS__)
 
 struct process {
         pid_t pid;
@@ -67,7 +73,9 @@ struct process {
 };
 /* Starts a program and waits until it says the line @ready (NULL: does not wait). */
 struct process start_program(const char *ready, const char *const *argv);
-void stop_process(struct process *p, int signal_number); /* and waits for its end; nothing to do when it was not started */
+/* And waits for its end: its exit status, 128 + signal; 0 when it was not started. */
+int stop_process(struct process *p, int signal_number);
+void stop_all_processes(void); /* what a test that failed left running */
 
 void load_modules(const char *names); /* "vfio-pci mdev" */
 /* Loads the stand-in driver with @parameters ("fail_probe=5"), replacing one that is loaded. */

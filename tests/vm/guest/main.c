@@ -34,8 +34,23 @@ static int holder(const char *path)
                 (void)pause();
 }
 
+/* daemon-logged LOG PROGRAM ARGUMENT...: runs it in this process with its output in a file. */
+static int logged(char **argv)
+{
+        int log = open(argv[1], O_WRONLY | O_CREAT | O_APPEND, 0644);
+
+        (void)dup2(log, STDOUT_FILENO);
+        (void)dup2(log, STDERR_FILENO);
+        (void)close(log);
+        (void)execvp(argv[2], argv + 2);
+        (void)fprintf(stderr, "cannot run %s: %s\n", argv[2], strerror(errno));
+        return 127;
+}
+
 int main(int argc, char **argv)
 {
+        if (argc > 2 && streq(argv[0], "daemon-logged"))
+                return logged(argv);
         if (argc == 2 && streq(argv[0], "holder"))
                 return holder(argv[1]);
         cmocka_set_message_output(CM_OUTPUT_TAP);

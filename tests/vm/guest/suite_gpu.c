@@ -92,5 +92,6 @@ int suite_gpu(void)
         };
         failed += RUN_SUITE(rig);
         failed += run_reactions("reactions", gpu_words, NULL);
+        failed += node_suite_gpu();
         return failed;
 }

@@ -36,5 +36,8 @@ int suite_groups(void)
                 cmocka_unit_test(test_functions_behind_ports_without_acs_share_a_group),
                 cmocka_unit_test(test_bridges_and_ports_in_a_group_need_no_binding),
         };
-        return RUN_SUITE(rig);
+        int failed = RUN_SUITE(rig);
+
+        failed += node_suite_groups();
+        return failed;
 }

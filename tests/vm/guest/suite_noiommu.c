@@ -32,5 +32,6 @@ int suite_noiommu(void)
         failed += RUN_SUITE(rig);
         load_nvidia("");
         failed += run_reactions("reactions", noiommu_words, NULL);
+        failed += node_suite_noiommu();
         return failed;
 }

@@ -14,5 +14,8 @@ int suite_numa(void)
         const struct CMUnitTest rig[] = {
                 cmocka_unit_test(test_kernel_knows_the_nodes_of_the_cards),
         };
-        return RUN_SUITE(rig);
+        int failed = RUN_SUITE(rig);
+
+        failed += node_suite_numa();
+        return failed;
 }

@@ -75,5 +75,6 @@ int suite_sriov(void)
         load_nvidia("mdev=1");
         failed += run_reactions("reactions", sriov_words, make_instances);
         (void)kernel_write("0", PCI PF "/sriov_numvfs");
+        failed += node_suite_sriov();
         return failed;
 }

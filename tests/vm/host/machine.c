@@ -263,7 +263,7 @@ static void handle_line(struct machine *m, const char *line)
         } else if (str_has_prefix(line, "not ok ")) {
                 m->failed++;
                 (void)printf("  [%s] %s\n", m->name, line);
-        } else if (line[0] == '#' || str_has_prefix(line, "GUEST-EXIT")) {
+        } else if (line[0] == '#' || str_has_prefix(line, "ERROR: ") || str_has_prefix(line, "GUEST-EXIT")) {
                 (void)printf("  [%s] %s\n", m->name, line);
         }
 }
@@ -327,6 +327,8 @@ void machine_reap(struct machine *m, const char *why)
                 str_format(text, sizeof(text), "QEMU was ended by signal %d", WTERMSIG(status));
         else if (code % 2 == 0)
                 str_format(text, sizeof(text), code == 0 ? "the guest died" : "QEMU ended with %d", code);
+        else if (!m->reached) /* QEMU itself fails with 1, too */
+                str_format(text, sizeof(text), "the guest did not come up");
         else if (reported != m->planned || reported == 0)
                 str_format(text, sizeof(text), "%u of %u tests were reported", reported, m->planned);
         else if (code >> 1 != 0 && m->failed == 0)

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+#define RUN_DIR "/run/sluice"
+#define STATE_DIR "/run/sluice-state"
+#define KUBELET_DIR "/run/kubelet"
+#define CONFIG_FILE "/run/config.yaml"
+#define PROFILE "1.34"
+
+static struct fk *kubelet;
+static struct process sluiced;
+static char log_path[128];
+static const char *hand;
+
+struct fk *node_kubelet(void)
+{
+        return kubelet;
+}
+
+pid_t daemon_pid(void)
+{
+        return sluiced.pid;
+}
+
+void daemon_set_hand(const char *path)
+{
+        hand = path;
+}
+
+void daemon_start(void)
+{
+        const char *argv[32] = { "daemon-logged", log_path, "sluiced", "--config", CONFIG_FILE, "--kubelet-dir", KUBELET_DIR,
+                                 "--state-dir", STATE_DIR, "--run-dir", RUN_DIR, "--log-level", "debug" };
+        size_t n = 13;
+
+        if (access(CONFIG_FILE, F_OK) < 0) { /* a named file must be there; the default place has none in the guest */
+                argv[3] = "--log-format";
+                argv[4] = "text";
+        }
+        if (hand != NULL) {
+                argv[n++] = "--hand";
+                argv[n++] = hand;
+        }
+        sluiced = start_program(NULL, argv);
+}
+
+void daemon_stop(int signal_number)
+{
+        int status = stop_process(&sluiced, signal_number);
+
+        if (signal_number == SIGTERM && status != 0)
+                fail_msg("sluiced ended with %d: see %s", status, log_path);
+}
+
+struct fk *node_start(const char *label, const char *config)
+{
+        (void)mkdir("/share/log", 0755);
+        str_format(log_path, sizeof(log_path), "/share/log/%s.log", label);
+        (void)unlink(log_path);
+        (void)unlink(CONFIG_FILE);
+        if (config != NULL)
+                file_write(CONFIG_FILE, config);
+        (void)mkdir(KUBELET_DIR, 0755);
+        kubelet = fk_start(KUBELET_DIR, fk_profile(PROFILE));
+        if (kubelet == NULL)
+                fail_msg("kubelet cannot listen below " KUBELET_DIR ": %s", strerror(errno));
+        daemon_start();
+        return kubelet;
+}
+
+void node_stop(void)
+{
+        daemon_stop(SIGTERM);
+        bool fine = fk_stop(kubelet);
+
+        kubelet = NULL;
+        assert_true(fine);
+}
+
+int node_teardown(void **state)
+{
+        (void)state;
+        if (sluiced.pid > 0)
+                (void)stop_process(&sluiced, SIGKILL);
+        if (kubelet != NULL)
+                (void)fk_stop(kubelet);
+        kubelet = NULL;
+        hand = NULL;
+        stop_all_processes();
+        (void)RUN_PROGRAM(NULL, "rm", "-rf", RUN_DIR, STATE_DIR, KUBELET_DIR);
+        return 0;
+}
+
+/* ---- expectations ---- */
+
+void expect_counts(const char *resource, unsigned capacity, unsigned allocatable)
+{
+        struct fk_counts c = { 0 };
+
+        if (fk_wait_devices(kubelet, resource, capacity, allocatable, NODE_PATIENCE_MS))
+                return;
+        bool known = fk_counts(kubelet, resource, &c);
+        fail_msg("%s: %s, capacity %u, allocatable %u instead of %u and %u: see %s", resource, known ? "known" : "never registered",
+                 c.capacity, c.allocatable, capacity, allocatable, log_path);
+}
+
+static bool any_resource(struct fk *k, void *ctx)
+{
+        struct fk_counts c;
+
+        return fk_counts(k, ctx, &c);
+}
+
+void expect_never_offered(const char *resource)
+{
+        if (fk_wait(kubelet, 1500, any_resource, (void *)(uintptr_t)resource))
+                fail_msg("%s is offered: see %s", resource, log_path);
+}
+
+void allocate(const char *pod, const char *resource, size_t n, struct fk_run *ret)
+{
+        char text[FK_TEXT_MAX];
+
+        if (fk_admit_one(kubelet, pod, resource, n, text) != 0)
+                fail_msg("pod %s is not admitted: %s", pod, text);
+        if (fk_container_start(kubelet, pod, "main", ret, text) != 0)
+                fail_msg("container of %s does not start: %s", pod, text);
+}
+
+void expect_refused(const char *pod, const char *resource, const char *word1, const char *word2)
+{
+        char text[FK_TEXT_MAX] = "";
+
+        if (fk_admit_one(kubelet, pod, resource, 1, text) == 0)
+                fail_msg("pod %s is admitted", pod);
+        if ((word1 != NULL && strstr(text, word1) == NULL) || (word2 != NULL && strstr(text, word2) == NULL))
+                fail_msg("not about %s and %s: %s", word1, word2, text);
+}
+
+void expect_answer(const struct fk_run *run, const char *variable, const char *value, const char *group)
+{
+        char node[64];
+        unsigned prefixed = 0;
+
+        str_format(node, sizeof(node), "/dev/vfio/%s", group);
+        const char *got = fk_run_env(run, variable);
+        if (got == NULL || !streq(got, value))
+                fail_msg("%s is %s instead of %s", variable, got != NULL ? got : "not set", value);
+        for (size_t i = 0; i < run->n_envs; i++)
+                prefixed += str_has_prefix(run->envs[i].key, "PCI_RESOURCE_") || str_has_prefix(run->envs[i].key, "MDEV_PCI_RESOURCE_");
+        assert_int_equal(prefixed, 1);
+        assert_int_equal(run->n_devices, 2); /* this kernel has no cdevs */
+        for (size_t i = 0; i < 2; i++) {
+                assert_string_equal(run->devices[i].key, run->devices[i].value);
+                if (!streq(run->devices[i].key, "/dev/vfio/vfio") && !streq(run->devices[i].key, node))
+                        fail_msg("unexpected node %s", run->devices[i].key);
+        }
+        assert_string_equal(run->permissions, "mrw");
+}
+
+void expect_device_becomes_usable(const char *pod, const char *resource, const char *variable, const char *bdf)
+{
+        struct fk_run run = { 0 };
+        char output[OUTPUT_BYTES];
+
+        allocate(pod, resource, 1, &run);
+        expect_answer(&run, variable, bdf, group_of(bdf));
+        fk_run_done(&run);
+        int status = use_device(group_of(bdf), bdf, output);
+        if (status != VFIO_USABLE || strstr(output, "viable\ndma 1 MiB\nids ") == NULL)
+                fail_msg("%s cannot be used: %s", bdf, output);
+}
+
+const char *inventory_reason(const char *id, char detail[VALUE_BYTES])
+{
+        static char word[VALUE_BYTES];
+        static char text[1 << 16];
+        json_error_t error;
+        size_t i;
+        json_t *device;
+        bool found = false;
+
+        bool configured = access(CONFIG_FILE, F_OK) == 0;
+        int status = RUN_PROGRAM_INTO(text, sizeof(text), "sluicectl", "inventory", "-o", "json", configured ? "--config" : NULL, CONFIG_FILE);
+        json_t *all = status == 0 ? json_loads(text, JSON_REJECT_DUPLICATES, &error) : NULL;
+        if (all == NULL)
+                fail_msg("sluicectl inventory: %d: %.300s", status, text);
+        word[0] = '\0';
+        json_array_foreach(json_object_get(all, "devices"), i, device) {
+                const json_t *reason = json_object_get(device, "reason");
+                const char *this_id = json_string_value(json_object_get(device, "id"));
+                const char *why = json_string_value(json_object_get(reason, "detail"));
+
+                if (this_id == NULL || !streq(this_id, id))
+                        continue;
+                found = true;
+                if (json_is_object(reason))
+                        str_format(word, sizeof(word), "%s", json_string_value(json_object_get(reason, "word")));
+                if (detail != NULL)
+                        str_format(detail, VALUE_BYTES, "%s", why != NULL ? why : "");
+        }
+        json_decref(all);
+        if (!found)
+                fail_msg("sluicectl inventory does not list %s", id);
+        return word;
+}

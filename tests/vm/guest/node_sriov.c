@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Topology sriov: virtual functions, vGPU instances made beforehand, and their physical function. */
+#include "node.h"
+
+#include "base/str.h"
+
+#define PF "0000:01:00.0"
+#define VF0 "0000:01:00.4"
+#define VF1 "0000:01:00.5"
+#define UUID "aaaaaaaa-1111-4222-8333-444444444444"
+
+static void make_vfs(const char *parameters, const char *n)
+{
+        load_nvidia(parameters);
+        assert_int_equal(kernel_write(n, PCI PF "/sriov_numvfs"), 0);
+}
+
+static void remove_vfs(void)
+{
+        assert_int_equal(kernel_write("0", PCI PF "/sriov_numvfs"), 0);
+}
+
+static void test_virtual_functions_are_offered_and_their_physical_function_is_withheld(void **state)
+{
+        struct fk_run run = { 0 };
+
+        (void)state;
+        make_vfs("", "2");
+        (void)node_start("vfs", RULE("ids: [\"10de:26b9\"]"));
+        expect_counts(L40S_RESOURCE, 2, 2);
+        assert_string_equal(inventory_reason(PF, NULL), "pf-has-vfs");
+        allocate("pod", L40S_RESOURCE, 2, &run);
+        assert_string_equal(fk_run_env(&run, L40S_VARIABLE), VF0 "," VF1);
+        assert_int_equal(run.n_devices, 3);
+        fk_run_done(&run);
+        assert_int_equal(use_device(group_of(VF0), VF0, NULL), VFIO_USABLE);
+        assert_int_equal(use_device(group_of(VF1), VF1, NULL), VFIO_USABLE);
+        assert_string_equal(driver_of(PF), "nvidia");
+        assert_string_equal(kernel_read(PCI PF "/sriov_numvfs"), "2");
+        node_stop();
+        remove_vfs();
+}
+
+static void test_physical_function_without_virtual_ones_is_a_whole_gpu(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        (void)node_start("whole-pf", RULE("ids: [\"10de:26b9\"]"));
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, PF);
+        node_stop();
+        restore_function(PF, "nvidia");
+}
+
+static void test_vgpu_instance_made_beforehand_is_offered_and_answered(void **state)
+{
+        struct fk_run run = { 0 };
+
+        (void)state;
+        make_vfs("mdev=1", "2");
+        assert_int_equal(kernel_write(UUID, PCI VF0 "/mdev_supported_types/nvidia-1152/create"), 0);
+        (void)node_start("mdev", NULL);
+        expect_counts("nvidia.com/NVIDIA_L40S-8Q", 1, 1);
+        assert_int_equal(fk_resources(node_kubelet(), NULL, 0), 1);
+        allocate("pod", "nvidia.com/NVIDIA_L40S-8Q", 1, &run);
+        const char *group = kernel_link("/sys/bus/mdev/devices/" UUID "/iommu_group");
+        expect_answer(&run, "MDEV_PCI_RESOURCE_NVIDIA_COM_NVIDIA_L40S-8Q", UUID, group);
+        fk_run_done(&run);
+        assert_int_equal(use_device(group, UUID, NULL), VFIO_USABLE);
+        assert_string_equal(driver_of(VF0), "nvidia");
+        node_stop();
+        assert_int_equal(kernel_write("1", "/sys/bus/mdev/devices/" UUID "/remove"), 0);
+        remove_vfs();
+}
+
+static void test_vgpu_instance_that_is_removed_turns_unhealthy(void **state)
+{
+        (void)state;
+        make_vfs("mdev=1", "2");
+        assert_int_equal(kernel_write(UUID, PCI VF0 "/mdev_supported_types/nvidia-1152/create"), 0);
+        (void)node_start("mdev-removed", NULL);
+        expect_counts("nvidia.com/NVIDIA_L40S-8Q", 1, 1);
+        assert_int_equal(kernel_write("1", "/sys/bus/mdev/devices/" UUID "/remove"), 0);
+        expect_counts("nvidia.com/NVIDIA_L40S-8Q", 1, 0);
+        assert_int_equal(kernel_write(UUID, PCI VF0 "/mdev_supported_types/nvidia-1152/create"), 0);
+        expect_counts("nvidia.com/NVIDIA_L40S-8Q", 1, 1);
+        node_stop();
+        assert_int_equal(kernel_write("1", "/sys/bus/mdev/devices/" UUID "/remove"), 0);
+        remove_vfs();
+}
+
+static void test_vendor_vfio_function_with_a_type_is_handed_out_on_its_own_driver(void **state)
+{
+        struct fk_run run = { 0 };
+
+        (void)state;
+        make_vfs("vendor_vfio=1", "2");
+        assert_int_equal(kernel_write("1155", PCI VF0 "/nvidia/current_vgpu_type"), 0);
+        (void)node_start("vendor-vfio", NULL);
+        expect_counts("nvidia.com/NVIDIA_L40S-24Q", 1, 1);
+        assert_string_equal(inventory_reason(VF1, NULL), "no-vgpu-type");
+        allocate("pod", "nvidia.com/NVIDIA_L40S-24Q", 1, &run);
+        expect_answer(&run, "PCI_RESOURCE_NVIDIA_COM_NVIDIA_L40S-24Q", VF0, group_of(VF0));
+        fk_run_done(&run);
+        assert_int_equal(use_device(group_of(VF0), VF0, NULL), VFIO_USABLE);
+        assert_string_equal(driver_of(VF0), "nvidia");
+        assert_string_equal(kernel_read(PCI VF0 "/nvidia/current_vgpu_type"), "1155");
+        node_stop();
+        assert_int_equal(kernel_write("0", PCI VF0 "/nvidia/current_vgpu_type"), 0);
+        remove_vfs();
+}
+
+int node_suite_sriov(void)
+{
+        const struct CMUnitTest node[] = {
+                NODE_TEST(test_virtual_functions_are_offered_and_their_physical_function_is_withheld),
+                NODE_TEST(test_physical_function_without_virtual_ones_is_a_whole_gpu),
+                NODE_TEST(test_vgpu_instance_made_beforehand_is_offered_and_answered),
+                NODE_TEST(test_vgpu_instance_that_is_removed_turns_unhealthy),
+                NODE_TEST(test_vendor_vfio_function_with_a_type_is_handed_out_on_its_own_driver),
+        };
+        return RUN_SUITE(node);
+}
