@@ -1,0 +1,12 @@
+# sluiced against grpc-go, an independent implementation (Go >= 1.26; skipped with the reason where it is missing).
+test-peer: ## sluiced against grpc-go with kubelet's dial options (needs Go >= 1.26)
+	@$(MAKE) FLAVOUR=asan run-peer
+run-peer: $(B)/bin/sluiced $(B)/bin/sluice-hand
+	@SLUICE_BIN=$(CURDIR)/$(B)/bin tests/peer/run.sh
+# Made again after a change of api/kubelet; protoc-gen-go is the one of go.mod's google.golang.org/protobuf.
+peer-api:
+	@cd tests/peer && GOBIN=$(CURDIR)/build/gobin go install google.golang.org/protobuf/cmd/protoc-gen-go && \
+	protoc --plugin=$(CURDIR)/build/gobin/protoc-gen-go --proto_path=../../api/kubelet --go_out=. --go_opt=module=sluice.dev/sluice/tests/peer \
+	  --go_opt=Mdeviceplugin.proto=sluice.dev/sluice/tests/peer/api/deviceplugin \
+	  --go_opt=Mpluginregistration.proto=sluice.dev/sluice/tests/peer/api/pluginregistration deviceplugin.proto pluginregistration.proto
+.PHONY: test-peer run-peer peer-api
