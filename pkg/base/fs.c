@@ -27,7 +27,9 @@ static int seam(void)
         calls++;
         if (fail_in == 0 || --fail_in > 0)
                 return 0;
-        return fail_with;
+        if (fail_with & FS_FAIL_ON)
+                fail_in = 1;
+        return fail_with & ~FS_FAIL_ON;
 }
 
 void fs_fail_at(unsigned n, int error)

@@ -62,7 +62,9 @@ int fs_replace(int dir, const char *path, const void *data, size_t n, mode_t mod
 bool fs_gone(int error /* positive or negative errno */);
 
 /* Tests only: the @n-th seam call from now (1 = the next) fails with @error, once. 0 switches it off.
+ * With FS_FAIL_ON or-ed into @error every call from the n-th on fails: what a crash at that point leaves behind.
  * fs_calls() counts seam calls since the last fs_fail_at. Process-wide, not thread-safe. */
+enum { FS_FAIL_ON = 1 << 16 };
 void fs_fail_at(unsigned n, int error);
 unsigned fs_calls(void);
 

@@ -129,11 +129,11 @@ static int make(const struct sim *sim, const char *source, struct err *err)
         }
         if (r == 0)
                 r = capture_unpack(source, text, n, sim->root, err);
-        if (r == 0)
-                r = fs_replace(sim->root, ".sim/source.capture", text, n, 0644, err);
         if (r < 0)
                 return r;
-        r = complete(sim);
+        r = sim_store(sim, ".sim/source.capture", text, n);
+        if (r == 0)
+                r = complete(sim);
         return r < 0 ? err_set(err, -r, "cannot complete %s", sim->path) : 0;
 }
 
@@ -175,7 +175,8 @@ int sim_prepare(const char *source, const char *dir, struct err *err)
         r = make(&sim, source, err);
         if (r < 0)
                 return r;
-        return fs_replace(root, ".sim/version", VERSION, strlen(VERSION), 0644, err);
+        r = sim_put(&sim, ".sim/version", VERSION);
+        return r < 0 ? err_set(err, -r, "cannot write %s/.sim/version", dir) : 0;
 }
 
 int sim_open(struct sim **ret, const char *dir, struct err *err)
@@ -223,8 +224,10 @@ static int wait_and_finish(const struct sim *sim, struct sim_pending *p, int *lo
                 *lock = -1;
                 sleep_ms(p->due_ms > now && p->due_ms - now < POLL_MS ? p->due_ms - now : POLL_MS);
                 *lock = sim_lock(sim);
-                if (*lock < 0)
-                        return *lock;
+                int64_t next;
+                int r = *lock < 0 ? *lock : sim_pending_settle(sim, clock_ms(), &next); /* what is in the way may have no writer */
+                if (r < 0)
+                        return r;
         }
 }
 

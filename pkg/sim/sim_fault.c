@@ -102,12 +102,11 @@ static bool fits(const struct sim_fault *f, const char *attribute, const char *k
 static int rewrite(const struct sim *sim, const char *text, const char *line, size_t n, const char *with)
 {
         _cleanup_strbuf_ struct strbuf b = { 0 };
-        struct err ignored;
 
         strbuf_add_n(&b, text, (size_t)(line - text));
         strbuf_add(&b, with);
         strbuf_add(&b, line + n + (line[n] == '\n'));
-        return fs_replace(sim->root, ".sim/faults", b.text, b.len, 0644, &ignored);
+        return sim_store(sim, ".sim/faults", b.text, b.len);
 }
 
 static int count_down(const struct sim *sim, const char *text, const char *line, size_t n, const struct sim_fault *f)
@@ -192,5 +191,6 @@ int sim_fault(struct sim *sim, const char *line, struct err *err)
                 if (b.len >= FAULTS_MAX_BYTES)
                         return err_say(err, EFBIG, "the fault script is full");
         }
-        return fs_replace(sim->root, ".sim/faults", b.text ? b.text : "", b.len, 0644, err);
+        r = sim_store(sim, ".sim/faults", b.text ? b.text : "", b.len);
+        return r < 0 ? err_set(err, -r, "cannot write the faults of %s", sim->path) : 0;
 }

@@ -46,18 +46,28 @@ void sim_last(const struct sim *sim, const char *path, char out[SIM_NAME])
                 *out = '\0';
 }
 
-/* Replaced by rename, so that no reader sees half a value; not fsynced: the simulation outlives processes, not the power. */
+/* Replaced by rename, so that no reader sees half of it; not fsynced: the simulation outlives processes, not the power. */
+int sim_store(const struct sim *sim, const char *path, const char *data, size_t n)
+{
+        _cleanup_close_ int fd = fs_open(sim->root, ".sim/new", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+        if (fd < 0)
+                return fd;
+        for (size_t done = 0; done < n;) {
+                ssize_t w = write(fd, data + done, n - done);
+                if (w < 0 && errno != EINTR)
+                        return -errno;
+                done += w < 0 ? 0 : (size_t)w;
+        }
+        return fs_rename(sim->root, ".sim/new", path);
+}
+
 int sim_put(const struct sim *sim, const char *path, const char *value)
 {
         char line[SIM_PATH];
-        struct err ignored;
 
         str_format(line, sizeof(line), "%s\n", value);
-        _cleanup_close_ int fd = fs_open(sim->root, ".sim/new", O_WRONLY | O_CREAT | O_TRUNC, 0644);
-        if (fd < 0)
-                return fd;
-        int r = fs_write(sim->root, ".sim/new", line, &ignored);
-        return r < 0 ? r : fs_rename(sim->root, ".sim/new", path);
+        return sim_store(sim, path, line, strlen(line));
 }
 
 int sim_make_dir(const struct sim *sim, const char *path)

@@ -42,22 +42,21 @@ int sim_function_complete(const struct sim *sim, const char *bdf)
         return r;
 }
 
-/* The virtfnN link by which the PF names the VF in @dir. */
+/* The virtfnN link by which the PF names its VF @bdf; @dir may be gone, but all VFs come from the source. */
 static int forget_vf(const struct sim *sim, const char *bdf, const char *dir)
 {
         _cleanup_fs_list_ struct fs_list names = { 0 };
-        char pf[SIM_NAME], path[SIM_PATH], vf[SIM_NAME];
+        char path[SIM_PATH], pf[SIM_PATH], vf[SIM_NAME];
 
         str_format(path, sizeof(path), "%s/physfn", dir);
-        sim_last(sim, path, pf);
-        if (*pf == '\0')
+        const struct capture_entry *e = capture_find(&sim->source, path);
+        if (!e || !sim_resolve(path, e->value, pf))
                 return 0;
-        str_format(path, sizeof(path), "sys/bus/pci/devices/%s", pf);
-        sim_names(sim, path, &names);
+        sim_names(sim, pf, &names);
         for (size_t i = 0; i < names.n; i++) {
                 if (!str_has_prefix(names.names[i], "virtfn"))
                         continue;
-                str_format(path, sizeof(path), "sys/bus/pci/devices/%s/%s", pf, names.names[i]);
+                str_format(path, sizeof(path), "%s/%s", pf, names.names[i]);
                 sim_last(sim, path, vf);
                 if (streq(vf, bdf))
                         return sim_drop(sim, path);
@@ -65,7 +64,8 @@ static int forget_vf(const struct sim *sim, const char *bdf, const char *dir)
         return 0;
 }
 
-int sim_function_remove(const struct sim *sim, const char *bdf)
+/* @keep_link: whoever removes all VFs of a PF finds them by its virtfnN links, and removes each after its VF. */
+static int remove_function(const struct sim *sim, const char *bdf, bool keep_link)
 {
         _cleanup_fs_list_ struct fs_list names = { 0 };
         char dir[SIM_PATH], path[SIM_PATH], driver[SIM_NAME];
@@ -84,17 +84,22 @@ int sim_function_remove(const struct sim *sim, const char *bdf)
         if (r == 0 && *driver)
                 r = sim_unbind(sim, bdf, driver);
         if (r == 0)
-                r = forget_vf(sim, bdf, dir);
-        if (r == 0)
                 r = sim_group_leave(sim, bdf, dir);
         if (r == 0)
                 r = sim_drop(sim, dir);
+        if (r == 0 && !keep_link)
+                r = forget_vf(sim, bdf, dir);
         str_format(path, sizeof(path), "sys/bus/pci/devices/%s", bdf);
         if (r == 0)
-                r = sim_drop(sim, path);
+                r = sim_drop(sim, path); /* last: by it the function is found when this is done again */
         if (r == 0)
                 sim_pci_event(sim, "remove", bdf, dir, "");
         return r;
+}
+
+int sim_function_remove(const struct sim *sim, const char *bdf)
+{
+        return remove_function(sim, bdf, false);
 }
 
 struct function_filter {
@@ -190,7 +195,7 @@ int sim_vfs_remove(const struct sim *sim, const char *pf)
                         continue;
                 str_format(path, sizeof(path), "sys/bus/pci/devices/%s/%s", pf, names.names[i]);
                 sim_last(sim, path, vf);
-                r = sim_function_remove(sim, vf);
+                r = remove_function(sim, vf, true);
                 if (r == 0 || r == -ENODEV)
                         r = sim_drop(sim, path);
         }

@@ -25,8 +25,11 @@ static void record_path(const char *name, char out[SIM_PATH])
 
 static int append(int fd, const char *text)
 {
-        ssize_t n = write(fd, text, strlen(text));
+        int r = fs_seam();
 
+        if (r < 0)
+                return r;
+        ssize_t n = write(fd, text, strlen(text));
         return n < 0 ? -errno : (size_t)n == strlen(text) ? 0 : -ENOSPC;
 }
 

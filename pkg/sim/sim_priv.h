@@ -28,7 +28,8 @@ int sim_lock(const struct sim *sim); /* descriptor: close() unlocks; waits */
 bool sim_there(const struct sim *sim, const char *path);
 void sim_get(const struct sim *sim, const char *path, char *out, size_t size); /* content without its newline, "" = absent */
 void sim_last(const struct sim *sim, const char *path, char out[SIM_NAME]);    /* last component of a link, "" = absent */
-int sim_put(const struct sim *sim, const char *path, const char *value);       /* value and newline, replaced at once */
+int sim_store(const struct sim *sim, const char *path, const char *data, size_t n); /* a whole file, replaced at once */
+int sim_put(const struct sim *sim, const char *path, const char *value);       /* the same: a value and its newline */
 int sim_touch(const struct sim *sim, const char *path);                        /* empty file; there already: left alone */
 int sim_make_dir(const struct sim *sim, const char *path);                     /* with parents */
 int sim_link(const struct sim *sim, const char *path, const char *to);         /* relative; there already: left alone */
