@@ -365,6 +365,8 @@ static int undo_unbind(struct work *work, const struct step *s, struct deed *dee
         int r = read_driver(work, s->bdf, driver, f);
         if (r == 0 && streq(driver, deed->before))
                 return 0;
+        if (r == 0 && *driver) /* a probe would do nothing */
+                return refuse(f, REASON_NOT_RESTORED, EBUSY, BDF_FMT " is on %s instead of %s", BDF_ARGS(s->bdf), driver, deed->before);
         if (r == 0)
                 r = read_override(work, s->bdf, former, f);
         if (r < 0)

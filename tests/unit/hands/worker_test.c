@@ -222,6 +222,44 @@ static void test_an_undo_that_fails_is_said_and_the_others_are_tried(void **stat
                 run_row(&rows[i]);
 }
 
+/* Opens the group's node as soon as the GPU is bound. */
+struct intruder {
+        struct record record;
+        struct host *host;
+};
+
+static void take_and_open(void *ctx, const struct report *report)
+{
+        struct intruder *intruder = ctx;
+        struct err err;
+
+        take(&intruder->record, report);
+        if (report->kind == REPORT_AFTER && report->step == 9)
+                ASSERT_OK(sim_hold(intruder->host->sim, "/dev/vfio/45", 4343, "qemu-kvm", &err), &err);
+}
+
+static void test_what_was_opened_meanwhile_is_not_unbound_by_an_undo(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct intruder intruder = { .host = &host };
+        _cleanup_kernel_ struct kernel *kernel = NULL;
+        struct err err;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        host_fault(&host, "drivers_probe 0000:3b:00.1 ignore times 1");
+        ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
+        (void)worker_execute(kernel, host.locks, &plan, take_and_open, &intruder);
+        ASSERT_END(intruder.record, PLAN_BROKEN);
+        assert_int_equal(intruder.record.last.reason, REASON_BROKEN_BINDING);
+        ASSERT_SAYS(intruder.record, "0000:3b:00.0 is in use: pid 4343 (qemu-kvm) has /dev/vfio/45 open");
+        assert_string_equal(host_driver(&host, GPU), "vfio-pci");
+        assert_string_equal(host_driver(&host, AUDIO), "snd_hda_intel");
+        host_done(&host);
+}
+
 static void test_a_holder_without_sight_is_refused_unless_the_driver_answers(void **state)
 {
         struct host host;
@@ -468,6 +506,7 @@ int main(void)
                 TEST(test_a_condition_that_fails_changes_nothing),
                 TEST(test_a_step_that_fails_is_undone_in_reverse_order),
                 TEST(test_an_undo_that_fails_is_said_and_the_others_are_tried),
+                TEST(test_what_was_opened_meanwhile_is_not_unbound_by_an_undo),
                 TEST(test_a_holder_without_sight_is_refused_unless_the_driver_answers),
                 TEST(test_a_card_at_work_elsewhere_is_busy),
                 TEST(test_another_driver_than_planned_is_not_unbound),
