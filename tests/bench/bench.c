@@ -23,7 +23,7 @@
 #include "host.h"
 #include "sim/sim.h"
 
-enum { WAIT_MS = 30000, STARTS = 15, ALLOCATES = 10000, SOAK_ALLOCATES = 30000, RESTARTS = 60, CHANGES = 25, IDLE_S = 10 };
+enum { WAIT_MS = 15000, STARTS = 15, ALLOCATES = 10000, SOAK_ALLOCATES = 30000, RESTARTS = 60, CHANGES = 25, IDLE_S = 10 };
 
 static char work[] = "/tmp/sluice-bench-XXXXXX";
 static const char *bin, *peer;
@@ -40,6 +40,18 @@ static void die(const char *what)
 {
         (void)fprintf(stderr, "bench: %s\n", what);
         exit(1);
+}
+
+struct subject {
+        const char *name;
+        bool is_peer;
+        pid_t pid;
+        double spawned_ms;
+};
+
+static void progress(const struct subject *s, const char *what)
+{
+        (void)fprintf(stderr, "bench: %s: %s\n", s->name, what);
 }
 
 static void run_command(const char *fmt, const char *arg)
@@ -86,13 +98,6 @@ static void done(struct samples *s)
 
 /* ---- the process under test ---- */
 
-struct subject {
-        const char *name;
-        bool is_peer;
-        pid_t pid;
-        double spawned_ms;
-};
-
 static const char KUBELET[] = "/var/lib/kubelet";
 
 static void make_host(unsigned models, unsigned per_model, bool bound)
@@ -111,12 +116,17 @@ static void make_host(unsigned models, unsigned per_model, bool bound)
                 die(err.msg);
 }
 
-static void spawn(struct subject *s, const char *config)
+/* @rules: the "rules" of its configuration; "[]" is the implicit rule. */
+static void spawn(struct subject *s, const char *rules)
 {
+        _cleanup_free_ char *config = xasprintf("%s/config.yaml", work);
         _cleanup_free_ char *sluiced = xasprintf("%s/sluiced", bin);
         _cleanup_free_ char *sim = xasprintf("%s/sim", work), *state = xasprintf("%s/state", work), *run = xasprintf("%s/run", work);
         _cleanup_free_ char *log = xasprintf("%s/%s.log", work, s->name);
 
+        FILE *f = fopen(config, "w");
+        if (!f || fprintf(f, "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nrules: %s\n", rules) < 0 || fclose(f) != 0)
+                die("cannot write the configuration");
         s->spawned_ms = now_ms();
         s->pid = fork();
         if (s->pid != 0)
@@ -132,8 +142,8 @@ static void spawn(struct subject *s, const char *config)
                 (void)mount(dev, "/dev/vfio", NULL, MS_BIND, NULL);
                 (void)execl(peer, peer, (char *)NULL);
         } else {
-                (void)execl(sluiced, "sluiced", "--sim-dir", sim, "--kubelet-dir", KUBELET, "--state-dir", state, "--run-dir", run, "--config",
-                            config ? config : "/nonexistent", (char *)NULL);
+                (void)execl(sluiced, "sluiced", "--sim-dir", sim, "--kubelet-dir", KUBELET, "--state-dir", state, "--run-dir", run, "--config", config,
+                            (char *)NULL);
         }
         _exit(127);
 }
@@ -262,9 +272,10 @@ static double measure_start(struct subject *s, unsigned models, unsigned per_mod
         make_host(models, per_model, true);
         for (int i = 0; i < STARTS; i++) {
                 struct fk *k = kubelet();
-                spawn(s, NULL);
-                if (await(k, models, models * per_model, models * per_model))
-                        add(&t, now_ms() - s->spawned_ms);
+                spawn(s, "[]");
+                if (!await(k, models, models * per_model, models * per_model))
+                        die("the devices were not listed");
+                add(&t, now_ms() - s->spawned_ms);
                 end(s);
                 (void)fk_stop(k);
         }
@@ -346,14 +357,16 @@ static void measure(struct subject *s, struct figures *f)
         struct samples alloc = { 0 }, again = { 0 }, change = { 0 };
         double grpc0, ours0, grpc1, ours1;
 
+        progress(s, "starts");
         f->start8 = measure_start(s, 1, 8);
         f->start64 = measure_start(s, 16, 4);
 
         make_host(BENCH_MODELS, 8, true);
         struct fk *k = kubelet();
-        spawn(s, NULL);
+        spawn(s, "[]");
         if (!await(k, BENCH_MODELS, 128, 128))
                 die("128 devices were not listed");
+        progress(s, "memory and idling");
         (void)sleep(2);
         f->rss = rss(s->pid);
         f->rss_children = rss_with_children(s->pid);
@@ -362,17 +375,21 @@ static void measure(struct subject *s, struct figures *f)
         switches(s->pid, &grpc1, &ours1);
         f->idle_grpc = (grpc1 - grpc0) / IDLE_S;
         f->idle_ours = (ours1 - ours0) / IDLE_S;
+        progress(s, "allocating");
         allocate(k, ALLOCATES, &alloc);
         f->alloc50 = quantile(&alloc, 0.5);
         f->alloc99 = quantile(&alloc, 0.99);
+        progress(s, "kubelet restarts");
         restart_kubelet(k, RESTARTS, &again);
         f->again50 = quantile(&again, 0.5);
         f->again_worst = quantile(&again, 1.0);
         if (!s->is_peer) {
+                progress(s, "devices that vanish");
                 change_devices(k, &change);
                 f->change50 = quantile(&change, 0.5);
                 f->change_worst = quantile(&change, 1.0);
         }
+        progress(s, "allocating on");
         allocate(k, SOAK_ALLOCATES - ALLOCATES, NULL);
         f->rss_soak = rss(s->pid);
         allocate(k, SOAK_ALLOCATES, NULL);
@@ -383,11 +400,12 @@ static void measure(struct subject *s, struct figures *f)
         done(&again);
         done(&change);
 
+        progress(s, "many devices");
         static const unsigned per_model[] = { 8, 64, 256, 512 };
         for (size_t i = 0; i < N_ELEMENTS(per_model); i++) {
                 make_host(1, per_model[i], true);
                 k = kubelet();
-                spawn(s, NULL);
+                spawn(s, "[]");
                 f->mem[i] = await(k, 1, per_model[i], per_model[i]) ? rss(s->pid) : -1;
                 end(s);
                 (void)fk_stop(k);
@@ -397,21 +415,18 @@ static void measure(struct subject *s, struct figures *f)
 /* Eight unbound GPUs whose driver takes @each_ms to let go, bound at start. */
 static double measure_bind(unsigned n, unsigned each_ms)
 {
-        _cleanup_free_ char *config = xasprintf("%s/config.yaml", work), *dir = xasprintf("%s/sim", work);
+        _cleanup_free_ char *dir = xasprintf("%s/sim", work);
         struct subject s = { .name = "sluiced" };
         char fault[64];
         struct sim *sim;
         struct err err;
 
-        FILE *f = fopen(config, "w");
-        if (!f || fputs("apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nrules: [{bind: at-start}]\n", f) < 0 || fclose(f) != 0)
-                die("cannot write the configuration");
         make_host(1, n, false);
         str_format(fault, sizeof(fault), "driver/unbind * delay %u", each_ms);
         if (sim_open(&sim, dir, &err) < 0 || sim_fault(sim, fault, &err) < 0)
                 die(err.msg);
         struct fk *k = kubelet();
-        spawn(&s, config);
+        spawn(&s, "[{bind: at-start}]");
         double t = await(k, 1, n, n) ? now_ms() - s.spawned_ms : -1;
         end(&s);
         (void)fk_stop(k);
