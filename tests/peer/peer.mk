@@ -9,4 +9,9 @@ peer-api:
 	protoc --plugin=$(CURDIR)/build/gobin/protoc-gen-go --proto_path=../../api/kubelet --go_out=. --go_opt=module=sluice.dev/sluice/tests/peer \
 	  --go_opt=Mdeviceplugin.proto=sluice.dev/sluice/tests/peer/api/deviceplugin \
 	  --go_opt=Mpluginregistration.proto=sluice.dev/sluice/tests/peer/api/pluginregistration deviceplugin.proto pluginregistration.proto
+# A Go client for the bench: $(B)/bin/go-bench (see tests/peer/cmd/bench).
+$(B)/bin/go-bench: $(wildcard tests/peer/cmd/bench/*.go tests/peer/kubelet/*.go)
+	@mkdir -p $(@D)
+	$(call SAY,GO  $@)
+	$(Q)cd tests/peer && GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 go build -o $(CURDIR)/$@ ./cmd/bench
 .PHONY: test-peer run-peer peer-api
