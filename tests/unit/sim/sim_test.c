@@ -426,19 +426,20 @@ static void test_cdev_nodes_come_only_where_the_kernel_has_them(void **state)
         assert_int_equal(fs_exists(sim_tree(new.sim)->dev, "vfio/devices/vfio3"), 1);
 }
 
-static void test_bridges_pfs_with_vfs_and_vendor_vfs_are_refused_by_vfio(void **state)
+static void test_bridges_and_vendor_vfs_are_refused_by_vfio(void **state)
 {
         static const struct {
                 const char *capture, *bdf;
-        } rows[] = { { QUADRO, "0000:60:01.0" }, { HOSTS "pf-with-vfs.capture", "0000:4d:00.0" }, { HOSTS "vgpu-l40s.capture", "0000:26:00.6" } };
+        } rows[] = { { QUADRO, "0000:60:01.0" }, { HOSTS "vgpu-l40s.capture", "0000:26:00.6" } };
 
         (void)state;
-        for (size_t i = 0; i < 1; i++) {
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
                 _cleanup_world_ struct world w = world_new(rows[i].capture);
                 ASSERT_OK(write_to(&w, rows[i].bdf, "driver_override", "vfio-pci"), &w.err);
                 ASSERT_OK(write_to(&w, rows[i].bdf, "driver/unbind", rows[i].bdf), &w.err);
                 ASSERT_OK(sim_write(w.sim, "bus/pci/drivers_probe", rows[i].bdf, &w.err), &w.err);
                 assert_string_equal(driver_of(&w, rows[i].bdf), "");
+                assert_int_equal(sim_write(w.sim, "bus/pci/drivers/vfio-pci/bind", rows[i].bdf, &w.err), -EINVAL);
         }
 }
 
@@ -548,6 +549,15 @@ struct crash {
         const char *path, *value;
 };
 
+static char *write_tiny(const char *dir, const char *text)
+{
+        char *path = xasprintf("%s/tiny.capture", dir);
+        struct err err;
+
+        ASSERT_OK(fs_replace(AT_FDCWD, path, text, strlen(text), 0600, &err), &err);
+        return path;
+}
+
 /* Prepares the host and brings it to where the crash begins. */
 static struct world crash_world(const struct crash *c, const char *capture)
 {
@@ -575,11 +585,9 @@ static void test_a_write_killed_anywhere_is_done_whole_or_not_at_all(void **stat
                 { "function found", { { "bus/pci/devices/" PF "/remove", "1" } }, "bus/pci/rescan", "1" },
         };
         _cleanup_scratch_ char *capture_dir = scratch_new();
-        _cleanup_free_ char *capture = xasprintf("%s/tiny.capture", capture_dir);
-        struct err ignored;
+        _cleanup_free_ char *capture = write_tiny(capture_dir, TINY);
 
         (void)state;
-        ASSERT_OK(fs_replace(AT_FDCWD, capture, TINY, sizeof(TINY) - 1, 0600, &ignored), &ignored);
         for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
                 _cleanup_world_ struct world model = crash_world(&rows[i], capture);
                 _cleanup_free_ char *before = picture(&model);
@@ -608,6 +616,24 @@ static void test_a_write_killed_anywhere_is_done_whole_or_not_at_all(void **stat
         }
 }
 
+static void test_a_driver_that_leaves_its_vfs_leaves_a_pf_that_vfio_refuses(void **state)
+{
+        _cleanup_scratch_ char *dir = scratch_new();
+        _cleanup_free_ char *text = xstrdup(TINY);
+
+        (void)state;
+        for (char *at = text; (at = strstr(at, "nvidia"));) /* a driver of the same length that is not known to remove VFs */
+                memcpy(at, "mlx555", 6);
+        _cleanup_free_ char *capture = write_tiny(dir, text);
+        _cleanup_world_ struct world w = world_new(capture);
+        ASSERT_OK(write_to(&w, PF, "driver_override", "vfio-pci"), &w.err);
+        ASSERT_OK(write_to(&w, PF, "driver/unbind", PF), &w.err);
+        assert_int_equal(fs_exists(sim_tree(w.sim)->sys, "bus/pci/devices/" VF), 1);
+        assert_int_equal(sim_write(w.sim, "bus/pci/drivers/vfio-pci/bind", PF, &w.err), -EBUSY);
+        ASSERT_OK(sim_write(w.sim, "bus/pci/drivers_probe", PF, &w.err), &w.err);
+        assert_string_equal(driver_of(&w, PF), "");
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -625,7 +651,8 @@ int main(void)
                 TEST(test_a_device_that_is_pulled_and_plugged_is_as_it_was),
                 TEST(test_a_bridge_takes_what_is_below_it_along),
                 TEST(test_cdev_nodes_come_only_where_the_kernel_has_them),
-                TEST(test_bridges_pfs_with_vfs_and_vendor_vfs_are_refused_by_vfio),
+                TEST(test_bridges_and_vendor_vfs_are_refused_by_vfio),
+                TEST(test_a_driver_that_leaves_its_vfs_leaves_a_pf_that_vfio_refuses),
                 TEST(test_events_tell_what_happened_in_the_kernels_order),
                 TEST(test_a_killed_writers_delayed_write_is_completed_when_it_is_due),
                 TEST(test_a_killed_writers_hang_stays_until_the_fault_is_gone),
