@@ -279,6 +279,9 @@ static void job_start(struct job *job)
         const struct device *devices[REQUEST_DEVICES_MAX];
         struct err err;
 
+        /* Verifying the snapshot against itself proves nothing: a binding may have been lost since the last look. */
+        if (job->verify_only)
+                (void)world->rescan(world->ctx);
         enum reason reason = check(job, devices, &err);
         if (reason) {
                 job_refuse(job, reason, &err);

@@ -25,6 +25,8 @@ static void test_a_gpu_that_vanishes_turns_unhealthy_and_comes_back(void **state
         if (took > 2500) /* an event, not the 10 s backstop */
                 fail_msg("it took %lld ms", (long long)took);
         assert_string_equal(rig_health(rig, L40S, GPU0), "Unhealthy");
+        (void)usleep(700 * 1000);
+        assert_int_equal(rig_counts(rig, L40S).lists, 2); /* one change, one message */
         rig_plug(rig, GPU0);
         rig_ready(rig, L40S, 8, 8);
         rig_stop(rig);
