@@ -108,6 +108,43 @@ static char *file_of(const struct world *w, const char *name)
         return text;
 }
 
+/* A host as small as it can be with all that a write can touch: the host is made anew for each place of a crash. */
+static const char TINY[] = "sluice-capture 1\n"
+                           "node dev/dri/card0\n"
+                           "node dev/iommu\n"
+                           "node dev/vfio/vfio\n"
+                           "file proc/driver/nvidia/gpus/0000:01:00.0/unbindLock = 0\n"
+                           "link sys/bus/pci/devices/0000:01:00.0 -> ../../../devices/0000:01:00.0\n"
+                           "link sys/bus/pci/devices/0000:01:00.4 -> ../../../devices/0000:01:00.4\n"
+                           "dir  sys/bus/pci/drivers/vfio-pci\n"
+                           "dir  sys/bus/pci/drivers/nvidia\n"
+                           "file sys/devices/0000:01:00.0/vendor = 0x10de\n"
+                           "file sys/devices/0000:01:00.0/sriov_totalvfs = 1\n"
+                           "dir  sys/devices/0000:01:00.0/drm/card0\n"
+                           "link sys/devices/0000:01:00.0/driver -> ../../bus/pci/drivers/nvidia\n"
+                           "link sys/devices/0000:01:00.0/iommu_group -> ../../kernel/iommu_groups/1\n"
+                           "link sys/devices/0000:01:00.0/virtfn0 -> ../0000:01:00.4\n"
+                           "file sys/devices/0000:01:00.4/vendor = 0x10de\n"
+                           "dir  sys/devices/0000:01:00.4/vfio-dev/vfio0\n"
+                           "node dev/vfio/2\n"
+                           "node dev/vfio/devices/vfio0\n"
+                           "link sys/devices/0000:01:00.4/driver -> ../../bus/pci/drivers/vfio-pci\n"
+                           "link sys/devices/0000:01:00.4/iommu_group -> ../../kernel/iommu_groups/2\n"
+                           "link sys/devices/0000:01:00.4/physfn -> ../0000:01:00.0\n"
+                           "link sys/kernel/iommu_groups/1/devices/0000:01:00.0 -> ../../../../devices/0000:01:00.0\n"
+                           "link sys/kernel/iommu_groups/2/devices/0000:01:00.4 -> ../../../../devices/0000:01:00.4\n";
+#define PF "0000:01:00.0"
+#define VF "0000:01:00.4"
+
+static char *write_tiny(const char *dir, const char *text)
+{
+        char *path = xasprintf("%s/tiny.capture", dir);
+        struct err err;
+
+        ASSERT_OK(fs_replace(AT_FDCWD, path, text, strlen(text), 0600, &err), &err);
+        return path;
+}
+
 /* ---- making ---- */
 
 static void test_a_prepared_directory_is_opened_again_not_made_again(void **state)
@@ -160,6 +197,32 @@ static void test_a_directory_as_source_is_copied_and_not_touched(void **state)
         ASSERT_OK(capture_write_all(&tree, &after, &w.err), &w.err);
         assert_string_equal(before.text, after.text);
         sim_free(w.sim);
+}
+
+static void test_a_making_that_was_cut_short_anywhere_is_made_again(void **state)
+{
+        _cleanup_scratch_ char *capture_dir = scratch_new();
+        _cleanup_free_ char *capture = write_tiny(capture_dir, TINY);
+        _cleanup_world_ struct world model = world_new(capture);
+        _cleanup_free_ char *expected = picture(&model);
+        bool finished = false;
+        unsigned n = 1;
+
+        (void)state;
+        for (; !finished; n++) {
+                _cleanup_world_ struct world w = { .dir = scratch_new() };
+                fs_fail_at(n, EIO | FS_FAIL_ON);
+                int r = sim_prepare(capture, w.dir, &w.err);
+                finished = fs_calls() < n;
+                fs_fail_at(0, 0);
+                if (r == 0 && !finished)
+                        fail_msg("call %u failed and no one said so", n);
+                ASSERT_OK(sim_prepare(capture, w.dir, &w.err), &w.err);
+                ASSERT_OK(sim_open(&w.sim, w.dir, &w.err), &w.err);
+                _cleanup_free_ char *now = picture(&w);
+                assert_string_equal(now, expected);
+        }
+        assert_true(n > 50);
 }
 
 /* ---- faults ---- */
@@ -325,6 +388,36 @@ static void test_reading_a_locked_attribute_hangs_with_the_device(void **state)
         ASSERT_OK(sim_read(w.sim, "bus/pci/devices/" GPU "/driver_override", value, sizeof(value), &w.err), &w.err);
         assert_true(clock_ms() - begun >= 200);
         assert_int_equal(reap(pid), 0);
+}
+
+static void test_cards_bound_by_many_processes_at_once_do_not_mix_up(void **state)
+{
+        static const char *const cards[] = { "0000:18:00.0", "0000:19:00.0", "0000:3a:00.0", "0000:3b:00.0",
+                                             "0000:9a:00.0", "0000:9b:00.0", "0000:ba:00.0", "0000:bb:00.0" };
+        _cleanup_world_ struct world w = world_new(HOSTS "l40s-8.capture");
+        _cleanup_fs_list_ struct fs_list nodes = { 0 };
+        pid_t pids[N_ELEMENTS(cards)];
+
+        (void)state;
+        ASSERT_OK(sim_fault(w.sim, "unbind * delay 1000", &w.err), &w.err);
+        int64_t begun = clock_ms();
+        for (size_t i = 0; i < N_ELEMENTS(cards); i++) {
+                pids[i] = fork();
+                if (pids[i] == 0) { /* no assertions in here: a child must not run the rest of the tests */
+                        struct world mine = { .dir = w.dir };
+                        _exit(sim_open(&mine.sim, w.dir, &mine.err) < 0 || write_to(&mine, cards[i], "driver_override", "vfio-pci") < 0 ||
+                              write_to(&mine, cards[i], "driver/unbind", cards[i]) < 0 ||
+                              sim_write(mine.sim, "bus/pci/drivers_probe", cards[i], &mine.err) < 0);
+                }
+        }
+        for (size_t i = 0; i < N_ELEMENTS(cards); i++)
+                assert_int_equal(reap(pids[i]), 0);
+        assert_true(clock_ms() - begun < 8 * 1000); /* delays of different devices run side by side */
+        ASSERT_OK(fs_list(sim_tree(w.sim)->sys, "class/vfio-dev", &nodes, &w.err), &w.err);
+        assert_int_equal(nodes.n, N_ELEMENTS(cards)); /* eight devices, eight numbers */
+        for (size_t i = 0; i < N_ELEMENTS(cards); i++)
+                assert_string_equal(driver_of(&w, cards[i]), "vfio-pci");
+        assert_int_equal(pending(&w), 0);
 }
 
 /* ---- holders ---- */
@@ -513,34 +606,6 @@ static void test_a_killed_writers_hang_stays_until_the_fault_is_gone(void **stat
         assert_int_equal(pending(&w), 0);
 }
 
-/* A host as small as it can be with all that a write can touch: the host is made anew for each place of a crash. */
-static const char TINY[] = "sluice-capture 1\n"
-                           "node dev/dri/card0\n"
-                           "node dev/iommu\n"
-                           "node dev/vfio/vfio\n"
-                           "file proc/driver/nvidia/gpus/0000:01:00.0/unbindLock = 0\n"
-                           "link sys/bus/pci/devices/0000:01:00.0 -> ../../../devices/0000:01:00.0\n"
-                           "link sys/bus/pci/devices/0000:01:00.4 -> ../../../devices/0000:01:00.4\n"
-                           "dir  sys/bus/pci/drivers/vfio-pci\n"
-                           "dir  sys/bus/pci/drivers/nvidia\n"
-                           "file sys/devices/0000:01:00.0/vendor = 0x10de\n"
-                           "file sys/devices/0000:01:00.0/sriov_totalvfs = 1\n"
-                           "dir  sys/devices/0000:01:00.0/drm/card0\n"
-                           "link sys/devices/0000:01:00.0/driver -> ../../bus/pci/drivers/nvidia\n"
-                           "link sys/devices/0000:01:00.0/iommu_group -> ../../kernel/iommu_groups/1\n"
-                           "link sys/devices/0000:01:00.0/virtfn0 -> ../0000:01:00.4\n"
-                           "file sys/devices/0000:01:00.4/vendor = 0x10de\n"
-                           "dir  sys/devices/0000:01:00.4/vfio-dev/vfio0\n"
-                           "node dev/vfio/2\n"
-                           "node dev/vfio/devices/vfio0\n"
-                           "link sys/devices/0000:01:00.4/driver -> ../../bus/pci/drivers/vfio-pci\n"
-                           "link sys/devices/0000:01:00.4/iommu_group -> ../../kernel/iommu_groups/2\n"
-                           "link sys/devices/0000:01:00.4/physfn -> ../0000:01:00.0\n"
-                           "link sys/kernel/iommu_groups/1/devices/0000:01:00.0 -> ../../../../devices/0000:01:00.0\n"
-                           "link sys/kernel/iommu_groups/2/devices/0000:01:00.4 -> ../../../../devices/0000:01:00.4\n";
-#define PF "0000:01:00.0"
-#define VF "0000:01:00.4"
-
 struct crash {
         const char *name;
         struct {
@@ -548,15 +613,6 @@ struct crash {
         } before[3];
         const char *path, *value;
 };
-
-static char *write_tiny(const char *dir, const char *text)
-{
-        char *path = xasprintf("%s/tiny.capture", dir);
-        struct err err;
-
-        ASSERT_OK(fs_replace(AT_FDCWD, path, text, strlen(text), 0600, &err), &err);
-        return path;
-}
 
 /* Prepares the host and brings it to where the crash begins. */
 static struct world crash_world(const struct crash *c, const char *capture)
@@ -640,12 +696,14 @@ int main(void)
                 TEST(test_a_prepared_directory_is_opened_again_not_made_again),
                 TEST(test_a_directory_with_other_things_is_left_alone),
                 TEST(test_a_directory_as_source_is_copied_and_not_touched),
+                TEST(test_a_making_that_was_cut_short_anywhere_is_made_again),
                 TEST(test_faults_are_checked_when_they_are_added),
                 TEST(test_a_fault_hits_its_attribute_and_device_as_often_as_it_says),
                 TEST(test_a_device_can_vanish_under_a_write),
                 TEST(test_a_delayed_write_blocks_and_then_is_done),
                 TEST(test_a_hanging_write_takes_the_devices_lock_until_the_fault_is_gone),
                 TEST(test_reading_a_locked_attribute_hangs_with_the_device),
+                TEST(test_cards_bound_by_many_processes_at_once_do_not_mix_up),
                 TEST(test_unbinding_blocks_while_the_groups_node_is_open),
                 TEST(test_nvidias_lock_stays_open_and_its_driver_stays_while_the_node_is_held),
                 TEST(test_a_device_that_is_pulled_and_plugged_is_as_it_was),
