@@ -45,9 +45,11 @@ static void send_to(struct plugin *plugin, struct open_stream *to, const struct 
 
 static void push(struct plugin *plugin, int64_t now_ms)
 {
-        _cleanup_list_ struct list list;
+        _cleanup_list_ struct list list = { .block = NULL };
 
         plugin->push_due_ms = INT64_MAX;
+        if (plugin->n_streams == 0)
+                return; /* Nobody was told, so the next change is still the first one. */
         plugin->pushed_ms = now_ms;
         list_make(&list, plugin->offer, plugin_pool(plugin), plugin->withdrawn);
         for (size_t i = 0; i < plugin->n_streams; i++)

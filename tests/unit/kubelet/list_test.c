@@ -72,6 +72,22 @@ static void test_a_change_is_sent_at_once_and_its_followers_are_gathered(void **
         stage_free(stage);
 }
 
+/* Neither what was offered while nobody listened nor the list that a stream begins with is a change to wait for. */
+static void test_a_change_right_after_registration_is_sent_at_once(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_SOCKET);
+
+        (void)state;
+        stage_offer(stage, 8, 8);
+        struct raw *raw = open_stream(stage, 8, "Healthy");
+        int64_t start = clock_ms();
+        stage_offer(stage, 8, 0);
+        assert_true(stage_sees(stage, raw, 8, "Unhealthy", 2000));
+        assert_true(clock_ms() - start < GATHER_MS / 2);
+        raw_close(raw);
+        stage_free(stage);
+}
+
 static void test_an_offer_that_changes_nothing_sends_nothing(void **state)
 {
         struct stage *stage = stage_new(REGISTER_SOCKET);
@@ -125,6 +141,7 @@ int main(void)
                 TEST(test_the_first_list_is_complete_with_health_and_numa_node),
                 TEST(test_unknown_numa_nodes_are_never_sent),
                 TEST(test_a_change_is_sent_at_once_and_its_followers_are_gathered),
+                TEST(test_a_change_right_after_registration_is_sent_at_once),
                 TEST(test_an_offer_that_changes_nothing_sends_nothing),
                 TEST(test_a_pool_that_is_offered_no_more_stays_listed_unhealthy),
                 TEST(test_a_list_that_kubelet_would_choke_on_is_not_sent),
