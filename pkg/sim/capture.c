@@ -163,7 +163,7 @@ static int take_entry(struct reader *r, char *line, struct capture_entry *e, str
                 enum capture_kind kind;
                 const char *separator; /* between path and value */
         } kinds[] = {
-                { "dir", CAPTURE_DIR, NULL }, { "link", CAPTURE_LINK, " -> " }, { "file", CAPTURE_FILE, " =" },
+                { "dir", CAPTURE_DIR, NULL },   { "link", CAPTURE_LINK, " -> " }, { "file", CAPTURE_FILE, " =" },
                 { "text", CAPTURE_FILE, NULL }, { "node", CAPTURE_NODE, NULL },
         };
 
@@ -178,8 +178,9 @@ static int take_entry(struct reader *r, char *line, struct capture_entry *e, str
         if (kinds[k].separator) {
                 char *at = strstr(path, kinds[k].separator);
                 if (!at)
-                        return bad(r, err, e->line, e->kind == CAPTURE_LINK ? "a link is written \"link PATH -> TARGET\"" :
-                                                                              "a file is written \"file PATH = VALUE\"");
+                        return bad(r, err, e->line,
+                                   e->kind == CAPTURE_LINK ? "a link is written \"link PATH -> TARGET\""
+                                                           : "a file is written \"file PATH = VALUE\"");
                 char *value = at + strlen(kinds[k].separator);
                 *at = '\0';
                 if (e->kind == CAPTURE_FILE && *value == ' ')
@@ -216,8 +217,7 @@ static int check_twice(const char *name, const struct capture *c, struct err *er
         for (size_t i = 1; i < c->n; i++) {
                 const struct capture_entry *a = &c->entries[i - 1], *b = &c->entries[i];
                 if (streq(a->path, b->path))
-                        return err_say(err, EINVAL, "%s:%u: %.200s was already given in line %u", name, b->line, b->path,
-                                       a->line);
+                        return err_say(err, EINVAL, "%s:%u: %.200s was already given in line %u", name, b->line, b->path, a->line);
         }
         return 0;
 }
@@ -376,8 +376,8 @@ static int create_entry(struct creator *c, const struct capture_entry *e, struct
         if (r == -EEXIST && c->keep)
                 r = 0;
         if (r == -EEXIST)
-                return err_say(err, EINVAL, "%s:%u: %.300s is there already, as a directory of another line or by itself", c->name,
-                               e->line, e->path);
+                return err_say(err, EINVAL, "%s:%u: %.300s is there already, as a directory of another line or by itself", c->name, e->line,
+                               e->path);
         return r < 0 ? err_set(err, -r, "%s:%u: cannot create %.300s", c->name, e->line, e->path) : 0;
 }
 

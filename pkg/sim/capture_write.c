@@ -18,8 +18,8 @@
 /* Of a PCI function: Documentation/ABI/testing/sysfs-bus-pci. Locked ones (driver_override, sriov_numvfs, config, uevent, link
  * speed and width) are left out on purpose; tests/unit/sim checks this list against the table of pkg/host. */
 static const char *const function_attributes[] = {
-        "vendor", "device", "class", "revision", "subsystem_vendor", "subsystem_device", "numa_node", "resource", "reset_method",
-        "boot_vga", "modalias", "power_state", "sriov_totalvfs", "nvidia/current_vgpu_type",
+        "vendor",   "device",       "class",    "revision", "subsystem_vendor", "subsystem_device", "numa_node",
+        "resource", "reset_method", "boot_vga", "modalias", "power_state",      "sriov_totalvfs",   "nvidia/current_vgpu_type",
 };
 static const char *const function_links[] = { "driver", "iommu_group", "physfn" };
 static const char *const mdev_links[] = { "mdev_type", "driver", "iommu_group" };
@@ -81,7 +81,9 @@ static int top_of(const struct tree *tree, const char *path, const char **ret_re
         static const struct {
                 const char *name;
                 size_t at;
-        } tops[] = { { "sys", offsetof(struct tree, sys) }, { "proc", offsetof(struct tree, proc) }, { "dev", offsetof(struct tree, dev) } };
+        } tops[] = { { "sys", offsetof(struct tree, sys) },
+                     { "proc", offsetof(struct tree, proc) },
+                     { "dev", offsetof(struct tree, dev) } };
 
         for (size_t i = 0; i < N_ELEMENTS(tops); i++) {
                 size_t n = strlen(tops[i].name);

@@ -15,7 +15,7 @@
 static const struct {
         const char *vendor, *class_prefix, *driver;
 } own_drivers[] = {
-        { "0x10de", "0x03", "nvidia" },   { "0x1002", "0x03", "amdgpu" }, { "0x1002", "0x12", "amdgpu" }, { "0x8086", "0x03", "i915" },
+        { "0x10de", "0x03", "nvidia" },    { "0x1002", "0x03", "amdgpu" }, { "0x1002", "0x12", "amdgpu" }, { "0x8086", "0x03", "i915" },
         { "", "0x0403", "snd_hda_intel" }, { "", "0x0c0330", "xhci_hcd" }, { "", "0x0108", "nvme" },
 };
 

@@ -110,7 +110,9 @@ struct function_filter {
 /* Of the source: the function's own directory without what drivers made, its place on the bus and in its group. */
 static bool is_function(void *ctx, const struct capture_entry *e)
 {
-        static const char *const made[] = { "driver", "drm", "nvidia", "mdev_supported_types", "vfio-dev", "driver_override", "sriov_numvfs" };
+        static const char *const made[] = {
+                "driver", "drm", "nvidia", "mdev_supported_types", "vfio-dev", "driver_override", "sriov_numvfs"
+        };
         const struct function_filter *f = ctx;
         char first[SIM_NAME];
         struct bdf child;

@@ -47,8 +47,8 @@ int sim_pending_create(const struct sim *sim, struct sim_pending *p)
 
         (void)clock_gettime(CLOCK_MONOTONIC, &now);
         str_format(p->name, sizeof(p->name), "%010lld%09ld-%d", (long long)now.tv_sec, now.tv_nsec, (int)getpid());
-        strbuf_addf(&b, "row %s\nkey %s\npath %s\nvalue %s\ndue %lld\nhang %d\n", p->row->name, p->key, p->request.path,
-                    p->request.value, (long long)p->due_ms, p->hang);
+        strbuf_addf(&b, "row %s\nkey %s\npath %s\nvalue %s\ndue %lld\nhang %d\n", p->row->name, p->key, p->request.path, p->request.value,
+                    (long long)p->due_ms, p->hang);
         if (p->decided)
                 add_decision(&b, &p->action);
 

@@ -26,15 +26,15 @@ struct sim {
 
 int sim_lock(const struct sim *sim); /* descriptor: close() unlocks; waits */
 bool sim_there(const struct sim *sim, const char *path);
-void sim_get(const struct sim *sim, const char *path, char *out, size_t size); /* content without its newline, "" = absent */
-void sim_last(const struct sim *sim, const char *path, char out[SIM_NAME]);    /* last component of a link, "" = absent */
+void sim_get(const struct sim *sim, const char *path, char *out, size_t size);      /* content without its newline, "" = absent */
+void sim_last(const struct sim *sim, const char *path, char out[SIM_NAME]);         /* last component of a link, "" = absent */
 int sim_store(const struct sim *sim, const char *path, const char *data, size_t n); /* a whole file, replaced at once */
-int sim_put(const struct sim *sim, const char *path, const char *value);       /* the same: a value and its newline */
-int sim_touch(const struct sim *sim, const char *path);                        /* empty file; there already: left alone */
-int sim_make_dir(const struct sim *sim, const char *path);                     /* with parents */
-int sim_link(const struct sim *sim, const char *path, const char *to);         /* relative; there already: left alone */
-int sim_drop(const struct sim *sim, const char *path);                         /* a tree, never through links; absent is 0 */
-void sim_names(const struct sim *sim, const char *path, struct fs_list *ret);  /* absent: empty */
+int sim_put(const struct sim *sim, const char *path, const char *value);            /* the same: a value and its newline */
+int sim_touch(const struct sim *sim, const char *path);                             /* empty file; there already: left alone */
+int sim_make_dir(const struct sim *sim, const char *path);                          /* with parents */
+int sim_link(const struct sim *sim, const char *path, const char *to);              /* relative; there already: left alone */
+int sim_drop(const struct sim *sim, const char *path);                              /* a tree, never through links; absent is 0 */
+void sim_names(const struct sim *sim, const char *path, struct fs_list *ret);       /* absent: empty */
 /* One line of .sim/events. @device is a directory of the tree ("sys/devices/..."). */
 void sim_event(const struct sim *sim, const char *action, const char *device, const char *subsystem, const char *more);
 /* The directory that @link leads to, without asking the tree. False: it is no relative link. */
@@ -78,10 +78,21 @@ int sim_bus_plug(const struct sim *sim, const char *bdf); /* -ENOENT: the source
 /* ---- sim_react.c: the table ---- */
 
 /* What a write comes to. Small, and safe to carry out twice. */
-enum sim_act { ACT_NOTHING, ACT_OVERRIDE, ACT_BIND, ACT_UNBIND, ACT_UNBIND_LOCK, ACT_MDEV_REMOVE, ACT_NUMVFS, ACT_REMOVE, ACT_RESCAN, ACT_PLUG };
+enum sim_act {
+        ACT_NOTHING,
+        ACT_OVERRIDE,
+        ACT_BIND,
+        ACT_UNBIND,
+        ACT_UNBIND_LOCK,
+        ACT_MDEV_REMOVE,
+        ACT_NUMVFS,
+        ACT_REMOVE,
+        ACT_RESCAN,
+        ACT_PLUG
+};
 struct sim_action {
         enum sim_act act;
-        char key[SIM_NAME];  /* PCI function or mediated device */
+        char key[SIM_NAME];   /* PCI function or mediated device */
         char text[SIM_VALUE]; /* driver, value, number */
 };
 struct sim_request {
@@ -100,7 +111,7 @@ enum {
         ROW_LOCKS = 1, /* takes the device's lock: waits for older writes to the same device */
         ROW_WAITS = 2, /* lets go of the device: blocks while it is held */
 };
-const struct sim_row *sim_row_find(const char *path);  /* NULL = no reaction to a write there */
+const struct sim_row *sim_row_find(const char *path); /* NULL = no reaction to a write there */
 const struct sim_row *sim_row_named(const char *name);
 /* Writes a path the way the table has it: "devices/.../<bdf>/x" and "bus/pci/drivers/d/<bdf>/x" are both one device's x. */
 int sim_request_make(const char *top, const char *path, const char *value, struct sim_request *ret);
@@ -113,9 +124,9 @@ bool sim_act_parse(const char *s, enum sim_act *ret);
 enum sim_verb { FAULT_NONE, FAULT_REFUSE, FAULT_IGNORE, FAULT_DELAY, FAULT_HANG, FAULT_VANISH };
 struct sim_fault {
         enum sim_verb verb;
-        int error;        /* positive errno of FAULT_REFUSE */
+        int error; /* positive errno of FAULT_REFUSE */
         unsigned delay_ms;
-        unsigned times;   /* 0 = always */
+        unsigned times; /* 0 = always */
         char attribute[SIM_NAME], key[SIM_NAME];
 };
 int sim_fault_parse(const char *line, struct sim_fault *ret, struct err *err);

@@ -11,9 +11,9 @@
 #include "sim/sim_priv.h"
 
 static const char *const act_names[] = {
-        [ACT_NOTHING] = "nothing",         [ACT_OVERRIDE] = "override",       [ACT_BIND] = "bind",
-        [ACT_UNBIND] = "unbind",           [ACT_UNBIND_LOCK] = "unbind-lock", [ACT_MDEV_REMOVE] = "mdev-remove",
-        [ACT_NUMVFS] = "numvfs",           [ACT_REMOVE] = "remove",           [ACT_RESCAN] = "rescan",
+        [ACT_NOTHING] = "nothing", [ACT_OVERRIDE] = "override",       [ACT_BIND] = "bind",
+        [ACT_UNBIND] = "unbind",   [ACT_UNBIND_LOCK] = "unbind-lock", [ACT_MDEV_REMOVE] = "mdev-remove",
+        [ACT_NUMVFS] = "numvfs",   [ACT_REMOVE] = "remove",           [ACT_RESCAN] = "rescan",
         [ACT_PLUG] = "plug",
 };
 

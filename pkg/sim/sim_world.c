@@ -192,7 +192,8 @@ static int release(const struct sim *sim, const char *node, int pid)
         sim_names(sim, dir, &fds);
         for (size_t i = 0; i < fds.n; i++) {
                 str_format(path, sizeof(path), "%s/%s", dir, fds.names[i]);
-                bool same = fs_readlink(sim->root, path, target, sizeof(target), &ignored) == 0 && *target == '/' && streq(target + 1, node);
+                bool same =
+                        fs_readlink(sim->root, path, target, sizeof(target), &ignored) == 0 && *target == '/' && streq(target + 1, node);
                 if (same)
                         r = sim_drop(sim, path);
                 left += !same;

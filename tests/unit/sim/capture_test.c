@@ -120,7 +120,7 @@ static void test_each_kind_becomes_what_it_says(void **state)
         static const struct {
                 const char *path, *content;
         } files[] = {
-                { "sys/bus/pci/devices/x/vendor", "0x10de\n" }, { "sys/devices/x/empty", "\n" }, { "sys/devices/x/nothing", "" },
+                { "sys/bus/pci/devices/x/vendor", "0x10de\n" },  { "sys/devices/x/empty", "\n" }, { "sys/devices/x/nothing", "" },
                 { "sys/devices/x/resource", "one\n\n | two\n" }, { "dev/vfio/vfio", "" },
         };
         _cleanup_scratch_ char *root = scratch_new();
@@ -166,30 +166,29 @@ static void test_every_failing_call_is_reported(void **state)
 }
 
 /* A small host with everything that a capture may and may not say. */
-static const char HOST[] =
-        HEAD "# Facts of a host, written by Sluice. No serial numbers, no MAC addresses.\n"
-             "dir  dev/vfio/devices\n"
-             "node dev/vfio/vfio\n"
-             "file proc/driver/nvidia/gpus/0000:3b:00.0/information = Device Minor: \t 3\n"
-             "file proc/driver/nvidia/gpus/0000:3b:00.0/unbindLock = 0\n"
-             "file proc/sys/kernel/random/boot_id = 00000000-0000-0000-0000-000000000000\n"
-             "link sys/bus/mdev/devices/11111111-2222-3333-4444-555555555555 -> "
-             "../../../devices/pci0000:3a/0000:3b:00.0/11111111-2222-3333-4444-555555555555\n"
-             "link sys/bus/pci/devices/0000:3b:00.0 -> ../../../devices/pci0000:3a/0000:3b:00.0\n"
-             "dir  sys/bus/pci/drivers/nvidia\n"
-             "link sys/class/mdev_bus/0000:3b:00.0 -> ../../devices/pci0000:3a/0000:3b:00.0\n"
-             "link sys/devices/pci0000:3a/0000:3b:00.0/11111111-2222-3333-4444-555555555555/mdev_type -> "
-             "../mdev_supported_types/nvidia-222\n"
-             "text sys/devices/pci0000:3a/0000:3b:00.0/device\n"
-             "link sys/devices/pci0000:3a/0000:3b:00.0/driver -> ../../../bus/pci/drivers/nvidia\n"
-             "link sys/devices/pci0000:3a/0000:3b:00.0/iommu_group -> ../../../kernel/iommu_groups/12\n"
-             "file sys/devices/pci0000:3a/0000:3b:00.0/mdev_supported_types/nvidia-222/name = GRID T4-1B\n"
-             "text sys/devices/pci0000:3a/0000:3b:00.0/resource\n"
-             "| 0x0 0x1 0x2\n"
-             "|\n"
-             "file sys/devices/pci0000:3a/0000:3b:00.0/vendor = 0x10de\n"
-             "link sys/kernel/iommu_groups/12/devices/0000:3b:00.0 -> ../../../../devices/pci0000:3a/0000:3b:00.0\n"
-             "file sys/kernel/iommu_groups/12/type =\n";
+static const char HOST[] = HEAD "# Facts of a host, written by Sluice. No serial numbers, no MAC addresses.\n"
+                                "dir  dev/vfio/devices\n"
+                                "node dev/vfio/vfio\n"
+                                "file proc/driver/nvidia/gpus/0000:3b:00.0/information = Device Minor: \t 3\n"
+                                "file proc/driver/nvidia/gpus/0000:3b:00.0/unbindLock = 0\n"
+                                "file proc/sys/kernel/random/boot_id = 00000000-0000-0000-0000-000000000000\n"
+                                "link sys/bus/mdev/devices/11111111-2222-3333-4444-555555555555 -> "
+                                "../../../devices/pci0000:3a/0000:3b:00.0/11111111-2222-3333-4444-555555555555\n"
+                                "link sys/bus/pci/devices/0000:3b:00.0 -> ../../../devices/pci0000:3a/0000:3b:00.0\n"
+                                "dir  sys/bus/pci/drivers/nvidia\n"
+                                "link sys/class/mdev_bus/0000:3b:00.0 -> ../../devices/pci0000:3a/0000:3b:00.0\n"
+                                "link sys/devices/pci0000:3a/0000:3b:00.0/11111111-2222-3333-4444-555555555555/mdev_type -> "
+                                "../mdev_supported_types/nvidia-222\n"
+                                "text sys/devices/pci0000:3a/0000:3b:00.0/device\n"
+                                "link sys/devices/pci0000:3a/0000:3b:00.0/driver -> ../../../bus/pci/drivers/nvidia\n"
+                                "link sys/devices/pci0000:3a/0000:3b:00.0/iommu_group -> ../../../kernel/iommu_groups/12\n"
+                                "file sys/devices/pci0000:3a/0000:3b:00.0/mdev_supported_types/nvidia-222/name = GRID T4-1B\n"
+                                "text sys/devices/pci0000:3a/0000:3b:00.0/resource\n"
+                                "| 0x0 0x1 0x2\n"
+                                "|\n"
+                                "file sys/devices/pci0000:3a/0000:3b:00.0/vendor = 0x10de\n"
+                                "link sys/kernel/iommu_groups/12/devices/0000:3b:00.0 -> ../../../../devices/pci0000:3a/0000:3b:00.0\n"
+                                "file sys/kernel/iommu_groups/12/type =\n";
 /* What must not come back. */
 static const char SECRETS[] = "file proc/cmdline = SECRET\n"
                               "file proc/driver/nvidia/version = SECRET\n"
@@ -273,6 +272,22 @@ static void test_the_whole_of_a_directory_is_captured_when_asked(void **state)
         assert_non_null(strstr(err.msg, "sys/out -> /etc/passwd: link target is absolute"));
 }
 
+static void test_the_running_machine_can_be_captured_and_unpacked(void **state)
+{
+        _cleanup_scratch_ char *root = scratch_new();
+        _cleanup_(tree_close) struct tree tree = TREE_NULL;
+        _cleanup_strbuf_ struct strbuf b = { 0 };
+        struct err err;
+
+        (void)state;
+        ASSERT_OK(tree_open(&tree, NULL, &err), &err);
+        ASSERT_OK(capture_write(&tree, &b, &err), &err);
+        assert_non_null(strstr(b.text, "boot_id = 00000000-0000-0000-0000-000000000000\n"));
+        ASSERT_OK(unpack(b.text, root, &err), &err);
+        _cleanup_free_ char *again = capture_of(root);
+        assert_string_equal(again, b.text);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -283,6 +298,7 @@ int main(void)
                 TEST(test_the_capture_of_an_unpacked_capture_is_identical),
                 TEST(test_what_identifies_the_machine_is_left_out),
                 TEST(test_the_whole_of_a_directory_is_captured_when_asked),
+                TEST(test_the_running_machine_can_be_captured_and_unpacked),
         };
 
         return RUN(tests);

@@ -62,8 +62,7 @@ static void check_host(const char *name)
         while (expected[i] && expected[i] == got[i])
                 i++;
         if (expected[i] != got[i])
-                fail_msg("%s: the capture of the unpacked capture differs: expected ...%.120s, got ...%.120s", name, expected + i,
-                         got + i);
+                fail_msg("%s: the capture of the unpacked capture differs: expected ...%.120s, got ...%.120s", name, expected + i, got + i);
 }
 
 static void test_every_host_comes_back_line_for_line(void **state)

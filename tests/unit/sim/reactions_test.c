@@ -22,15 +22,22 @@ struct fixture {
 };
 static const struct fixture fixtures[] = {
         { "tests/fixtures/hosts/quadro-4fn.capture",
-          { { "$GPU", "0000:61:00.0" }, { "$DRIVER", "nvidia" }, { "$GROUP", "71" }, { "$MATE", "0000:61:00.1" },
-            { "$MATEDRIVER", "snd_hda_intel" }, { "$LOCKED", "0000:61:00.0" } } },
+          { { "$GPU", "0000:61:00.0" },
+            { "$DRIVER", "nvidia" },
+            { "$GROUP", "71" },
+            { "$MATE", "0000:61:00.1" },
+            { "$MATEDRIVER", "snd_hda_intel" },
+            { "$LOCKED", "0000:61:00.0" } } },
         { "tests/fixtures/hosts/l40s-8.capture",
           { { "$GPU", "0000:3b:00.0" }, { "$DRIVER", "nvidia" }, { "$GROUP", "31" }, { "$LOCKED", "0000:3b:00.0" } } },
         { "tests/fixtures/hosts/pf-with-vfs.capture", { { "$PF", "0000:4d:00.0" }, { "$PFDRIVER", "i915" } } },
         { "tests/fixtures/hosts/no-iommu.capture", { { "$BARE", "0000:41:00.0" }, { "$BAREDRIVER", "nvidia" } } },
         { "tests/fixtures/hosts/mdev-a2.capture",
-          { { "$MDEV", "6bd3d5f6-1d4c-4c0a-9a53-0a3a7f1e5b01" }, { "$PARENT", "0000:08:00.4" },
-            { "$MDEV2", "c1f0a6de-52b7-4a7e-8f5d-3b9d6c2e7a02" }, { "$PARENT2", "0000:08:00.5" }, { "$PARENT2DRIVER", "nvidia" } } },
+          { { "$MDEV", "6bd3d5f6-1d4c-4c0a-9a53-0a3a7f1e5b01" },
+            { "$PARENT", "0000:08:00.4" },
+            { "$MDEV2", "c1f0a6de-52b7-4a7e-8f5d-3b9d6c2e7a02" },
+            { "$PARENT2", "0000:08:00.5" },
+            { "$PARENT2DRIVER", "nvidia" } } },
 };
 
 struct side {

@@ -17,10 +17,10 @@
 #include "sim/capture.h"
 #include "sim/sim.h"
 
-#define HOSTS "tests/fixtures/hosts/"
+#define HOSTS  "tests/fixtures/hosts/"
 #define QUADRO HOSTS "quadro-4fn.capture"
-#define GPU "0000:61:00.0"
-#define MATE "0000:61:00.1"
+#define GPU    "0000:61:00.0"
+#define MATE   "0000:61:00.1"
 
 /* A simulated host for one test. */
 struct world {
@@ -539,10 +539,15 @@ static void test_bridges_and_vendor_vfs_are_refused_by_vfio(void **state)
 static void test_events_tell_what_happened_in_the_kernels_order(void **state)
 {
         _cleanup_world_ struct world w = world_new(QUADRO);
-        static const char *const words[] = { "unbind /devices/", "add /devices/virtual/vfio/71 SUBSYSTEM=vfio", "/vfio-dev/vfio0 SUBSYSTEM=vfio-dev",
-                                             "bind /devices/pci0000:60/0000:60:01.0/" GPU " SUBSYSTEM=pci PCI_SLOT_NAME=" GPU " DRIVER=vfio-pci",
-                                             "remove /devices/pci0000:60/0000:60:01.0/" GPU "/vfio-dev/vfio0", "remove /devices/virtual/vfio/71",
-                                             "unbind /devices/", "remove /devices/pci0000:60/0000:60:01.0/" GPU " SUBSYSTEM=pci" };
+        static const char *const words[] = { "unbind /devices/",
+                                             "add /devices/virtual/vfio/71 SUBSYSTEM=vfio",
+                                             "/vfio-dev/vfio0 SUBSYSTEM=vfio-dev",
+                                             "bind /devices/pci0000:60/0000:60:01.0/" GPU " SUBSYSTEM=pci PCI_SLOT_NAME=" GPU
+                                             " DRIVER=vfio-pci",
+                                             "remove /devices/pci0000:60/0000:60:01.0/" GPU "/vfio-dev/vfio0",
+                                             "remove /devices/virtual/vfio/71",
+                                             "unbind /devices/",
+                                             "remove /devices/pci0000:60/0000:60:01.0/" GPU " SUBSYSTEM=pci" };
 
         (void)state;
         to_vfio(&w, GPU);
@@ -632,7 +637,8 @@ static void test_a_write_killed_anywhere_is_done_whole_or_not_at_all(void **stat
                 { "bind to the host driver", { { "bus/pci/drivers/nvidia/unbind", PF } }, "bus/pci/drivers_probe", PF },
                 { "bind to vfio-pci",
                   { { "bus/pci/drivers/nvidia/unbind", PF }, { "bus/pci/devices/" PF "/driver_override", "vfio-pci" } },
-                  "bus/pci/drivers_probe", PF },
+                  "bus/pci/drivers_probe",
+                  PF },
                 { "unbind from vfio-pci", { { 0 } }, "bus/pci/drivers/vfio-pci/unbind", VF },
                 { "VFs removed", { { 0 } }, "bus/pci/devices/" PF "/sriov_numvfs", "0" },
                 { "VFs made", { { "bus/pci/devices/" PF "/sriov_numvfs", "0" } }, "bus/pci/devices/" PF "/sriov_numvfs", "1" },
