@@ -115,6 +115,11 @@ static const struct inventory *see_again(void *ctx)
         return agent->world.inventory;
 }
 
+static bool is_current(void *ctx, const struct device *device)
+{
+        return world_is_current(&((struct agent *)ctx)->world, device);
+}
+
 static void mark(void *ctx, const char *device, enum reason reason, const char *detail)
 {
         world_mark(&((struct agent *)ctx)->world, device, reason, detail);
@@ -191,7 +196,7 @@ static void init_handles(struct agent *agent)
 static void start_claims(struct agent *agent)
 {
         const struct claims_world world = {
-                .ctx = agent, .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = see_again, .mark = mark, .held = held,
+                .ctx = agent, .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = see_again, .is_current = is_current, .mark = mark, .held = held,
         };
 
         agent->store = store_memory_new();

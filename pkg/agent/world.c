@@ -106,6 +106,16 @@ void world_mark(struct world *world, const char *device, enum reason reason, con
         str_clean(mark->detail, sizeof(mark->detail), detail);
 }
 
+bool world_is_current(const struct world *world, const struct device *device)
+{
+        const struct instance *instance = device->kind == DEVICE_VGPU_MDEV ? inventory_instance(world->inventory, device->id) : NULL;
+        const struct function *fn = inventory_function(world->inventory, device->bdf);
+
+        if (instance)
+                return host_instance_is_current(world->tree, instance);
+        return fn && host_function_is_current(world->tree, fn);
+}
+
 int world_held(const struct world *world, const struct device *device, char *who, size_t size)
 {
         struct holder holders[HOLDERS_MAX];

@@ -40,6 +40,9 @@ int world_configure(struct world *world, struct config *config, struct err *err)
 /* REASON_NONE takes the mark off. Takes effect at the next world_look. */
 void world_mark(struct world *world, const char *device, enum reason reason, const char *detail);
 
+/* Is the device still on the driver and in the group that the last look saw? */
+bool world_is_current(const struct world *world, const struct device *device);
+
 /* Does a process hold the device's own nodes? 1 with "comm (pid N, node)" in @who, 0, or -1 = cannot be seen. */
 int world_held(const struct world *world, const struct device *device, char *who, size_t size);
 

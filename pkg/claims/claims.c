@@ -272,6 +272,31 @@ static bool job_is_held(struct job *job, const struct device *const *devices)
 
 /* ---- the queue ---- */
 
+static bool all_current(const struct job *job, const struct device *const *devices)
+{
+        const struct claims_world *world = &job->claims->world;
+
+        for (size_t i = 0; i < job->n_devices; i++)
+                if (!world->is_current(world->ctx, devices[i]))
+                        return false;
+        return true;
+}
+
+/* Checks the request against the host as it is now: a binding may have been lost, a group renumbered, since the last look.
+ * Two links tell that cheaply; PreStartContainer has the time for a whole look. */
+static enum reason check_fresh(struct job *job, const struct device **devices, struct err *err)
+{
+        const struct claims_world *world = &job->claims->world;
+
+        if (!job->verify_only) {
+                enum reason reason = check(job, devices, err);
+                if (reason || all_current(job, devices))
+                        return reason;
+        }
+        (void)world->rescan(world->ctx);
+        return check(job, devices, err);
+}
+
 static void job_start(struct job *job)
 {
         struct claims *claims = job->claims;
@@ -279,10 +304,7 @@ static void job_start(struct job *job)
         const struct device *devices[REQUEST_DEVICES_MAX];
         struct err err;
 
-        /* Verifying the snapshot against itself proves nothing: a binding may have been lost since the last look. */
-        if (job->verify_only)
-                (void)world->rescan(world->ctx);
-        enum reason reason = check(job, devices, &err);
+        enum reason reason = check_fresh(job, devices, &err);
         if (reason) {
                 job_refuse(job, reason, &err);
                 return;

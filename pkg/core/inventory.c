@@ -197,6 +197,10 @@ static const struct field function_fields[] = {
         FN(UINT, "vGPU type", vgpu_type),
         FN(TEXT, "vGPU name", vgpu_name),
         FN(BOOL, "unbind lock", unbind_lock),
+};
+
+/* What a hand found out: part of what an offer depends on, but that it is known now is no change of the host. */
+static const struct field learnt_fields[] = {
         FN(BOOL, "override known", override_known),
         FN(TEXT, "driver override", driver_override),
 };
@@ -322,7 +326,8 @@ bool inventory_equal(const struct inventory *a, const struct inventory *b)
                 return false;
         for (size_t i = 0; i < a->n_functions; i++)
                 if (!bdf_equal(a->functions[i].bdf, b->functions[i].bdf) ||
-                    fields_differ(function_fields, N_ELEMENTS(function_fields), &a->functions[i], &b->functions[i], NULL))
+                    fields_differ(function_fields, N_ELEMENTS(function_fields), &a->functions[i], &b->functions[i], NULL) ||
+                    fields_differ(learnt_fields, N_ELEMENTS(learnt_fields), &a->functions[i], &b->functions[i], NULL))
                         return false;
         for (size_t i = 0; i < a->n_instances; i++)
                 if (!streq(a->instances[i].uuid, b->instances[i].uuid) ||

@@ -47,6 +47,7 @@ static struct {
         size_t index[3];
         struct rules rules;
         int held;               /* what world.held answers */
+        bool stale;             /* the next look shows the devices bound */
         unsigned looks, held_asked;
         char marked[DEVICE_ID_MAX];
         enum reason mark_reason;
@@ -123,7 +124,15 @@ static const struct inventory *rescan(void *ctx)
 {
         (void)ctx;
         w.looks++;
+        if (w.stale)
+                bind_world(false);
         return w.inv;
+}
+static bool is_current(void *ctx, const struct device *device)
+{
+        (void)ctx;
+        (void)device;
+        return !w.stale || w.looks > 0;
 }
 static void mark(void *ctx, const char *device, enum reason reason, const char *detail)
 {
@@ -172,7 +181,7 @@ static struct claims *claims;
 static int setup(void **state)
 {
         const struct claims_world world = {
-                .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = rescan, .mark = mark, .held = held,
+                .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = rescan, .is_current = is_current, .mark = mark, .held = held,
         };
 
         (void)state;
@@ -428,6 +437,23 @@ static void test_verification_makes_no_claim_asks_no_holder_and_binds_again(void
         assert_int_equal(again.reason, REASON_NONE);
 }
 
+static void test_a_device_that_is_no_longer_as_it_was_seen_is_looked_at_again(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        bind_world(true);
+        w.stale = true; /* somebody gave it back to its host driver a moment ago */
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(w.looks, 1);
+        assert_int_equal(o.n, 0);
+        assert_int_equal(hands.n, 1); /* not answered as bound: a plan binds it again */
+        w.stale = false;
+        bind_world(true);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.reason, REASON_NONE);
+}
+
 static void test_binding_at_start_is_no_claim(void **state)
 {
         struct outcome o = { 0 };
@@ -484,6 +510,7 @@ int main(void)
                 CASE(test_a_device_that_is_open_is_waited_for_and_then_refused_by_name),
                 CASE(test_where_holders_cannot_be_seen_kubelets_word_counts),
                 CASE(test_verification_makes_no_claim_asks_no_holder_and_binds_again),
+                CASE(test_a_device_that_is_no_longer_as_it_was_seen_is_looked_at_again),
                 CASE(test_binding_at_start_is_no_claim),
                 CASE(test_a_group_brings_the_cards_of_all_its_members),
                 CASE(test_the_end_refuses_who_waits_and_lets_plans_end),
