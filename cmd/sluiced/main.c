@@ -15,6 +15,7 @@
 #include "agent/lock.h"
 #include "base/alloc.h"
 #include "base/str.h"
+#include "host/names.h"
 #include "options.h"
 #include "sim/sim.h"
 
@@ -43,6 +44,19 @@ static int load_config(const struct options *o, struct config **ret)
         return EXIT_OK;
 }
 
+/* What was read before a long wait may be stale by now. Its successor counts when it has no problem. */
+static void load_config_again(const struct options *o, struct config **config)
+{
+        struct config *now;
+
+        if (load_config(o, &now) != EXIT_OK) {
+                log_error("%s is not used, what it said at the start of the wait is in force", o->config);
+                return;
+        }
+        config_unref(*config);
+        *config = now;
+}
+
 static int print_config(const struct options *o)
 {
         _cleanup_(config_unrefp) struct config *config = NULL;
@@ -55,11 +69,27 @@ static int print_config(const struct options *o)
         return EXIT_OK;
 }
 
+/* The file that the configuration names is part of it: a daemon would not start without it. */
+static int check_names(const struct options *o, const struct config *config)
+{
+        struct names *names;
+        struct err err;
+
+        if (names_new(&names, config->pci_ids, NULL, &err) < 0) {
+                (void)fprintf(stderr, "%s:%u: pciIds: %s\n", o->config, config->pci_ids_line, err.msg);
+                return EXIT_FAILED;
+        }
+        names_free(names);
+        return EXIT_OK;
+}
+
 static int check_config(const struct options *o)
 {
         _cleanup_(config_unrefp) struct config *config = NULL;
 
         int status = load_config(o, &config);
+        if (status == EXIT_OK)
+                status = check_names(o, config);
         if (status == EXIT_OK)
                 (void)printf("%s: %s\n", o->config, config->rules.implicit ? "no rules: the implicit rule is in force" : "ok");
         return status;
@@ -134,6 +164,8 @@ static int run(const struct options *o)
                 log_error("%s", err.msg);
                 return r == -EINTR ? EXIT_OK : r == -EAGAIN ? EXIT_LOCKED : EXIT_FAILED;
         }
+        if (r > 0)
+                load_config_again(o, &config);
 
         _cleanup_free_ char *hand = o->hand ? xstrdup(o->hand) : hand_beside_us();
         _cleanup_free_ char *sim_dir = o->sim_dir ? xstrdup(o->sim_dir) : o->host ? xasprintf("%s/sim", o->run_dir) : NULL;

@@ -79,8 +79,8 @@ static int take(struct options *o, int option, const char *value)
 {
         switch (option) {
         case OPT_KUBELET_DIR:
-                o->kubelet_dir = value;
-                return 0;
+                o->kubelet_dir = value; /* Kubelet is told of sockets by their whole paths. */
+                return value[0] == '/' ? 0 : bad("kubelet-dir", value, "an absolute path");
         case OPT_STATE_DIR:
                 o->state_dir = value;
                 return 0;

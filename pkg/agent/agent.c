@@ -66,6 +66,7 @@ static void on_event(void *ctx, const char *what)
 
 void agent_on_backstop(uv_timer_t *timer)
 {
+        agent_check_config(timer->data);
         agent_look_later(timer->data);
 }
 
@@ -132,13 +133,18 @@ static int held(void *ctx, const struct device *device, char *who, size_t size)
 
 /* ---- serving ---- */
 
-void agent_serve(struct agent *agent)
+static struct kubelet_config kubelet_config(const struct agent *agent)
 {
-        const struct kubelet_config config = {
+        return (struct kubelet_config){
                 .dir = agent->options->kubelet_dir,
                 .registration = agent->world.config->registration,
                 .sim_node = agent->options->sim_node,
         };
+}
+
+void agent_serve(struct agent *agent)
+{
+        const struct kubelet_config config = kubelet_config(agent);
         struct err err;
 
         if (agent->serving || agent->stopping)
@@ -166,9 +172,7 @@ static void on_signal(uv_poll_t *poll, int status, int events)
         (void)events;
         while (read(agent->options->signal_fd, &info, sizeof(info)) == sizeof(info)) {
                 if (info.ssi_signo == SIGHUP) {
-                        notify_service_manager("STATUS=re-reading the configuration");
                         agent_reload(agent, true);
-                        notify_service_manager("STATUS=serving");
                         continue;
                 }
                 log_info("%s: ending; bindings stay as they are", strsignal((int)info.ssi_signo));
@@ -244,16 +248,27 @@ static int start(struct agent *agent, struct err *err)
         return 0;
 }
 
+/* What can be wrong without anything having been started. */
+static int prepare(struct agent *agent, struct err *err)
+{
+        int r = world_open(&agent->world, agent->options->sim_dir, agent->options->config, err);
+        if (r == 0) {
+                const struct kubelet_config config = kubelet_config(agent);
+                r = kubelet_check(&config, err); /* Before anything is bound for a kubelet that could not be served. */
+        }
+        if (r < 0)
+                world_close(&agent->world);
+        return r;
+}
+
 int agent_run(const struct agent_options *options)
 {
         struct agent agent = { .options = options };
         struct err err;
 
-        if (uv_loop_init(&agent.loop) < 0) {
-                log_error("cannot make an event loop");
-                return 1;
-        }
-        int r = world_open(&agent.world, options->sim_dir, options->config, &err);
+        int r = prepare(&agent, &err);
+        if (r == 0 && uv_loop_init(&agent.loop) < 0)
+                r = err_say(&err, ENOMEM, "no event loop can be made");
         if (r == 0)
                 r = start(&agent, &err);
         if (r < 0) {

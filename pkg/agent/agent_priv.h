@@ -20,6 +20,12 @@ struct attempt {
         bool running;
 };
 
+/* Enough to see that a file is another one or was written; all zero = not there. */
+struct file_stamp {
+        uint64_t dev, ino, size;
+        int64_t changed_ns;
+};
+
 struct agent {
         const struct agent_options *options;
         uv_loop_t loop;
@@ -35,6 +41,7 @@ struct agent {
         uv_poll_t signals;
         uv_timer_t look, backstop, reload, stop_hands;
         uv_fs_event_t config_watch;
+        struct file_stamp config_stamp, pci_ids_stamp; /* of what is in force, or was found wanting */
         int64_t last_look_ms;
 
         struct attempt *attempts;
@@ -56,6 +63,7 @@ void agent_reconcile(struct agent *agent);
 
 /* reload.c */
 void agent_watch_config(struct agent *agent);
+void agent_check_config(struct agent *agent); /* the backstop: reloads when a file has changed that no event told of */
 void agent_reload(struct agent *agent, bool asked /* by a signal: says so when nothing changed */);
 
 /* stop.c: ends streams, removes sockets, unbinds nothing; the loop runs out. @status is the process'. */

@@ -45,5 +45,5 @@ int lock_state(const char *state_dir, int wait_s, int signal_fd, int *ret_fd, st
                         return err_say(err, EINTR, "told to end while waiting for %s", path);
         }
         *ret_fd = TAKE_FD(fd);
-        return 0;
+        return said;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration changes: the new one is put in force, or the old one stays and the log says why. */
+#include <fcntl.h>
 #include <libgen.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/agent_priv.h"
 #include "base/alloc.h"
+#include "base/fs.h"
 #include "base/log.h"
 
 enum { RELOAD_SETTLE_MS = 200 /* an editor or a ConfigMap writes in several steps */ };
@@ -19,12 +20,59 @@ static void log_lines(const char *text)
         }
 }
 
+/* ---- what the files look like ---- */
+
+static struct file_stamp stamp_of(const char *path)
+{
+        struct stat st;
+
+        if (!path || fs_stat(AT_FDCWD, path, &st) < 0)
+                return (struct file_stamp){ 0 };
+        return (struct file_stamp){ .dev = st.st_dev,
+                                    .ino = st.st_ino,
+                                    .size = (uint64_t)st.st_size,
+                                    .changed_ns = st.st_ctim.tv_sec * INT64_C(1000000000) + st.st_ctim.tv_nsec };
+}
+
+static bool stamp_equal(struct file_stamp a, struct file_stamp b)
+{
+        return a.dev == b.dev && a.ino == b.ino && a.size == b.size && a.changed_ns == b.changed_ns;
+}
+
+static bool stamp_is_absent(struct file_stamp stamp)
+{
+        return stamp_equal(stamp, (struct file_stamp){ 0 });
+}
+
+/* ---- reloading ---- */
+
+/* Takes @config over. False = refused, the one in force stays. */
+static bool put_in_force(struct agent *agent, struct config *config)
+{
+        unsigned deadline_ms = config->bind_deadline_ms, rescan_ms = config->rescan_ms;
+        struct err err;
+
+        if (config->registration != agent->world.config->registration)
+                log_warn("the new 'registration' takes effect at the next start");
+        if (world_configure(&agent->world, config, &err) < 0) {
+                log_error("%s is not used, the configuration in force stays: %s", agent->options->config_path, err.msg);
+                return false;
+        }
+        log_info("%s is in force", agent->options->config_path);
+        claims_set_deadline(agent->claims, deadline_ms);
+        (void)uv_timer_start(&agent->backstop, agent_on_backstop, rescan_ms, rescan_ms);
+        if (agent->serving)
+                kubelet_offer(agent->kubelet, agent->world.offer);
+        agent_reconcile(agent);
+        return true;
+}
+
 void agent_reload(struct agent *agent, bool asked)
 {
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *config = NULL;
-        struct err err;
 
+        agent->config_stamp = stamp_of(agent->options->config_path); /* Good or bad, it is looked at once. */
         int r = config_load(agent->options->config_path, &config, &problems);
         if (r < 0) {
                 log_lines(problems.text ? problems.text : "");
@@ -33,35 +81,29 @@ void agent_reload(struct agent *agent, bool asked)
         }
         _cleanup_free_ char *before = config_print(agent->world.config);
         _cleanup_free_ char *after = config_print(config);
-        if (streq(before, after)) {
+        struct file_stamp pci_ids = stamp_of(config->pci_ids);
+        bool same = streq(before, after) && stamp_equal(pci_ids, agent->pci_ids_stamp);
+        if (same) {
                 config_unref(config);
                 if (asked)
                         log_info("%s is unchanged", agent->options->config_path);
                 return;
         }
-        if (config->registration != agent->world.config->registration)
-                log_warn("the new 'registration' takes effect at the next start");
-        unsigned deadline_ms = config->bind_deadline_ms;
-        unsigned rescan_ms = config->rescan_ms;
-        if (world_configure(&agent->world, config, &err) < 0) {
-                log_error("%s is not used: %s", agent->options->config_path, err.msg);
-                return;
-        }
-        log_info("%s is in force", agent->options->config_path);
-        claims_set_deadline(agent->claims, deadline_ms);
-        (void)uv_timer_start(&agent->backstop, agent_on_backstop, rescan_ms, rescan_ms);
-        if (agent->serving)
-                kubelet_offer(agent->kubelet, agent->world.offer);
-        agent_reconcile(agent);
+        bool used = put_in_force(agent, config);
+        /* A bad file is looked at once, too. */
+        agent->pci_ids_stamp = used ? pci_ids : stamp_of(agent->world.config->pci_ids);
 }
 
+/* A configuration that is gone is no new one: the one in force stays. */
 static void on_reload_timer(uv_timer_t *timer)
 {
         struct agent *agent = timer->data;
 
-        if (access(agent->options->config_path, F_OK) == 0 && !agent->stopping)
+        if (!agent->stopping && !stamp_is_absent(stamp_of(agent->options->config_path)))
                 agent_reload(agent, false);
 }
+
+/* ---- noticing ---- */
 
 static void on_config_changed(uv_fs_event_t *watch, const char *name, int events, int status)
 {
@@ -73,12 +115,33 @@ static void on_config_changed(uv_fs_event_t *watch, const char *name, int events
         (void)uv_timer_start(&agent->reload, on_reload_timer, RELOAD_SETTLE_MS, 0);
 }
 
-void agent_watch_config(struct agent *agent)
+/* The directory: an editor and a ConfigMap replace the file. What inotify cannot tell (the directory itself is made or
+ * replaced, the pci.ids file lies elsewhere) the backstop finds. */
+static int watch_directory(struct agent *agent)
 {
         _cleanup_free_ char *path = xstrdup(agent->options->config_path);
 
-        /* The directory: an editor and a ConfigMap replace the file. Without the directory only SIGHUP reloads. */
-        int r = uv_fs_event_start(&agent->config_watch, on_config_changed, dirname(path), 0);
+        return uv_fs_event_start(&agent->config_watch, on_config_changed, dirname(path), 0);
+}
+
+void agent_watch_config(struct agent *agent)
+{
+        agent->config_stamp = stamp_of(agent->options->config_path);
+        agent->pci_ids_stamp = stamp_of(agent->world.config->pci_ids);
+        int r = watch_directory(agent);
         if (r < 0 && r != UV_ENOENT)
-                log_warn("cannot watch %s for changes (%s): send SIGHUP after a change", agent->options->config_path, uv_strerror(r));
+                log_warn("cannot watch %s for changes (%s): they are noticed within %u ms", agent->options->config_path, uv_strerror(r),
+                         agent->world.config->rescan_ms);
+}
+
+void agent_check_config(struct agent *agent)
+{
+        struct file_stamp config = stamp_of(agent->options->config_path), pci_ids = stamp_of(agent->world.config->pci_ids);
+
+        if (!uv_is_active((uv_handle_t *)&agent->config_watch))
+                (void)watch_directory(agent);
+        bool config_changed = !stamp_is_absent(config) && !stamp_equal(config, agent->config_stamp);
+        bool names_changed = !stamp_is_absent(pci_ids) && !stamp_equal(pci_ids, agent->pci_ids_stamp);
+        if (!agent->stopping && (config_changed || names_changed))
+                agent_reload(agent, false);
 }

@@ -78,11 +78,21 @@ int world_configure(struct world *world, struct config *config, struct err *err)
                 config_unref(config);
                 return r;
         }
-        names_free(world->names);
+        struct names *old_names = world->names;
+        struct config *old_config = world->config;
         world->names = names;
-        config_unref(world->config);
         world->config = config;
-        return world_look(world, NULL, err);
+        r = world_look(world, NULL, err);
+        if (r < 0) {
+                world->names = old_names;
+                world->config = old_config;
+                names_free(names);
+                config_unref(config);
+                return r;
+        }
+        names_free(old_names);
+        config_unref(old_config);
+        return 0;
 }
 
 void world_mark(struct world *world, const char *device, enum reason reason, const char *detail)

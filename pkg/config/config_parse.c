@@ -383,6 +383,7 @@ static void top_pci_ids(struct yaml *yaml, const struct yaml_node *value, const 
         }
         free(config->pci_ids);
         config->pci_ids = xstrdup(text);
+        config->pci_ids_line = yaml_line(value);
 }
 
 static void top_registration(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)

@@ -103,8 +103,7 @@ static int check_length(const char *dir, const char *below, const char *longest_
         return 0;
 }
 
-int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct claims *claims, const struct kubelet_config *config,
-                  struct err *err)
+int kubelet_check(const struct kubelet_config *config, struct err *err)
 {
         static const char longest[] = "sluice-ffffffff-4194304-4294967295.sock";
         _Static_assert(sizeof(longest) <= SOCKET_NAME_MAX, "a socket's name fits");
@@ -112,6 +111,13 @@ int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct
         int r = check_length(config->dir, config->registration == REGISTER_SOCKET ? "/device-plugins/" : "/plugins/sluice/", longest, err);
         if (r == 0 && config->registration == REGISTER_WATCHER)
                 r = check_length(config->dir, "/plugins_registry/", "sluice-ffffffff-reg.sock", err);
+        return r;
+}
+
+int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct claims *claims, const struct kubelet_config *config,
+                  struct err *err)
+{
+        int r = kubelet_check(config, err);
         if (r < 0)
                 return r;
 

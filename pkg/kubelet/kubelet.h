@@ -19,8 +19,10 @@ struct kubelet_config {
         const char *sim_node; /* a simulated host's answers name this harmless host_path for every node; NULL = the real one */
 };
 struct kubelet;
-/* Fails when the directory is too long for a socket path (107 bytes, names included) or cannot be watched. Kubelet, and its
- * directories, may be absent for as long as they like. */
+/* Is the directory short enough for socket paths (107 bytes, names included)? */
+int kubelet_check(const struct kubelet_config *config, struct err *err);
+/* Fails as kubelet_check does, or when the directory cannot be watched. Kubelet, and its directories, may be absent for as
+ * long as they like. */
 int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct claims *claims, const struct kubelet_config *config,
                   struct err *err);
 /* The offer from now on (takes a reference). Pools are added; a pool is never dropped while Sluice runs: its devices turn
