@@ -339,26 +339,26 @@ static bool may_start(const struct claims *claims, const struct job *job)
         return true;
 }
 
+static struct job *find_startable(const struct claims *claims)
+{
+        for (struct job *job = claims->jobs; job; job = job->next)
+                if (job->state == JOB_WAITING && may_start(claims, job))
+                        return job;
+        return NULL;
+}
+
 /* Starts what may start. A start can end its job (and others, through the caller), so the search begins anew each time;
  * a job that was found held in this round is not asked twice. */
 static void pump(struct claims *claims)
 {
-        bool again = true;
-
         if (claims->pumping)
                 return;
         claims->pumping = true;
         for (struct job *job = claims->jobs; job; job = job->next)
                 if (job->state == JOB_HELD)
                         job->state = JOB_WAITING;
-        while (again) {
-                again = false;
-                for (struct job *job = claims->jobs; job && !again; job = job->next)
-                        if (job->state == JOB_WAITING && may_start(claims, job)) {
-                                job_start(job);
-                                again = true;
-                        }
-        }
+        for (struct job *job; (job = find_startable(claims));)
+                job_start(job);
         claims->pumping = false;
 }
 
