@@ -21,5 +21,5 @@ $(B)/$(FAKE_DIR)/selftest: $(patsubst %.c,$(B)/%.o,$(wildcard $(FAKE_DIR)/selfte
 test-fakekubelet: ## the fake kubelet's own test: every row behaves, every row catches a wrong plugin
 	@$(MAKE) --no-print-directory FLAVOUR=asan run-fakekubelet
 run-fakekubelet: $(B)/$(FAKE_DIR)/selftest $(B)/bin/fakekubelet
-	@$(B)/$(FAKE_DIR)/selftest
+	@tests/unit/run.sh test-fakekubelet $(B)/$(FAKE_DIR)/selftest
 .PHONY: test-fakekubelet run-fakekubelet

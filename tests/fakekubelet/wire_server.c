@@ -308,8 +308,8 @@ void wire_server_free(struct wire_server *server)
         if (!server)
                 return;
         wire_server_kill(server);
+        (void)pthread_join(server->taker, NULL); /* first: until then it may start another handler */
         wire_server_drain(server);
-        (void)pthread_join(server->taker, NULL);
         grpc_server_destroy(server->server);
         grpc_completion_queue_destroy(server->cq);
         grpc_server_credentials_release(server->creds);

@@ -16,14 +16,10 @@ static void test_a_gpu_that_vanishes_turns_unhealthy_and_comes_back(void **state
 {
         struct rig *rig = *state;
 
-        rig_open(rig, "l40s-8-vfio", "1.34", NULL);
+        rig_open(rig, "l40s-8-vfio", "1.34", CONFIG "rescan: 10m\n"); /* only events can tell */
         rig_ready(rig, L40S, 8, 8);
-        int64_t before = clock_ms();
         rig_unplug(rig, GPU0);
         rig_ready(rig, L40S, 8, 7); /* never dropped: capacity stays */
-        int64_t took = clock_ms() - before;
-        if (took > 2500) /* an event, not the 10 s backstop */
-                fail_msg("it took %lld ms", (long long)took);
         assert_string_equal(rig_health(rig, L40S, GPU0), "Unhealthy");
         (void)usleep(700 * 1000);
         assert_int_equal(rig_counts(rig, L40S).lists, 2); /* one change, one message */
@@ -94,24 +90,36 @@ static void test_a_burst_of_changes_is_a_few_messages(void **state)
         rig_stop(rig);
 }
 
-static void test_at_start_binds_before_the_first_list(void **state)
+static bool driver_is(struct rig *rig, const char *bdf, const char *driver)
 {
+        char now[64];
+
+        rig_driver(rig, bdf, now, sizeof(now));
+        return streq(now, driver);
+}
+
+static void test_at_start_binds_all_cards_in_parallel_before_the_first_list(void **state)
+{
+        static const char *const others[] = { "0000:19:00.0", "0000:3a:00.0", "0000:3b:00.0", "0000:9a:00.0",
+                                              "0000:9b:00.0", "0000:ba:00.0", "0000:bb:00.0" };
         struct rig *rig = *state;
         const char *ids[] = { GPU0 };
 
-        rig_prepare(rig, "l40s-8", AT_START);
-        rig_fault(rig, "unbind * delay 400");
+        rig_prepare(rig, "l40s-8", AT_START "bindDeadline: 60s\n");
+        rig_fault(rig, "unbind 0000:18:00.0 hang");
         rig_kubelet(rig, "1.34");
-        int64_t before = clock_ms();
         rig_daemon(rig);
+        for (size_t i = 0; i < N_ELEMENTS(others); i++) { /* they do not wait for the first */
+                for (int64_t until = clock_ms() + RIG_SOON_MS; !driver_is(rig, others[i], "vfio-pci") && clock_ms() < until;)
+                        (void)usleep(5000);
+                assert_driver(rig, others[i], "vfio-pci");
+        }
+        assert_driver(rig, GPU0, "nvidia");
+        assert_int_equal(fk_registers(rig->k), 0);
+        rig_fault(rig, ""); /* the driver lets go at last */
         rig_ready(rig, L40S, 8, 8);
-        assert_true(clock_ms() - before >= 400);
-        assert_true(clock_ms() - before < 8 * 400 + 2000); /* all cards in parallel */
+        assert_driver(rig, GPU0, "vfio-pci");
         assert_int_equal(rig_counts(rig, L40S).lists, 1);
-        static const char *const all[] = { "0000:18:00.0", "0000:19:00.0", "0000:3a:00.0", "0000:3b:00.0",
-                                           "0000:9a:00.0", "0000:9b:00.0", "0000:ba:00.0", "0000:bb:00.0" };
-        for (size_t i = 0; i < N_ELEMENTS(all); i++)
-                assert_driver(rig, all[i], "vfio-pci");
         assert_int_equal(fk_raw_allocate(rig->k, L40S, ids, 1, rig->text), 0);
         rig_stop(rig);
 }
@@ -241,7 +249,7 @@ int main(void)
                 RIG_TEST(test_a_gpu_that_comes_back_is_healthy_again),
                 RIG_TEST(test_an_id_in_flight_is_never_dropped),
                 RIG_TEST(test_a_burst_of_changes_is_a_few_messages),
-                RIG_TEST(test_at_start_binds_before_the_first_list),
+                RIG_TEST(test_at_start_binds_all_cards_in_parallel_before_the_first_list),
                 RIG_TEST(test_a_bind_at_start_that_fails_does_not_keep_the_others),
                 RIG_TEST(test_a_good_configuration_is_put_in_force_by_sighup),
                 RIG_TEST(test_a_bad_configuration_keeps_the_old_one_in_force),

@@ -60,27 +60,6 @@ TEN_RESTARTS(1_34, "1.34")
 TEN_RESTARTS(1_36, "1.36")
 TEN_RESTARTS(1_37, "1.37")
 
-static void test_a_restart_is_answered_within_250_ms(void **state)
-{
-        struct rig *rig = *state;
-        int64_t worst = 0;
-
-        rig_open(rig, "l40s-8-vfio", "1.34", NULL);
-        rig_ready(rig, L40S, 8, 8);
-        for (unsigned i = 0; i < 5; i++) {
-                fk_down(rig->k);
-                assert_true(fk_up(rig->k, 0));
-                int64_t up = clock_ms();
-                rig_ready(rig, L40S, 8, 8);
-                int64_t took = clock_ms() - up;
-                worst = took > worst ? took : worst;
-        }
-        /* The figure itself is the bench's; here, with sanitizers on a busy machine, ten times it. */
-        if (worst > 2500)
-                fail_msg("it took %lld ms", (long long)worst);
-        rig_stop(rig);
-}
-
 static void test_a_wiped_directory_is_noticed_while_kubelet_runs_on(void **state)
 {
         struct rig *rig = *state;
@@ -96,20 +75,27 @@ static void test_a_wiped_directory_is_noticed_while_kubelet_runs_on(void **state
         rig_stop(rig);
 }
 
-static void test_a_removed_socket_alone_is_made_again(void **state)
+/* Up to 1.36 a second Register while the old stream is open costs the new one, when the old one ends: it must end first. */
+static void test_a_removed_socket_is_made_again_and_stays_registered(void **state)
 {
         struct rig *rig = *state;
 
-        rig_open(rig, "l40s-8-vfio", "1.34", NULL);
+        rig_open(rig, "l40s-8-vfio", "1.36", NULL);
         rig_ready(rig, L40S, 8, 8);
-        unsigned before = fk_registers(rig->k);
+        for (unsigned i = 1; i <= 5; i++) {
+                struct fk_counts c = rig_counts(rig, L40S);
+                assert_int_equal(unlink(c.endpoint), 0);
+                for (int64_t until = clock_ms() + RIG_SOON_MS; rig_counts(rig, L40S).registrations == i && clock_ms() < until;)
+                        (void)usleep(5000);
+                rig_ready(rig, L40S, 8, 8);
+                assert_string_not_equal(rig_counts(rig, L40S).endpoint, c.endpoint); /* a fresh name per registration */
+        }
+        (void)usleep(500 * 1000);
         struct fk_counts c = rig_counts(rig, L40S);
-        assert_int_equal(unlink(c.endpoint), 0);
-        for (int64_t until = clock_ms() + RIG_SOON_MS; fk_registers(rig->k) == before && clock_ms() < until;)
-                (void)usleep(5000);
-        assert_true(fk_registers(rig->k) > before);
-        rig_ready(rig, L40S, 8, 8);
-        assert_string_not_equal(rig_counts(rig, L40S).endpoint, c.endpoint); /* a fresh name per registration */
+        assert_int_equal(c.streams, 1);
+        assert_int_equal(c.allocatable, 8);
+        assert_int_equal(c.registrations, 6); /* each time once: none was lost and made up for */
+        assert_true(sockets_are(rig, 1));
         rig_stop(rig);
 }
 
@@ -121,9 +107,7 @@ static void test_a_kubelet_that_comes_late_finds_us(void **state)
         (void)usleep(800 * 1000);
         assert_int_equal(rig->k ? 1 : 0, 0);
         rig_kubelet(rig, "1.34");
-        int64_t up = clock_ms();
         rig_ready(rig, L40S, 8, 8);
-        assert_true(clock_ms() - up < 5000);
         rig_stop(rig);
 }
 
@@ -302,9 +286,8 @@ int main(void)
                 RIG_TEST(test_ten_kubelet_restarts_as_1_34),
                 RIG_TEST(test_ten_kubelet_restarts_as_1_36),
                 RIG_TEST(test_ten_kubelet_restarts_as_1_37),
-                RIG_TEST(test_a_restart_is_answered_within_250_ms),
                 RIG_TEST(test_a_wiped_directory_is_noticed_while_kubelet_runs_on),
-                RIG_TEST(test_a_removed_socket_alone_is_made_again),
+                RIG_TEST(test_a_removed_socket_is_made_again_and_stays_registered),
                 RIG_TEST(test_a_kubelet_that_comes_late_finds_us),
                 RIG_TEST(test_a_refusing_kubelet_is_asked_until_it_agrees),
                 RIG_TEST(test_a_name_kubelet_will_never_take_is_not_asked_again),
