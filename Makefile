@@ -163,9 +163,11 @@ lint: ## warnings as errors (gcc, clang), banned functions, direction of depende
 	@tests/lint/lint.sh
 format: ## clang-format over the sources
 	clang-format -i $(SOURCES) $(wildcard pkg/*/*.h cmd/*/*.h tests/*/*.h)
-compdb: ## compile_commands.json for editors
-	@{ echo '['; sep=; for f in $(SOURCES); do printf '%s{"directory":"%s","file":"%s","command":"%s -c %s"}\n' "$$sep" "$(CURDIR)" "$$f" \
-	  '$(CC) $(subst ",\",$(CPPFLAGS)) $(CFLAGS) $(WARN)' "$$f"; sep=,; done; echo ']'; } > compile_commands.json
+compdb: export COMMAND = $(CC) $(CPPFLAGS) -Itests/fakekubelet -Itests/unit $(CFLAGS) $(WARN)
+compdb: $(GEN_C) ## compile_commands.json for editors
+	@command=$$(sed 's/[\\"]/\\&/g' <<<"$$COMMAND"); { echo '['; sep=; for f in $(SOURCES); do \
+	  printf '%s{"directory":"%s","file":"%s","command":"%s -c %s"}\n' "$$sep" "$(CURDIR)" "$$f" "$$command" "$$f"; sep=,; \
+	  done; echo ']'; } > compile_commands.json
 	@echo "wrote compile_commands.json"
 coverage: ## line coverage of the unit tests (gcovr)
 	@$(MAKE) FLAVOUR=coverage run-units
