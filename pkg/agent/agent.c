@@ -175,7 +175,8 @@ static void on_signal(uv_poll_t *poll, int status, int events)
                         agent_reload(agent, true);
                         continue;
                 }
-                log_info("%s: ending; bindings stay as they are", strsignal((int)info.ssi_signo));
+                if (!agent->stopping)
+                        log_info("%s: ending; bindings stay as they are", strsignal((int)info.ssi_signo));
                 agent_stop(agent, 0);
         }
 }

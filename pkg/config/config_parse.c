@@ -92,7 +92,9 @@ static void take_fixed(struct yaml *yaml, const struct yaml_node *value, const c
 {
         const char *text = yaml_scalar(yaml, value, path);
 
-        if (text && !str_copy(out, size, text)) {
+        if (text && !*text) {
+                yaml_problem(yaml, value, path, "it is empty: leave the key out for the default");
+        } else if (text && !str_copy(out, size, text)) {
                 out[0] = '\0';
                 yaml_problem(yaml, value, path, "it is longer than %zu bytes", size - 1);
         }
@@ -112,6 +114,18 @@ static bool is_good_resource(struct yaml *yaml, const struct yaml_node *value, c
 
 /* ---- select ---- */
 
+/* An empty list, as a template makes it of no values, reads as "none of them" and a key left out as "all of them". */
+static void select_list(struct yaml *yaml, const struct yaml_node *value, const char *path,
+                        void (*item)(struct yaml *yaml, const struct yaml_node *item, const char *path, void *target), void *target,
+                        const size_t *n)
+{
+        unsigned n_problems = yaml_n_problems(yaml);
+
+        yaml_list(yaml, value, path, item, target);
+        if (*n == 0 && yaml_n_problems(yaml) == n_problems)
+                yaml_problem(yaml, value, path, "it is empty: leave the key out to select every GPU");
+}
+
 #define LIST_TAKER(key, item_taker, list)                                                                                        \
         static void key##_item(struct yaml *yaml, const struct yaml_node *item, const char *path, void *target)                 \
         {                                                                                                                        \
@@ -120,7 +134,7 @@ static bool is_good_resource(struct yaml *yaml, const struct yaml_node *value, c
         }                                                                                                                        \
         static void select_##key(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)              \
         {                                                                                                                        \
-                yaml_list(yaml, value, path, key##_item, target);                                                                \
+                select_list(yaml, value, path, key##_item, target, &((struct selector *)target)->n_##list);                      \
         }
 LIST_TAKER(ids, take_id, ids)
 LIST_TAKER(subsystems, take_id, subsystems)
@@ -148,7 +162,7 @@ static void numa_item(struct yaml *yaml, const struct yaml_node *item, const cha
 
 static void select_numa(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)
 {
-        yaml_list(yaml, value, path, numa_item, target);
+        select_list(yaml, value, path, numa_item, target, &((struct selector *)target)->n_numa_nodes);
 }
 
 static void select_role(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)

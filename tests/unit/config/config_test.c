@@ -53,6 +53,12 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
                   { "f:4: rules[0].select.vfRange: ", "f:5: rules[1].select.numaNodes[0]: " } },
                 { HEAD "aliases:\n  - id: \"10de:*\"\n    name: x\n  - id: \"10de:26b9\"\n",
                   { "f:4: aliases[0].id: ", "f:6: aliases[1]: the key \"name\" is missing" } },
+                /* What a template makes of a value that was not given must not widen a rule. */
+                { HEAD "rules:\n  - select: {ids: []}\n  - select: {numaNodes: [], models: []}\n",
+                  { "f:4: rules[0].select.ids: it is empty: leave the key out", "f:5: rules[1].select.numaNodes: it is empty",
+                    "f:5: rules[1].select.models: it is empty" } },
+                { HEAD "rules:\n  - resource: \"\"\n  - {prefix: \"\", alias: \"\"}\n",
+                  { "f:4: rules[0].resource: it is empty", "f:5: rules[1].prefix: it is empty", "f:5: rules[1].alias: it is empty" } },
                 { HEAD "pciIds: pci.ids\n", { "f:3: pciIds: \"pci.ids\" is no absolute path" } },
                 { HEAD "rules: &a []\n", { "f:3: anchors and aliases are not allowed" } },
                 { HEAD "rules: !!seq []\n", { "f:3: tags are not allowed" } },
