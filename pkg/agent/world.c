@@ -5,6 +5,7 @@
 
 #include "agent/narrate.h"
 #include "base/alloc.h"
+#include "core/group.h"
 #include "host/holders.h"
 #include "host/host.h"
 
@@ -135,6 +136,11 @@ int world_held(const struct world *world, const struct device *device, char *who
 
         if (!world->inventory->holders_visible)
                 return -1;
+        /* Looking at every process' descriptors costs milliseconds on a busy node; an idle device is known by one read. */
+        const struct function *fn = inventory_function(world->inventory, device->bdf);
+        if (fn && (device->kind == DEVICE_GPU || device->kind == DEVICE_VF) && group_on_vfio(fn) &&
+            holders_none_on_vfio(world->tree, device->bdf))
+                return 0;
         int r = device->kind == DEVICE_VGPU_MDEV ? holders_nodes_of_group(world->tree, device->group, &nodes, &err)
                                                  : holders_nodes(world->tree, device->bdf, &nodes, &err);
         if (r < 0)

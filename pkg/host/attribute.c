@@ -20,6 +20,7 @@ static const struct host_attribute attributes[] = {
         { "current_link_width", true, "current_link_width_show: as current_link_speed" },
         { "device", false, "pci_config_attr: cached at enumeration" },
         { "driver_override", true, "driver_override_show: device_lock" },
+        { "enable", false, "enable_show: atomic_read of the enable count" },
         { "max_link_speed", true, "max_link_speed_show: pcie_get_speed_cap reads the device" },
         { "max_link_width", true, "max_link_width_show: pcie_get_width_cap reads the device" },
         { "mdev_type/name", false, "drivers/vfio/mdev/mdev_sysfs.c: name_show: constant text" },

@@ -198,3 +198,12 @@ bool holders_visible(const struct tree *tree)
                 return false;
         return may_read_all(tree) && fs_list(tree->proc, "1/fd", &entries, &unused) == 0;
 }
+
+bool holders_none_on_vfio(const struct tree *tree, struct bdf bdf)
+{
+        char path[64], value[16];
+        struct err err;
+
+        str_format(path, sizeof(path), "bus/pci/devices/" BDF_FMT "/enable", BDF_ARGS(bdf));
+        return fs_read_value(tree->sys, path, value, sizeof(value), &err) == 0 && streq(value, "0");
+}

@@ -43,6 +43,11 @@ int holders_nodes_of_group(const struct tree *tree, int group, struct node_list 
  * some process' descriptors could not be read, or there were too many to look at: absence proves nothing then. */
 int holders_find(const struct tree *tree, const struct node_list *nodes, struct holder *ret, bool *ret_blind, struct err *err);
 
+/* True when nobody can have a function on a vfio-pci driver open, told by one read: vfio-pci enables the device at its
+ * first open and disables it at the last close (drivers/vfio/pci/vfio_pci_core.c), and "enable" is that count. False: it
+ * may be open, or it cannot be told; then holders_find() knows more. Meaningless on other drivers. */
+bool holders_none_on_vfio(const struct tree *tree, struct bdf bdf);
+
 /* Can the descriptors of all the host's processes be read? On the machine that takes the host's /proc (its pid 1 in the
  * first pid namespace) and CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH (QEMU runs as another user). */
 bool holders_visible(const struct tree *tree);

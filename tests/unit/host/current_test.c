@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include "base/str.h"
+#include "host/holders.h"
 #include "host/host.h"
 
 static const struct fixture_function gpu = { "pci0000:3a/0000:3a:00.0", "0000:3b:00.0", "0x10de\n", "0x26b9\n", "0x030200\n", "vfio-pci", 45 };
@@ -47,11 +48,30 @@ static void test_an_instance_is_current_while_it_is_there(void **state)
         fixture_done(&f);
 }
 
+static void test_a_device_that_is_not_enabled_is_held_by_nobody(void **state)
+{
+        struct fixture f;
+        struct bdf bdf = { 0, 0x3b, 0, 0 };
+
+        (void)state;
+        fixture_make(&f);
+        fixture_function(&f, &gpu);
+        assert_false(holders_none_on_vfio(&f.tree, bdf)); /* no such file: not known */
+        fixture_file(&f, DEVICE "/enable", "0\n");
+        assert_true(holders_none_on_vfio(&f.tree, bdf));
+        fixture_file(&f, DEVICE "/enable", "1\n");
+        assert_false(holders_none_on_vfio(&f.tree, bdf));
+        fixture_file(&f, DEVICE "/enable", "\n");
+        assert_false(holders_none_on_vfio(&f.tree, bdf));
+        fixture_done(&f);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_function_is_current_while_driver_and_group_are_those_of_the_snapshot),
                 TEST(test_an_instance_is_current_while_it_is_there),
+                TEST(test_a_device_that_is_not_enabled_is_held_by_nobody),
         };
 
         return RUN(tests);
