@@ -39,7 +39,7 @@ LINK ?= $(if $(filter release,$(FLAVOUR)),static,dynamic)
 ifeq ($(LINK),static)
 STATIC := build/static
 ABSL = $(shell pkg-config --static --libs grpc_unsecure | tr ' ' '\n' | grep -- '-labsl' | awk '!s[$$0]++' | tr '\n' ' ')
-override LDFLAGS += -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -L$(STATIC)/lib
+override LDFLAGS += -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs -L$(STATIC)/lib
 LIBS = -Wl,--start-group -lgrpc_unsecure -lgpr -laddress_sorting -lupb -lcares -lprotobuf-c $(ABSL) -luv_a -lyaml -ljansson -lpci \
        -lsmartcols -lz -lstdc++ -lpthread -lm -ldl -Wl,--end-group
 STATIC_LIBS := $(STATIC)/lib/libpci.a $(STATIC)/lib/libsmartcols.a

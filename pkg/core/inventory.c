@@ -88,6 +88,9 @@ static void sort(void *list, size_t n, size_t size, int (*compare)(const void *,
 
 void inventory_seal(struct inventory *inv)
 {
+        /* By far the largest of the arrays, and it stays: without the room it had for growing. */
+        if (inv->cap_functions > inv->n_functions)
+                inv->functions = xrealloc(inv->functions, inv->n_functions, sizeof(*inv->functions));
         sort(inv->functions, inv->n_functions, sizeof(*inv->functions), compare_functions);
         sort(inv->instances, inv->n_instances, sizeof(*inv->instances), compare_instances);
         sort(inv->broken, inv->n_broken, sizeof(*inv->broken), compare_broken);

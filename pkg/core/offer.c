@@ -208,6 +208,7 @@ static void keep_past(const struct offer_input *in, struct offer *offer)
                 else
                         offer->devices[offer->n_devices++] = make_gone(in->inventory, then);
         }
+        offer->devices = xrealloc(offer->devices, offer->n_devices, sizeof(*offer->devices)); /* room was for both times' */
         qsort(offer->devices, offer->n_devices, sizeof(*offer->devices), compare_devices);
 }
 

@@ -13,7 +13,7 @@
 #include "base/str.h"
 #include "host/value.h"
 
-enum { FRAMEBUFFERS_MAX = 16, IOMEM_MAX = 1 << 20 };
+enum { FRAMEBUFFERS_MAX = 16, IOMEM_USUAL = 64 << 10, IOMEM_MAX = 1 << 20 };
 
 static void mark(struct scan *scan, struct bdf owner)
 {
@@ -74,12 +74,16 @@ static bool inside_a_bar(const struct function *fn, const struct value_range *ra
 static void mark_by_memory(struct scan *scan)
 {
         struct value_range ranges[FRAMEBUFFERS_MAX];
-        _cleanup_free_ char *text = xcalloc(1, IOMEM_MAX);
+        _cleanup_free_ char *text = xrealloc(NULL, IOMEM_USUAL, 1);
         struct err unused;
 
-        /* Unreadable or too long: no evidence, the other witness and boot_vga remain. */
-        if (fs_read(scan->tree->proc, "iomem", text, IOMEM_MAX, NULL, &unused) < 0)
-                return;
+        int r = fs_read(scan->tree->proc, "iomem", text, IOMEM_USUAL, NULL, &unused);
+        if (r == -EFBIG) {
+                text = xrealloc(text, IOMEM_MAX, 1);
+                r = fs_read(scan->tree->proc, "iomem", text, IOMEM_MAX, NULL, &unused);
+        }
+        if (r < 0)
+                return; /* Unreadable or too long: no evidence, the other witness and boot_vga remain. */
         size_t n = value_framebuffers(text, ranges, FRAMEBUFFERS_MAX);
         for (size_t i = 0; i < n; i++) {
                 if (ranges[i].has_owner)

@@ -27,7 +27,9 @@ struct sim *sim_free(struct sim *sim)
         if (sim) {
                 cleanup_close(&sim->root);
                 tree_close(&sim->tree);
-                capture_done(&sim->source);
+                if (sim->source)
+                        capture_done(sim->source);
+                free(sim->source);
                 free(sim->path);
                 free(sim);
         }
@@ -182,11 +184,9 @@ int sim_prepare(const char *source, const char *dir, struct err *err)
 int sim_open(struct sim **ret, const char *dir, struct err *err)
 {
         _cleanup_(sim_freep) struct sim *sim = xcalloc(1, sizeof(*sim));
-        _cleanup_free_ char *text = NULL, *path = xasprintf("%s/.sim/source.capture", dir);
         char version[64];
-        size_t n;
 
-        *sim = (struct sim){ .root = -1, .tree = TREE_NULL, .path = xstrdup(dir) };
+        *sim = (struct sim){ .root = -1, .tree = TREE_NULL, .path = xstrdup(dir), .source = xcalloc(1, sizeof(*sim->source)) };
         sim->root = fs_open(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0);
         if (sim->root < 0)
                 return err_set(err, -sim->root, "cannot open %s", dir);
@@ -194,14 +194,22 @@ int sim_open(struct sim **ret, const char *dir, struct err *err)
         if (!streq(version, VERSION))
                 return err_say(err, EINVAL, "%s is no simulated host (of this version)", dir);
         int r = tree_open(&sim->tree, dir, err);
-        if (r == 0)
-                r = read_file(path, &text, &n, err);
-        if (r == 0)
-                r = capture_parse(path, text, n, &sim->source, err);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(sim);
         return 0;
+}
+
+int sim_source_load(const struct sim *sim)
+{
+        _cleanup_free_ char *text = NULL, *path = xasprintf("%s/.sim/source.capture", sim->path);
+        struct err ignored;
+        size_t n;
+
+        if (sim->source->text)
+                return 0;
+        int r = read_file(path, &text, &n, &ignored);
+        return r < 0 ? r : capture_parse(path, text, n, sim->source, &ignored);
 }
 
 /* ---- the course of a write ---- */
@@ -280,6 +288,8 @@ static int write_locked(const struct sim *sim, const char *top, const char *path
         int r = sim_pending_settle(sim, clock_ms(), &next);
         if (r == 0)
                 r = sim_request_make(top, path, value, &p.request);
+        if (r == 0)
+                r = sim_source_load(sim);
         if (r < 0)
                 return r;
         p.row = sim_row_find(p.request.path);

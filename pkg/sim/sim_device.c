@@ -67,11 +67,11 @@ static void source_driver(const struct sim *sim, const char *bdf, char out[SIM_N
 
         *out = '\0';
         str_format(link, sizeof(link), "sys/bus/pci/devices/%s", bdf);
-        const struct capture_entry *e = capture_find(&sim->source, link);
+        const struct capture_entry *e = capture_find(sim->source, link);
         if (e && !sim_resolve(link, e->value, dir))
                 return;
         str_format(path, sizeof(path), "%s/driver", e ? dir : link);
-        e = capture_find(&sim->source, path);
+        e = capture_find(sim->source, path);
         if (e && strrchr(e->value, '/'))
                 (void)str_copy(out, SIM_NAME, strrchr(e->value, '/') + 1);
 }
@@ -268,7 +268,7 @@ static int driver_made(const struct sim *sim, const char *bdf, const char *dir, 
         if (!streq(was, driver))
                 return 0;
         set_belongings(&b, bdf, dir);
-        int r = capture_create("source", &sim->source, sim->root, true, is_belonging, &b, &ignored);
+        int r = capture_create("source", sim->source, sim->root, true, is_belonging, &b, &ignored);
         if (r == 0)
                 r = drm_nodes(sim, dir, true);
         str_format(path, sizeof(path), "%s/nvidia/current_vgpu_type", dir);
@@ -321,7 +321,7 @@ static bool is_vendor_vfio(const struct sim *sim, const char *dir)
         char path[SIM_PATH];
 
         str_format(path, sizeof(path), "%s/nvidia/current_vgpu_type", dir);
-        return capture_find(&sim->source, path) != NULL;
+        return capture_find(sim->source, path) != NULL;
 }
 
 int sim_bind_check(const struct sim *sim, const char *bdf, const char *driver)

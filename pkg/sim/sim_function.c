@@ -49,7 +49,7 @@ static int forget_vf(const struct sim *sim, const char *bdf, const char *dir)
         char path[SIM_PATH], pf[SIM_PATH], vf[SIM_NAME];
 
         str_format(path, sizeof(path), "%s/physfn", dir);
-        const struct capture_entry *e = capture_find(&sim->source, path);
+        const struct capture_entry *e = capture_find(sim->source, path);
         if (!e || !sim_resolve(path, e->value, pf))
                 return 0;
         sim_names(sim, pf, &names);
@@ -140,19 +140,19 @@ int sim_function_add(const struct sim *sim, const char *bdf)
         struct err ignored;
 
         str_format(f.link, sizeof(f.link), "sys/bus/pci/devices/%s", bdf);
-        const struct capture_entry *e = capture_find(&sim->source, f.link);
+        const struct capture_entry *e = capture_find(sim->source, f.link);
         if (e && !sim_resolve(f.link, e->value, f.dir))
                 return -ENOENT;
         str_format(path, sizeof(path), "%s/vendor", e ? f.dir : f.link);
-        if (!capture_find(&sim->source, path))
+        if (!capture_find(sim->source, path))
                 return -ENOENT;
         if (!e)
                 (void)str_copy(f.dir, sizeof(f.dir), f.link);
         str_format(path, sizeof(path), "%s/iommu_group", f.dir);
-        e = capture_find(&sim->source, path);
+        e = capture_find(sim->source, path);
         if (e && !sim_resolve(path, e->value, f.group))
                 return -ENOENT;
-        int r = capture_create("source", &sim->source, sim->root, true, is_function, &f, &ignored);
+        int r = capture_create("source", sim->source, sim->root, true, is_function, &f, &ignored);
         if (r == 0)
                 r = sim_function_complete(sim, bdf);
         if (r == 0)
@@ -212,7 +212,7 @@ int sim_vfs_add(const struct sim *sim, const char *pf, unsigned n)
         int r = sim_device_dir(sim, pf, dir);
         for (unsigned i = 0; i < n && r == 0; i++) {
                 str_format(path, sizeof(path), "%s/virtfn%u", dir, i);
-                const struct capture_entry *e = capture_find(&sim->source, path);
+                const struct capture_entry *e = capture_find(sim->source, path);
                 const char *vf = e && strrchr(e->value, '/') ? strrchr(e->value, '/') + 1 : NULL;
                 if (!vf)
                         return -ENOMEM; /* as a host without room for more VFs says */

@@ -212,6 +212,9 @@ static int settle_one(const struct sim *sim, const char *name, int64_t now_ms, i
                         *next_ms = p.due_ms - now_ms;
                 return 0;
         }
+        r = sim_source_load(sim);
+        if (r < 0)
+                return r;
         p.fd = fd;
         r = sim_pending_finish(sim, &p); /* its error is for a writer that is no more */
         return r == -ENOSPC || r == -EIO ? r : 0;

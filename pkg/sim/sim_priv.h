@@ -19,8 +19,13 @@ struct sim {
         char *path; /* of the directory, for sentences */
         int root;   /* descriptor of it */
         struct tree tree;
-        struct capture source; /* the host as it was in the beginning */
+        struct capture *source; /* the host as it was in the beginning; empty until sim_source_load() */
 };
+
+/* ---- sim.c ---- */
+
+/* Reads @sim->source, once: what every reaction to a change needs, and who only looks does not. */
+int sim_source_load(const struct sim *sim);
 
 /* ---- sim_file.c: files of the simulation ---- */
 

@@ -112,12 +112,12 @@ int sim_bus_plug(const struct sim *sim, const char *bdf)
                 return r;
         /* The driver that it had: the same as in the source, be it a VFIO driver that an override once chose. */
         str_format(link, sizeof(link), "sys/bus/pci/devices/%s", bdf);
-        const struct capture_entry *e = capture_find(&sim->source, link);
+        const struct capture_entry *e = capture_find(sim->source, link);
         str_format(dir, sizeof(dir), "%s", link);
         if (e && !sim_resolve(link, e->value, dir))
                 return 0;
         str_format(path, sizeof(path), "%s/driver", dir);
-        e = capture_find(&sim->source, path);
+        e = capture_find(sim->source, path);
         const char *driver = e && strrchr(e->value, '/') ? strrchr(e->value, '/') + 1 : "";
         return *driver && sim_bind_check(sim, bdf, driver) == 0 ? sim_bind(sim, bdf, driver) : 0;
 }
@@ -129,7 +129,9 @@ static int act_now(const struct sim *sim, const char *row, enum sim_act act, con
 
         str_format(p.key, sizeof(p.key), "%s", bdf);
         str_format(p.action.key, sizeof(p.action.key), "%s", bdf);
-        int r = sim_pending_create(sim, &p);
+        int r = sim_source_load(sim);
+        if (r == 0)
+                r = sim_pending_create(sim, &p);
         if (r == 0)
                 r = sim_pending_finish(sim, &p);
         sim_pending_done(&p);
@@ -140,8 +142,8 @@ int sim_bus_rescan(const struct sim *sim)
 {
         static const char PREFIX[] = "sys/bus/pci/devices/";
 
-        for (size_t i = 0; i < sim->source.n; i++) {
-                const char *path = sim->source.entries[i].path;
+        for (size_t i = 0; i < sim->source->n; i++) {
+                const char *path = sim->source->entries[i].path;
                 const char *bdf = path + strlen(PREFIX);
                 if (!str_has_prefix(path, PREFIX) || strchr(bdf, '/') || sim_there(sim, path))
                         continue;
