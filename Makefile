@@ -125,12 +125,13 @@ test-all: ## everything there is
 	@$(MAKE) deps-lint
 	@tests/stages.sh "make test-all" build lint test-unit test-unit-clang test-tsan test-sim test-peer test-vm fuzz demo
 
+STAGE ?= test-unit
 test-unit: ## unit tests and fuzz corpora under ASan and UBSan (UNIT=core/bdf: one)
 	@$(MAKE) FLAVOUR=asan run-units
 run-units: $(if $(UNIT),$(B)/tests/unit/$(UNIT)_test,$(UNITS) $(FUZZ:%=$(B)/fuzz/%-replay))
-	@SLUICE_BIN=$(B)/bin tests/unit/run.sh test-unit $^
+	@SLUICE_BIN=$(B)/bin tests/unit/run.sh $(STAGE) $^
 test-unit-clang: ## the same built by clang, warnings are errors
-	@$(MAKE) FLAVOUR=asan SUFFIX=-clang CC=clang WERROR=-Werror run-units
+	@$(MAKE) FLAVOUR=asan SUFFIX=-clang CC=clang WERROR=-Werror STAGE=test-unit-clang run-units
 test-tsan: ## units of the rooms with threads under TSan
 	@$(MAKE) FLAVOUR=tsan run-tsan
 TSAN_UNITS := $(filter $(B)/tests/unit/rpc/% $(B)/tests/unit/kubelet/%,$(UNITS))

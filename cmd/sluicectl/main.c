@@ -52,7 +52,8 @@ static int run(int argc, char **argv)
         if (streq(argv[0], "help") || streq(argv[0], "--help") || streq(argv[0], "-h"))
                 return help(argc, argv);
         if (streq(argv[0], "version") || streq(argv[0], "--version")) {
-                (void)puts("sluicectl " SLUICE_VERSION);
+                (void)puts("sluicectl " SLUICE_VERSION "\n"
+                           "Sources: Apache-2.0. This program links libpci: as a whole it is GPL-3.0-or-later.");
                 return EXIT_OK;
         }
         const struct verb *verb = find_verb(argv[0]);

@@ -213,7 +213,8 @@ int main(int argc, char **argv)
                 options_help();
                 return EXIT_OK;
         case ACTION_VERSION:
-                (void)puts("sluiced " SLUICE_VERSION);
+                (void)puts("sluiced " SLUICE_VERSION "\n"
+                           "Sources: Apache-2.0. This program links libpci: as a whole it is GPL-3.0-or-later.");
                 return EXIT_OK;
         case ACTION_CHECK_CONFIG:
                 return check_config(&options);
