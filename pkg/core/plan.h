@@ -16,14 +16,14 @@ enum step_kind {
         STEP_GUARD_NODES,  /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>) */
         STEP_GUARD_UNBIND_LOCK, /* write 1 to NVIDIA's unbindLock of @bdf, read 1 back (5 tries). undo: write 0 */
         /* Actions. */
-        STEP_OVERRIDE,     /* driver_override of @bdf <- @text ("" = clear). undo: the value read before */
+        STEP_OVERRIDE,     /* driver_override of @bdf <- @text ("" = clear); refused when another driver is named there. undo: the value read before */
         STEP_UNBIND,       /* driver/unbind <- @bdf (nothing to do when it has no driver). undo: drivers_probe, until @text is bound again */
         STEP_PROBE,        /* drivers_probe <- @bdf. undo: unbind from what bound it */
         /* Read-back. */
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
         STEP_AWAIT_NODE,   /* /dev/vfio/<number> (the group's node) exists, within @wait_ms */
         /* Probing (locked reads; the value comes back in the report). */
-        STEP_READ_LOCKED,  /* reads attribute @text of @bdf */
+        STEP_READ_LOCKED,  /* reads attribute @text of @bdf, unless a hand has plans with @card: -EBUSY then */
 };
 const char *step_kind_name(enum step_kind kind); /* "need-driver", "override", ... */
 
@@ -33,6 +33,7 @@ enum { PLAN_STEPS_MAX = 256, PLAN_CARDS_MAX = 32, STEP_TEXT_MAX = 64, READ_BACK_
 struct step {
         enum step_kind kind;
         struct bdf bdf;
+        struct bdf card; /* STEP_READ_LOCKED only; other plans name their cards as a whole */
         uint32_t number;
         int32_t wait_ms;
         char text[STEP_TEXT_MAX];

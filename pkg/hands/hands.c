@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -145,10 +146,18 @@ static void waiting_remove(struct job *job)
                 hands->waiting_tail = p;
 }
 
+static void worker_listen(struct worker *worker, int n_max);
+
 static void on_deadline(uv_timer_t *timer)
 {
         struct job *job = timer->data;
         char where[256];
+
+        /* The loop itself may be late (a stopped or busy process): what was said in time counts. */
+        if (job->worker)
+                worker_listen(job->worker, INT_MAX);
+        if (uv_is_closing((uv_handle_t *)timer) || uv_is_active((uv_handle_t *)timer))
+                return; /* it has ended, or (a reading plan) is further than it was */
 
         if (!job->worker) {
                 waiting_remove(job);
@@ -260,18 +269,18 @@ static void worker_heard(struct worker *worker, const struct report *report)
         job->begun = true;
         job->step = report->step;
         job->undoing = report->kind == REPORT_UNDO_BEFORE || report->kind == REPORT_UNDO_AFTER;
+        if (job->value)
+                (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
         if (report->kind == REPORT_AFTER && job->plan.steps[job->step].kind == STEP_READ_LOCKED && job->value)
                 job->value(job->ctx, report->step, report->result, report->text);
 }
 
-static void on_worker(uv_poll_t *poll, int status, int events)
+static void worker_listen(struct worker *worker, int n_max)
 {
-        struct worker *worker = poll->data;
         struct report report;
         struct err err;
 
-        (void)events;
-        for (int i = 0; (i < MESSAGES_PER_TURN || status < 0) && !uv_is_closing((uv_handle_t *)poll); i++) {
+        for (int i = 0; i < n_max && !uv_is_closing((uv_handle_t *)&worker->poll); i++) {
                 ssize_t n = wire_recv(worker->fd, &report, sizeof(report), NULL);
                 if (n == -EAGAIN)
                         break;
@@ -286,6 +295,12 @@ static void on_worker(uv_poll_t *poll, int status, int events)
                 else
                         worker_heard(worker, &report);
         }
+}
+
+static void on_worker(uv_poll_t *poll, int status, int events)
+{
+        (void)events;
+        worker_listen(poll->data, status < 0 ? INT_MAX : MESSAGES_PER_TURN);
 }
 
 static void worker_new(struct hands *hands, pid_t pid, int fd)

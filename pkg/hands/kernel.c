@@ -61,6 +61,19 @@ static int simulate(struct kernel *kernel, const char *path, const char *value,
         return r;
 }
 
+int kernel_read_locked(struct kernel *kernel, const char *path, char *buf, size_t size, struct err *err)
+{
+        if (!kernel->sim)
+                return fs_read_value(kernel->tree.sys, path, buf, size, err);
+        int r = fs_seam();
+        if (r < 0)
+                return err_set(err, -r, "cannot read %s", path);
+        fs_seam_pause(true);
+        r = sim_read(kernel->sim, path, buf, size, err);
+        fs_seam_pause(false);
+        return r;
+}
+
 int kernel_write_sys(struct kernel *kernel, const char *path, const char *value, struct err *err)
 {
         return kernel->sim ? simulate(kernel, path, value, sim_write, err) : fs_write(kernel->tree.sys, path, value, err);

@@ -19,6 +19,10 @@ DEFINE_CLEANUP(struct kernel *, kernel_free)
  * before each look. */
 const struct tree *kernel_tree(struct kernel *kernel);
 
+/* Reads an attribute that takes the device's lock (host/attribute.h), without its newline; @path is relative to /sys. May
+ * never return, as a write may not. 0 or -errno. */
+int kernel_read_locked(struct kernel *kernel, const char *path, char *buf, size_t size, struct err *err);
+
 /* One write(2) of @value to an existing attribute; @path is relative to /sys, or to /proc. May never return: the kernel
  * holds a device lock meanwhile. 0 or -errno as the kernel said. */
 int kernel_write_sys(struct kernel *kernel, const char *path, const char *value, struct err *err);

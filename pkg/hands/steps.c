@@ -89,6 +89,16 @@ static int read_attribute(struct work *work, struct bdf b, const char *attribute
         return 0;
 }
 
+static int read_locked_attribute(struct work *work, struct bdf b, const char *attribute, char *buf, size_t size, struct failure *f)
+{
+        char path[PATH_SIZE];
+
+        device_path(path, b, attribute);
+        if (kernel_read_locked(work->kernel, path, buf, size, &f->err) < 0)
+                return failed(work, b, f);
+        return 0;
+}
+
 static int write_attribute(struct work *work, struct bdf b, const char *attribute, const char *value, struct failure *f)
 {
         char path[PATH_SIZE];
@@ -307,7 +317,7 @@ static int undo_unbind_lock(struct work *work, const struct step *s, struct deed
 
 static int read_override(struct work *work, struct bdf b, char ret[static STEP_TEXT_MAX], struct failure *f)
 {
-        int r = read_attribute(work, b, "driver_override", ret, STEP_TEXT_MAX, f);
+        int r = read_locked_attribute(work, b, "driver_override", ret, STEP_TEXT_MAX, f);
 
         if (r == 0 && streq(ret, "(null)"))
                 *ret = '\0';
@@ -332,6 +342,10 @@ static int override(struct work *work, const struct step *s, struct deed *deed, 
         int r = read_override(work, s->bdf, deed->before, f);
         if (r < 0 || streq(deed->before, s->text))
                 return r;
+        /* The plan's maker looked too, but maybe a minute ago, or (just started) not yet. */
+        if (*deed->before && *s->text)
+                return refuse(f, REASON_FOREIGN_OWNER, EPERM, "somebody has set driver_override of " BDF_FMT " to %s", BDF_ARGS(s->bdf),
+                              deed->before);
         deed->changed = true;
         return write_override(work, s->bdf, s->text, f);
 }
@@ -460,7 +474,7 @@ static int await_node(struct work *work, const struct step *s, struct deed *deed
 static int read_locked(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         (void)deed;
-        return read_attribute(work, s->bdf, s->text, work->value, sizeof(work->value), f);
+        return read_locked_attribute(work, s->bdf, s->text, work->value, sizeof(work->value), f);
 }
 
 const struct step_ops *step_ops(enum step_kind kind)

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "hands/steps.h"
@@ -14,8 +16,14 @@
 /* One plan at work: what the steps need, and who hears of it. */
 struct execution {
         struct work work;
+        int lock_dir;
         report_fn *report;
         void *ctx;
+};
+
+enum {
+        LOCK_WAIT_MS = 500, /* a hand that only reads is soon done */
+        LOCK_PAUSE_MS = 5,
 };
 
 struct locks {
@@ -29,27 +37,41 @@ static void locks_done(struct locks *locks)
                 cleanup_close(&locks->fds[--locks->n]);
 }
 
-/* The lock dies with the process, so a hand that hangs in the kernel keeps its card, and one that was killed does not. */
-static int locks_take(struct locks *locks, int dir, const struct plan *plan, struct failure *f)
+/* The lock dies with the process, so a hand that hangs in the kernel keeps its card, and one that was killed does not.
+ * @how is LOCK_EX or LOCK_SH. */
+static int lock_take(struct locks *locks, int dir, struct bdf card, int how, int wait_ms, struct failure *f)
 {
+        const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
+        int64_t until_ms = clock_ms() + wait_ms;
         char name[64];
 
-        for (uint32_t i = 0; i < plan->n_cards; i++) {
-                (void)snprintf(name, sizeof(name), "card-" BDF_FMT ".lock", BDF_ARGS(plan->cards[i]));
-                int fd = fs_open(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-                if (fd < 0) {
-                        f->reason = REASON_STEP_FAILED;
-                        return err_set(&f->err, -fd, "cannot open the lock %s", name);
-                }
-                locks->fds[locks->n++] = fd;
-                if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-                        continue;
-                if (errno != EWOULDBLOCK) {
+        (void)snprintf(name, sizeof(name), "card-" BDF_FMT ".lock", BDF_ARGS(card));
+        int fd = fs_open(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+        if (fd < 0) {
+                f->reason = REASON_STEP_FAILED;
+                return err_set(&f->err, -fd, "cannot open the lock %s in the run directory", name);
+        }
+        locks->fds[locks->n++] = fd;
+        while (flock(fd, how | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK && errno != EINTR) {
                         f->reason = REASON_STEP_FAILED;
                         return err_set(&f->err, errno, "cannot take the lock %s", name);
                 }
-                f->reason = REASON_CARD_BUSY;
-                return err_say(&f->err, EBUSY, "another hand is at work on card " BDF_FMT, BDF_ARGS(plan->cards[i]));
+                if (clock_ms() >= until_ms) {
+                        f->reason = REASON_CARD_BUSY;
+                        return err_say(&f->err, EBUSY, "another hand is at work on card " BDF_FMT, BDF_ARGS(card));
+                }
+                (void)nanosleep(&pause, NULL);
+        }
+        return 0;
+}
+
+static int locks_take(struct locks *locks, int dir, const struct plan *plan, struct failure *f)
+{
+        for (uint32_t i = 0; i < plan->n_cards; i++) {
+                int r = lock_take(locks, dir, plan->cards[i], LOCK_EX, LOCK_WAIT_MS, f);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
@@ -62,12 +84,23 @@ static void report(struct execution *x, enum report_kind kind, uint32_t step, in
         x->report(x->ctx, &report);
 }
 
+/* Not while a plan is at work on the card: its writes hold the device's lock, for as long as a driver takes to let go, and
+ * this read would look as if the kernel had hung. Nor after one hung there, whatever daemon started it. */
+static int read_beside_plans(struct execution *x, const struct step *step, struct deed *deed, struct failure *f)
+{
+        _cleanup_(locks_done) struct locks locks = { .n = 0 };
+
+        int r = lock_take(&locks, x->lock_dir, step->card, LOCK_SH, 0, f);
+        return r < 0 ? r : step_ops(step->kind)->act(&x->work, step, deed, f);
+}
+
 static int act(struct execution *x, uint32_t i, struct failure *f)
 {
         const struct step *step = &x->work.plan->steps[i];
 
         report(x, REPORT_BEFORE, i, 0, REASON_NONE, "");
-        int r = step_ops(step->kind)->act(&x->work, step, &x->work.deeds[i], f);
+        int r = step->kind == STEP_READ_LOCKED ? read_beside_plans(x, step, &x->work.deeds[i], f)
+                                               : step_ops(step->kind)->act(&x->work, step, &x->work.deeds[i], f);
         if (r < 0)
                 report(x, REPORT_AFTER, i, r, f->reason, f->err.msg);
         else
@@ -127,13 +160,13 @@ static enum plan_end give_up(struct execution *x, uint32_t i, struct failure *f)
 }
 
 /* Returns how it ended; @ret_step is the step that failed, n_steps when none did. */
-static enum plan_end run(struct execution *x, int lock_dir, uint32_t *ret_step, struct failure *f)
+static enum plan_end run(struct execution *x, uint32_t *ret_step, struct failure *f)
 {
         _cleanup_(locks_done) struct locks locks = { .n = 0 };
         const struct plan *plan = x->work.plan;
 
         *ret_step = plan->n_steps;
-        if (locks_take(&locks, lock_dir, plan, f) < 0)
+        if (locks_take(&locks, x->lock_dir, plan, f) < 0)
                 return PLAN_REFUSED;
         for (uint32_t i = 0; i < plan->n_steps; i++)
                 if (act(x, i, f) < 0) {
@@ -145,12 +178,12 @@ static enum plan_end run(struct execution *x, int lock_dir, uint32_t *ret_step, 
 
 enum plan_end worker_execute(struct kernel *kernel, int lock_dir, const struct plan *plan, report_fn *report_to, void *ctx)
 {
-        struct execution x = { .work = { .kernel = kernel, .plan = plan }, .report = report_to, .ctx = ctx };
+        struct execution x = { .work = { .kernel = kernel, .plan = plan }, .lock_dir = lock_dir, .report = report_to, .ctx = ctx };
         struct failure f = { 0 };
         struct report last = { .kind = REPORT_END };
 
         assert(plan->n_steps <= PLAN_STEPS_MAX && plan->n_cards <= PLAN_CARDS_MAX);
-        last.end = run(&x, lock_dir, &last.step, &f);
+        last.end = run(&x, &last.step, &f);
         if (last.end != PLAN_DONE) {
                 last.result = -f.err.code;
                 last.reason = f.reason;

@@ -242,6 +242,72 @@ static void one_slow_write(struct plan *plan)
         plan_add(plan, STEP_AWAIT_DRIVER, GPU, "vfio-pci")->wait_ms = READ_BACK_MS;
 }
 
+/* Six reads of which each takes @ms. */
+static void slow_reads(struct bench *bench, struct plan *plan, unsigned ms)
+{
+        char line[96];
+
+        *plan = (struct plan){ 0 };
+        for (int i = 0; i < 6; i++)
+                plan_add(plan, STEP_READ_LOCKED, i % 2 ? AUDIO : GPU, "driver_override");
+        str_format(line, sizeof(line), "read:driver_override * delay %u", ms);
+        host_fault(&bench->host, line);
+}
+
+static void test_a_long_walk_of_reads_is_measured_step_by_step(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        slow_reads(&bench, &plan, 150);
+        run_plan(&bench, &plan, 600, &outcome);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        bench_done(&bench);
+}
+
+static void test_a_read_that_hangs_is_stuck_at_its_step(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        slow_reads(&bench, &plan, 0);
+        host_fault(&bench.host, "");
+        host_fault(&bench.host, "read:driver_override 0000:3b:00.1 hang");
+        run_plan(&bench, &plan, 400, &outcome);
+        ASSERT_ENDED(outcome, PLAN_STUCK);
+        assert_int_equal(outcome.result.step, 1);
+        ASSERT_TELLS(outcome, "read driver_override of 0000:3b:00.1");
+        host_fault(&bench.host, "");
+        bench_done(&bench);
+}
+
+/* A daemon that was stopped, or got no time: the hand was in time, the loop was not. */
+static void test_a_loop_that_is_late_blames_no_hand(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome = { .bench = &bench };
+
+        (void)state;
+        bench_make(&bench);
+        one_read(&plan);
+        run_plan(&bench, &plan, 5000, &outcome);
+        run_for(&bench, 100); /* the next worker is warm */
+        plan_of_host(&plan);
+        outcome = (struct outcome){ .bench = &bench };
+        hands_run(bench.hands, &plan, 1000, NULL, on_done, &outcome);
+        (void)usleep(1500 * 1000);
+        wait_done(&bench, &outcome, 1);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        bench_done(&bench);
+}
+
 static void test_a_plan_runs_in_another_process_and_answers(void **state)
 {
         struct bench bench;
@@ -681,6 +747,9 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_plan_runs_in_another_process_and_answers),
+                TEST(test_a_long_walk_of_reads_is_measured_step_by_step),
+                TEST(test_a_read_that_hangs_is_stuck_at_its_step),
+                TEST(test_a_loop_that_is_late_blames_no_hand),
                 TEST(test_a_refusal_carries_step_reason_and_sentence),
                 TEST(test_past_its_deadline_a_hand_is_stuck_and_the_next_plan_runs_at_once),
                 TEST(test_beyond_a_number_of_stuck_hands_no_further_plan_is_started),

@@ -163,6 +163,14 @@ static void held(struct host *host, struct plan *plan)
         ASSERT_OK(sim_hold(host->sim, "/dev/nvidia0", 4242, "nvidia-smi", &err), &err);
 }
 
+static void taken_by_another_manager(struct host *host, struct plan *plan)
+{
+        struct err err;
+
+        (void)plan;
+        ASSERT_OK(sim_write(host->sim, "bus/pci/devices/0000:3b:00.0/driver_override", "pci-stub", &err), &err);
+}
+
 static void unplugged(struct host *host, struct plan *plan)
 {
         struct err err;
@@ -181,6 +189,8 @@ static void test_a_condition_that_fails_changes_nothing(void **state)
                 { "unplugged", NULL, unplugged, PLAN_REFUSED, REASON_GONE, "0000:3b:00.0 is gone from the host", "0 1!" },
                 { "lock refused", "unbindLock 0000:3b:00.0 ignore", NULL, PLAN_REFUSED, REASON_UNBIND_LOCK, "it still has clients",
                   "0 1 2 3 4 5! u5" },
+                { "override of another", NULL, taken_by_another_manager, PLAN_REFUSED, REASON_FOREIGN_OWNER,
+                  "somebody has set driver_override of 0000:3b:00.0 to pci-stub", "0 1 2 3 4 5 6! u5" },
         };
 
         (void)state;
@@ -426,6 +436,32 @@ static void test_locked_reads_report_their_value_and_go_on_when_one_fails(void *
         host_done(&host);
 }
 
+/* Its writes hold the device's lock for as long as a driver takes to let go: a reading hand would seem to hang there. */
+static void test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 0 };
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_add(&plan, STEP_READ_LOCKED, GPU, "driver_override")->card = GPU;
+        plan_add(&plan, STEP_READ_LOCKED, AUDIO, "driver_override")->card = AUDIO;
+        _cleanup_close_ int fd = fs_open(host.locks, "card-0000:3b:00.0.lock", O_RDWR | O_CREAT, 0600);
+        assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+        host_fault(&host, "read:driver_override 0000:3b:00.0 hang");
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_string_equal(record.order, "0! 1");
+        assert_string_equal(record.values, "[(null)]");
+        assert_int_equal(flock(fd, LOCK_UN), 0);
+        host_fault(&host, "");
+        run(&host, &plan, &record);
+        assert_string_equal(record.order, "0 1");
+        assert_true(host_lock_is_free(&host));
+        host_done(&host);
+}
+
 /* Every single access fails once. However it ends, the host is bound, or as it was, or said to be broken. */
 static void sweep(int error)
 {
@@ -515,6 +551,7 @@ int main(void)
                 TEST(test_a_slow_driver_is_waited_for),
                 TEST(test_a_device_that_vanishes_in_the_middle_ends_the_plan),
                 TEST(test_locked_reads_report_their_value_and_go_on_when_one_fails),
+                TEST(test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work),
                 TEST(test_any_access_may_fail_with_eio),
                 TEST(test_any_access_may_fail_with_enodev),
                 TEST(test_a_second_failure_in_the_undo_is_broken_or_harmless),
