@@ -75,20 +75,12 @@ static void on_probed(void *ctx)
         agent_look_later(ctx);
 }
 
-/* A function that the kernel does not answer for: every device that has to do with it is stuck. */
-static void on_probe_stuck(void *ctx, struct bdf bdf, const char *text)
+/* A card that the kernel does not answer for. */
+static void on_probe_stuck(void *ctx, struct bdf card, const char *text)
 {
         struct agent *agent = ctx;
-        const struct offer *offer = agent->world.offer;
-        const struct function *fn = inventory_function(agent->world.inventory, bdf);
-        char detail[DETAIL_MAX];
 
-        str_format(detail, sizeof(detail), "reading driver_override of " BDF_FMT ": %.120s", BDF_ARGS(bdf), text);
-        for (size_t i = 0; i < offer->n_devices; i++) {
-                const struct device *d = &offer->devices[i];
-                if (bdf_equal(d->bdf, bdf) || (fn && d->group >= 0 && d->group == fn->group))
-                        world_mark(&agent->world, d->id, REASON_STUCK, detail);
-        }
+        world_mark_card(&agent->world, card, REASON_STUCK, text);
 }
 
 /* ---- what the claims see ---- */
@@ -124,6 +116,15 @@ static bool is_current(void *ctx, const struct device *device)
 static void mark(void *ctx, const char *device, enum reason reason, const char *detail)
 {
         world_mark(&((struct agent *)ctx)->world, device, reason, detail);
+}
+
+static void mark_card(void *ctx, struct bdf card, enum reason reason, const char *detail)
+{
+        struct agent *agent = ctx;
+
+        world_mark_card(&agent->world, card, reason, detail);
+        if (reason == REASON_STUCK)
+                probe_leave_alone(agent->probe, card);
 }
 
 static int held(void *ctx, const struct device *device, char *who, size_t size)
@@ -201,7 +202,8 @@ static void init_handles(struct agent *agent)
 static void start_claims(struct agent *agent)
 {
         const struct claims_world world = {
-                .ctx = agent, .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = see_again, .is_current = is_current, .mark = mark, .held = held,
+                .ctx = agent, .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = see_again,
+                .is_current = is_current, .mark = mark, .mark_card = mark_card, .held = held,
         };
 
         agent->store = store_memory_new();

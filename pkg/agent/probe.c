@@ -1,29 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/probe.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "core/group.h"
 
 struct known {
-        struct bdf bdf;
+        struct bdf bdf, card;
         uint16_t vendor, device;
         char driver[DRIVER_LEN];
         char override[DRIVER_LEN];
         bool read;      /* @override is what the kernel said */
-        bool stuck;     /* never asked again in this boot */
-        int64_t read_ms; /* when it was asked last */
+        int64_t read_ms; /* when it was asked last, 0 = is to be asked */
+        int64_t busy_ms; /* since when its card is at work, 0 = it is not */
 };
 
 struct probe {
         struct hands *hands;
         probe_done_fn *done;
-        probe_stuck_fn *stuck;
+        probe_stuck_fn *on_stuck;
         void *ctx;
         struct known *known;
         size_t n, cap;
+        struct bdf *stuck; /* cards */
+        size_t n_stuck, cap_stuck;
         struct plan plan; /* of the walk under way */
         bool walking, news;
 };
@@ -32,7 +36,7 @@ struct probe *probe_new(struct hands *hands, probe_done_fn *done, probe_stuck_fn
 {
         struct probe *probe = xcalloc(1, sizeof(*probe));
 
-        *probe = (struct probe){ .hands = hands, .done = done, .stuck = stuck, .ctx = ctx };
+        *probe = (struct probe){ .hands = hands, .done = done, .on_stuck = stuck, .ctx = ctx };
         return probe;
 }
 
@@ -41,6 +45,7 @@ struct probe *probe_free(struct probe *probe)
         if (!probe)
                 return NULL;
         free(probe->known);
+        free(probe->stuck);
         free(probe);
         return NULL;
 }
@@ -71,18 +76,70 @@ void probe_apply(struct probe *probe, struct inventory *inventory)
         }
 }
 
+static bool is_stuck(const struct probe *probe, struct bdf card)
+{
+        for (size_t i = 0; i < probe->n_stuck; i++)
+                if (bdf_equal(probe->stuck[i], card))
+                        return true;
+        return false;
+}
+
+void probe_leave_alone(struct probe *probe, struct bdf card)
+{
+        if (is_stuck(probe, card))
+                return;
+        GROW(probe->stuck, probe->n_stuck, probe->cap_stuck);
+        probe->stuck[probe->n_stuck++] = card;
+}
+
+static void found_stuck(struct probe *probe, struct bdf card, const char *text)
+{
+        probe_leave_alone(probe, card);
+        probe->on_stuck(probe->ctx, card, text);
+        probe->news = true;
+}
+
+/* A hand of ours ends within its deadline, one way or the other; so this one outlived the daemon that started it. */
+static void found_busy(struct probe *probe, struct known *k)
+{
+        char text[128];
+        int64_t now = clock_ms();
+
+        k->read_ms = 0; /* ask again at the next look */
+        if (k->busy_ms == 0)
+                k->busy_ms = now;
+        if (now - k->busy_ms < PROBE_BUSY_MS || is_stuck(probe, k->card))
+                return;
+        str_format(text, sizeof(text), "a hand of an earlier sluiced has been at work on it for %d s", PROBE_BUSY_MS / 1000);
+        found_stuck(probe, k->card, text);
+}
+
 static void on_value(void *ctx, uint32_t step, int result, const char *text)
 {
         struct probe *probe = ctx;
         struct known *k = find(probe, probe->plan.steps[step].bdf);
         const char *value = streq(text, "(null)") ? "" : text;
 
+        if (k && result == -EBUSY)
+                found_busy(probe, k);
+        else if (k)
+                k->busy_ms = 0;
         if (!k || result < 0)
-                return; /* gone, or unreadable: unknown */
+                return; /* gone, busy or unreadable: unknown */
         if (!k->read || !streq(k->override, value))
                 probe->news = true;
         k->read = true;
         (void)str_copy(k->override, sizeof(k->override), value);
+}
+
+/* A walk that ended early did not reach the steps from @first on: they are to be asked at the next look. */
+static void forget_unreached(struct probe *probe, uint32_t first)
+{
+        for (uint32_t i = first; i < probe->plan.n_steps; i++) {
+                struct known *k = find(probe, probe->plan.steps[i].bdf);
+                if (k)
+                        k->read_ms = 0;
+        }
 }
 
 static void on_done(void *ctx, const struct hands_result *result)
@@ -90,20 +147,10 @@ static void on_done(void *ctx, const struct hands_result *result)
         struct probe *probe = ctx;
 
         probe->walking = false;
-        if (result->end == PLAN_STUCK && result->step < probe->plan.n_steps) {
-                struct known *k = find(probe, probe->plan.steps[result->step].bdf);
-                if (k) {
-                        k->stuck = true;
-                        /* Those behind it were not reached. */
-                        for (uint32_t i = result->step + 1; i < probe->plan.n_steps; i++) {
-                                struct known *rest = find(probe, probe->plan.steps[i].bdf);
-                                if (rest)
-                                        rest->read_ms = 0;
-                        }
-                        probe->stuck(probe->ctx, k->bdf, result->text);
-                        probe->news = true;
-                }
-        }
+        if (result->end == PLAN_STUCK && result->step < probe->plan.n_steps)
+                found_stuck(probe, probe->plan.steps[result->step].card, result->text);
+        if (result->end != PLAN_DONE)
+                forget_unreached(probe, result->step < probe->plan.n_steps ? result->step + 1 : 0);
         if (probe->news)
                 probe->done(probe->ctx);
         probe->news = false;
@@ -125,7 +172,7 @@ static bool is_due(struct probe *probe, const struct function *fn, int64_t now_m
 {
         struct known *k = find(probe, fn->bdf);
 
-        if (k && k->stuck)
+        if (is_stuck(probe, card_of(fn)))
                 return false;
         if (k && is_same(k, fn) && k->read_ms != 0 && now_ms - k->read_ms < PROBE_AGE_MS)
                 return false;
@@ -136,6 +183,7 @@ static bool is_due(struct probe *probe, const struct function *fn, int64_t now_m
         }
         if (!is_same(k, fn))
                 k->read = false;
+        k->card = card_of(fn);
         k->vendor = fn->vendor;
         k->device = fn->device;
         (void)str_copy(k->driver, sizeof(k->driver), fn->driver);
@@ -155,11 +203,11 @@ void probe_walk(struct probe *probe, const struct inventory *inventory, const st
                 struct step *step = &probe->plan.steps[probe->plan.n_steps++];
                 step->kind = STEP_READ_LOCKED;
                 step->bdf = fn->bdf;
+                step->card = card_of(fn);
                 (void)str_copy(step->text, sizeof(step->text), "driver_override");
         }
         if (probe->plan.n_steps == 0)
                 return;
         probe->walking = true;
-        /* A reading hand needs microseconds a function; the slack is for a busy node. */
         hands_run(probe->hands, &probe->plan, PROBE_STEP_MS, on_value, on_done, probe);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/world.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/narrate.h"
@@ -28,7 +29,10 @@ void world_close(struct world *world)
         config_unref(world->config);
         sim_free(world->sim);
         tree_close(&world->machine);
+        for (size_t i = 0; i < world->n_marks; i++)
+                free(world->mark_drivers[i]);
         free(world->marks);
+        free(world->mark_drivers);
         *world = (struct world){ .machine = TREE_NULL };
 }
 
@@ -46,6 +50,46 @@ static void decide(struct world *world)
         narrate_offer(world->offer, offer);
         offer_unref(world->offer);
         world->offer = offer;
+}
+
+/* Who has the functions of the device's group: "0000:3b:00.0 nvidia, ...". */
+static char *drivers_of(const struct world *world, const char *device)
+{
+        struct strbuf text = { 0 };
+        struct bdf bdf;
+
+        strbuf_add(&text, "");
+        if (!bdf_parse(device, &bdf))
+                return strbuf_take(&text);
+        const struct function *own = inventory_function(world->inventory, bdf);
+        for (size_t i = 0; own && i < world->inventory->n_functions; i++) {
+                const struct function *fn = &world->inventory->functions[i];
+                if (fn == own || (own->group >= 0 && fn->group == own->group))
+                        strbuf_addf(&text, BDF_FMT " %s, ", BDF_ARGS(fn->bdf), fn->driver);
+        }
+        return strbuf_take(&text);
+}
+
+static void mark_remove(struct world *world, size_t at)
+{
+        free(world->mark_drivers[at]);
+        world->n_marks--;
+        world->marks[at] = world->marks[world->n_marks];
+        world->mark_drivers[at] = world->mark_drivers[world->n_marks];
+}
+
+/* A binding that we left broken is somebody's to mend; when he has, it is as good as any. */
+static void forget_mended(struct world *world)
+{
+        for (size_t i = world->n_marks; i-- > 0;) {
+                if (world->marks[i].reason != REASON_BROKEN_BINDING)
+                        continue;
+                _cleanup_free_ char *now = drivers_of(world, world->marks[i].id);
+                if (!world->mark_drivers[i])
+                        world->mark_drivers[i] = TAKE_PTR(now);
+                else if (!streq(world->mark_drivers[i], now))
+                        mark_remove(world, i);
+        }
 }
 
 int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
@@ -66,6 +110,7 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
         narrate_inventory(world->inventory, inventory);
         inventory_unref(world->inventory);
         world->inventory = inventory;
+        forget_mended(world);
         decide(world);
         return 0;
 }
@@ -102,14 +147,18 @@ void world_mark(struct world *world, const char *device, enum reason reason, con
 
         while (at < world->n_marks && !streq(world->marks[at].id, device))
                 at++;
-        if (reason == REASON_NONE) {
-                if (at < world->n_marks)
-                        world->marks[at] = world->marks[--world->n_marks];
-                return;
-        }
         if (at == world->n_marks) {
-                GROW(world->marks, world->n_marks, world->cap_marks);
-                world->n_marks++;
+                if (world->n_marks == world->cap_marks) {
+                        world->cap_marks = world->cap_marks ? 2 * world->cap_marks : 8;
+                        world->marks = xrealloc(world->marks, world->cap_marks, sizeof(*world->marks));
+                        world->mark_drivers = xrealloc(world->mark_drivers, world->cap_marks, sizeof(*world->mark_drivers));
+                }
+                world->mark_drivers[world->n_marks++] = NULL;
+        } else if (world->marks[at].reason == REASON_STUCK) {
+                return; /* it does not become better by what else happens */
+        } else {
+                free(world->mark_drivers[at]);
+                world->mark_drivers[at] = NULL;
         }
         struct device_mark *mark = &world->marks[at];
         *mark = (struct device_mark){ .reason = reason };
@@ -125,6 +174,25 @@ bool world_is_current(const struct world *world, const struct device *device)
         if (instance)
                 return host_instance_is_current(world->tree, instance);
         return fn && host_function_is_current(world->tree, fn);
+}
+
+static bool shares_a_group(const struct inventory *inventory, const struct device *device, struct bdf card)
+{
+        for (size_t i = 0; i < inventory->n_functions; i++) {
+                const struct function *fn = &inventory->functions[i];
+                if (fn->group >= 0 && fn->group == device->group && bdf_equal(card_of(fn), card))
+                        return true;
+        }
+        return false;
+}
+
+void world_mark_card(struct world *world, struct bdf card, enum reason reason, const char *detail)
+{
+        for (size_t i = 0; world->offer && i < world->offer->n_devices; i++) {
+                const struct device *d = &world->offer->devices[i];
+                if (bdf_equal(d->card, card) || shares_a_group(world->inventory, d, card))
+                        world_mark(world, d->id, reason, detail);
+        }
 }
 
 int world_held(const struct world *world, const struct device *device, char *who, size_t size)

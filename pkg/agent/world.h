@@ -22,6 +22,7 @@ struct world {
         struct inventory *inventory; /* NULL before the first look */
         struct offer *offer;         /* NULL before the first look */
         struct device_mark *marks;
+        char **mark_drivers; /* beside marks: in the device's group at the first look after the mark; NULL = not looked yet */
         size_t n_marks, cap_marks;
 };
 
@@ -37,8 +38,12 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err);
  * the old one stays. */
 int world_configure(struct world *world, struct config *config, struct err *err);
 
-/* REASON_NONE takes the mark off. Takes effect at the next world_look. */
+/* What sysfs does not show: STUCK stays until the daemon's end; BROKEN_BINDING until somebody has changed a driver in the
+ * device's group (bound it by hand, unplugged it). Takes effect at the next world_look. */
 void world_mark(struct world *world, const char *device, enum reason reason, const char *detail);
+
+/* Every device that a card carries, or that shares an IOMMU group with one of its functions. */
+void world_mark_card(struct world *world, struct bdf card, enum reason reason, const char *detail);
 
 /* Is the device still on the driver and in the group that the last look saw? */
 bool world_is_current(const struct world *world, const struct device *device);

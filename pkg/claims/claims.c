@@ -171,20 +171,38 @@ static enum reason check(struct job *job, const struct device **devices, struct 
         return request_check(claims->world.offer(claims->world.ctx), &request, devices, err);
 }
 
-/* A failed plan names its devices unfit: stuck ones for this boot, broken ones until somebody looked. */
+/* What is not as it was; all of it when that cannot be told (an override that could not be taken back). */
+static void mark_broken(struct job *job, const char *detail)
+{
+        const struct claims_world *world = &job->claims->world;
+        const struct inventory *inv = world->rescan(world->ctx);
+        const struct offer *offer = world->offer(world->ctx);
+        bool any = false;
+
+        for (int pass = 0; pass < 2 && !any; pass++)
+                for (size_t i = 0; i < job->n_devices; i++) {
+                        const struct device *d = offer_device(offer, job->devices[i]);
+                        if (!d || (pass == 0 && !request_group_is_broken(inv, &job->plan, d->group)))
+                                continue;
+                        world->mark(world->ctx, job->devices[i], REASON_BROKEN_BINDING, detail);
+                        any = true;
+                }
+}
+
+/* A failed plan names devices unfit: stuck for this boot is all that its hand holds the locks of, broken until somebody has
+ * mended it is what could not be undone. */
 static void mark_failed(struct job *job, const struct hands_result *result)
 {
         const struct claims_world *world = &job->claims->world;
-        enum reason reason = result->end == PLAN_STUCK ? REASON_STUCK : REASON_BROKEN_BINDING;
         char detail[DETAIL_MAX], step[160] = "";
 
-        if (result->end != PLAN_STUCK && result->end != PLAN_BROKEN)
-                return;
         if (result->step < job->plan.n_steps)
                 step_describe(&job->plan.steps[result->step], step, sizeof(step));
         str_format(detail, sizeof(detail), "step \"%.120s\": %.100s", step, result->text);
-        for (size_t i = 0; i < job->n_devices; i++)
-                world->mark(world->ctx, job->devices[i], reason, detail);
+        for (uint32_t i = 0; result->end == PLAN_STUCK && i < job->plan.n_cards; i++)
+                world->mark_card(world->ctx, job->plan.cards[i], REASON_STUCK, detail);
+        if (result->end == PLAN_BROKEN)
+                mark_broken(job, detail);
 }
 
 static void plan_done(void *ctx, const struct hands_result *result)

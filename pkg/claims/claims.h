@@ -42,7 +42,9 @@ struct claims_world {
         const struct rules *(*rules)(void *ctx);
         const struct inventory *(*rescan)(void *ctx);    /* look now: after a plan ran */
         bool (*is_current)(void *ctx, const struct device *device); /* still on the driver and in the group of the snapshot? */
-        void (*mark)(void *ctx, const char *device, enum reason reason, const char *detail); /* stuck, broken */
+        void (*mark)(void *ctx, const char *device, enum reason reason, const char *detail); /* broken */
+        /* Stuck: all that hangs on the card, or shares a group with it. */
+        void (*mark_card)(void *ctx, struct bdf card, enum reason reason, const char *detail);
         /* Does a process hold the device's own nodes? 1 (with @who filled), 0, or -1 = cannot be seen. */
         int (*held)(void *ctx, const struct device *device, char *who, size_t size);
 };

@@ -99,3 +99,24 @@ size_t request_cards(const struct inventory *inv, const struct device *const *de
         }
         return n;
 }
+
+/* The driver that @plan found @bdf on: every function that a plan binds has a probe step, and an unbind step if it had one. */
+static const char *found_on(const struct plan *plan, struct bdf bdf)
+{
+        for (uint32_t i = 0; i < plan->n_steps; i++)
+                if (plan->steps[i].kind == STEP_UNBIND && bdf_equal(plan->steps[i].bdf, bdf))
+                        return plan->steps[i].text;
+        return "";
+}
+
+bool request_group_is_broken(const struct inventory *inv, const struct plan *plan, int group)
+{
+        for (uint32_t i = 0; i < plan->n_steps; i++) {
+                if (plan->steps[i].kind != STEP_PROBE)
+                        continue;
+                const struct function *fn = inventory_function(inv, plan->steps[i].bdf);
+                if (fn && fn->group == group && !streq(fn->driver, found_on(plan, fn->bdf)))
+                        return true;
+        }
+        return false;
+}

@@ -15,4 +15,7 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
  * repeats, at most @max; returns the count. */
 size_t request_cards(const struct inventory *inv, const struct device *const *devices, size_t n_devices, struct bdf *ret, size_t max);
 
+/* After @plan left something behind: is a function of @group on another driver than the plan found it on? */
+bool request_group_is_broken(const struct inventory *inv, const struct plan *plan, int group);
+
 #endif

@@ -141,6 +141,12 @@ static void mark(void *ctx, const char *device, enum reason reason, const char *
         (void)str_copy(w.marked, sizeof(w.marked), device);
         w.mark_reason = reason;
 }
+static void mark_card(void *ctx, struct bdf card, enum reason reason, const char *detail)
+{
+        char id[DEVICE_ID_MAX];
+
+        mark(ctx, bdf_format(card, id), reason, detail);
+}
 static int held(void *ctx, const struct device *device, char *who, size_t size)
 {
         (void)ctx;
@@ -181,7 +187,8 @@ static struct claims *claims;
 static int setup(void **state)
 {
         const struct claims_world world = {
-                .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = rescan, .is_current = is_current, .mark = mark, .held = held,
+                .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = rescan, .is_current = is_current,
+                .mark = mark, .mark_card = mark_card, .held = held,
         };
 
         (void)state;
