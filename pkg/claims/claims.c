@@ -17,7 +17,7 @@ enum {
         JOBS_MAX = 256,        /* waiting and running together; beyond it OVERLOAD */
         HELD_WAIT_MS = 2000,   /* design 4.5: a former user's descriptor may be open for a moment */
         HELD_RETRY_MS = 100,
-        JOB_CARDS_MAX = 64,
+        JOB_CARDS_MAX = 2 * REQUEST_DEVICES_MAX,
 };
 
 enum job_state { JOB_WAITING, JOB_HELD, JOB_RUNNING };
@@ -151,9 +151,10 @@ static void job_answer(struct job *job, const struct device *const *devices)
         _cleanup_answer_ struct answer answer = { 0 };
         struct err err;
 
-        int r = answer_make(claims->world.inventory(claims->world.ctx), job->resource, devices, job->n_devices, &answer, &err);
-        if (r < 0) {
-                job_refuse(job, REASON_NODE_MISSING, &err);
+        enum reason reason =
+                answer_make(claims->world.inventory(claims->world.ctx), job->resource, devices, job->n_devices, &answer, &err);
+        if (reason) {
+                job_refuse(job, reason, &err);
                 return;
         }
         if (job->owner == OWNER_KUBELET && !job->verify_only)
@@ -411,6 +412,12 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
         for (size_t i = 0; i < job->n_devices; i++)
                 job->devices[i] = xstrdup(devices[i]->id);
         job->n_cards = request_cards(world->inventory(world->ctx), devices, job->n_devices, job->cards, JOB_CARDS_MAX);
+        if (job->n_cards == JOB_CARDS_MAX) { /* maybe not all of them: exclusion could not be promised */
+                (void)err_say(&err, E2BIG, "%s and %zu more devices concern more than %d cards", job->devices[0], job->n_devices - 1,
+                              JOB_CARDS_MAX - 1);
+                job_refuse(job, REASON_PLAN_TOO_LARGE, &err);
+                return;
+        }
 
         struct job **at = &claims->jobs;
         while (*at)

@@ -51,7 +51,7 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
         if (request->n_devices > REQUEST_DEVICES_MAX) {
                 (void)err_say(err, E2BIG, "the request for %s names %zu devices, at most %d are possible", clean, request->n_devices,
                               REQUEST_DEVICES_MAX);
-                return REASON_UNKNOWN_DEVICE;
+                return REASON_TOO_MANY_DEVICES;
         }
         const struct device *found[REQUEST_DEVICES_MAX];
         for (size_t i = 0; i < request->n_devices; i++) {

@@ -2,6 +2,8 @@
 #include "core/answer.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,58 +30,70 @@ static int compare_parts(const void *a, const void *b)
         return strcmp(x->device->id, y->device->id);
 }
 
-/* The last line of defence before the address leaves: what the offer said a moment ago may have changed since. */
-static int check_function(const struct device *device, const struct function *fn, struct err *err)
+__attribute__((format(printf, 4, 5))) static enum reason refuse(enum reason reason, struct err *err, int code, const char *fmt, ...)
 {
-        if (bdf_domain_is_wide(fn->bdf))
-                return err_say(err, EINVAL, "%s: %s", device->id, reason_sentence(REASON_DOMAIN_WIDE));
-        if (fn->n_vfs > 0)
-                return err_say(err, ENODEV, "%s has %u virtual functions enabled and cannot be handed out", device->id, fn->n_vfs);
-        if (fn->group < 0)
-                return err_say(err, ENODEV, "%s has no IOMMU group", device->id);
-        if (fn->noiommu)
-                return err_say(err, ENODEV, "%s is in a no-IOMMU group without any isolation", device->id);
-        if (device->kind == DEVICE_VGPU_VF && fn->vgpu_type == 0)
-                return err_say(err, ENODEV, "%s has no vGPU type any more", device->id);
-        if (device->kind != DEVICE_VGPU_VF && !group_on_vfio(fn))
-                return err_say(err, ENODEV, "%s is not on a VFIO driver (driver %s)", device->id,
-                               *fn->driver ? fn->driver : "none");
-        return 0;
+        char text[ERR_MSG_MAX];
+        va_list args;
+
+        va_start(args, fmt);
+        (void)vsnprintf(text, sizeof(text), fmt, args);
+        va_end(args);
+        (void)err_say(err, code, "%s", text);
+        return reason;
 }
 
-static int locate_function(const struct inventory *inv, const struct device *device, struct part *ret, struct err *err)
+/* The last line of defence before the address leaves: what the offer said a moment ago may have changed since. */
+static enum reason check_function(const struct device *device, const struct function *fn, struct err *err)
+{
+        if (bdf_domain_is_wide(fn->bdf))
+                return refuse(REASON_DOMAIN_WIDE, err, EINVAL, "%s: %s", device->id, reason_sentence(REASON_DOMAIN_WIDE));
+        if (fn->n_vfs > 0)
+                return refuse(REASON_PF_HAS_VFS, err, ENODEV, "%s has %u virtual functions enabled and cannot be handed out", device->id, fn->n_vfs);
+        if (fn->group < 0)
+                return refuse(REASON_NO_GROUP, err, ENODEV, "%s has no IOMMU group", device->id);
+        if (fn->noiommu)
+                return refuse(REASON_NOIOMMU, err, ENODEV, "%s is in a no-IOMMU group without any isolation", device->id);
+        if (device->kind == DEVICE_VGPU_VF && fn->vgpu_type == 0)
+                return refuse(REASON_NO_VGPU_TYPE, err, ENODEV, "%s has no vGPU type any more", device->id);
+        if (device->kind != DEVICE_VGPU_VF && !group_on_vfio(fn))
+                return refuse(REASON_NOT_BOUND, err, ENODEV, "%s is not on a VFIO driver (driver %s)", device->id,
+                              *fn->driver ? fn->driver : "none");
+        return REASON_NONE;
+}
+
+static enum reason locate_function(const struct inventory *inv, const struct device *device, struct part *ret, struct err *err)
 {
         const struct function *fn = inventory_function(inv, device->bdf);
 
         if (!fn)
-                return err_say(err, ENODEV, "%s is no longer on the host", device->id);
-        int r = check_function(device, fn, err);
-        if (r < 0)
-                return r;
+                return refuse(REASON_GONE, err, ENODEV, "%s is no longer on the host", device->id);
+        enum reason reason = check_function(device, fn, err);
+        if (reason)
+                return reason;
 
         bool has_cdev = fn->vfio_index >= 0 && fn->cdev_node;
         if (!fn->group_node && !has_cdev)
-                return err_say(err, ENODEV, "%s: its node /dev/vfio/%d does not exist", device->id, fn->group);
+                return refuse(REASON_NODE_MISSING, err, ENODEV, "%s: its node /dev/vfio/%d does not exist", device->id, fn->group);
         *ret = (struct part){ .device = device, .fn = fn, .group = fn->group_node ? fn->group : -1,
                               .cdev = has_cdev ? fn->vfio_index : -1 };
-        return 0;
+        return REASON_NONE;
 }
 
-static int locate_instance(const struct inventory *inv, const struct device *device, struct part *ret, struct err *err)
+static enum reason locate_instance(const struct inventory *inv, const struct device *device, struct part *ret, struct err *err)
 {
         const struct instance *instance = inventory_instance(inv, device->id);
 
         if (!instance)
-                return err_say(err, ENODEV, "the vGPU %s is no longer on the host", device->id);
+                return refuse(REASON_GONE, err, ENODEV, "the vGPU %s is no longer on the host", device->id);
         if (instance->group < 0)
-                return err_say(err, ENODEV, "the vGPU %s has no IOMMU group", device->id);
+                return refuse(REASON_NO_GROUP, err, ENODEV, "the vGPU %s has no IOMMU group", device->id);
         if (!instance->group_node)
-                return err_say(err, ENODEV, "the vGPU %s: its node /dev/vfio/%d does not exist", device->id, instance->group);
+                return refuse(REASON_NODE_MISSING, err, ENODEV, "the vGPU %s: its node /dev/vfio/%d does not exist", device->id, instance->group);
         *ret = (struct part){ .device = device, .group = instance->group, .cdev = -1 };
-        return 0;
+        return REASON_NONE;
 }
 
-static int locate_all(const struct inventory *inv, const struct device *const *devices, size_t n, struct part *parts,
+static enum reason locate_all(const struct inventory *inv, const struct device *const *devices, size_t n, struct part *parts,
                       struct err *err)
 {
         bool mdev = devices[0]->kind == DEVICE_VGPU_MDEV;
@@ -87,18 +101,18 @@ static int locate_all(const struct inventory *inv, const struct device *const *d
         for (size_t i = 0; i < n; i++) {
                 /* Two kinds would need both of KubeVirt's prefixes, and then every device counts twice. */
                 if ((devices[i]->kind == DEVICE_VGPU_MDEV) != mdev)
-                        return err_say(err, EINVAL, "mediated and PCI devices cannot be answered for together (%s, %s)",
-                                       devices[0]->id, devices[i]->id);
-                int r = mdev ? locate_instance(inv, devices[i], &parts[i], err)
-                             : locate_function(inv, devices[i], &parts[i], err);
-                if (r < 0)
-                        return r;
+                        return refuse(REASON_UNKNOWN_DEVICE, err, EINVAL, "mediated and PCI devices cannot be answered for together (%s, %s)",
+                                      devices[0]->id, devices[i]->id);
+                enum reason reason = mdev ? locate_instance(inv, devices[i], &parts[i], err)
+                                          : locate_function(inv, devices[i], &parts[i], err);
+                if (reason)
+                        return reason;
         }
         qsort(parts, n, sizeof(*parts), compare_parts);
         for (size_t i = 1; i < n; i++)
                 if (streq(parts[i - 1].device->id, parts[i].device->id))
-                        return err_say(err, EINVAL, "%s is named twice", parts[i].device->id);
-        return 0;
+                        return refuse(REASON_DUPLICATE_DEVICE, err, EINVAL, "%s is named twice", parts[i].device->id);
+        return REASON_NONE;
 }
 
 static void add_node(struct answer *answer, const char *dir, const char *prefix, int number)
@@ -125,21 +139,21 @@ static void add_nodes(struct answer *answer, const struct part *parts, size_t n)
                         add_node(answer, "/dev/vfio/devices/", "vfio", parts[i].cdev);
 }
 
-int answer_make(const struct inventory *inv, const char *resource, const struct device *const *devices, size_t n_devices,
-                struct answer *ret, struct err *err)
+enum reason answer_make(const struct inventory *inv, const char *resource, const struct device *const *devices, size_t n_devices,
+                        struct answer *ret, struct err *err)
 {
         _cleanup_strbuf_ struct strbuf value = { 0 };
 
         if (n_devices == 0)
-                return err_say(err, EINVAL, "the request names no device");
+                return refuse(REASON_EMPTY_REQUEST, err, EINVAL, "the request for %s names no device", resource);
         /* Listed but absent, it would fail the container; left out, KubeVirt gives QEMU no access to the group nodes. */
         if (!inv->vfio_node)
-                return err_say(err, ENODEV, "/dev/vfio/vfio does not exist: load the vfio module on the host");
+                return refuse(REASON_VFIO_MISSING, err, ENODEV, "%s: /dev/vfio/vfio does not exist", devices[0]->id);
 
         _cleanup_free_ struct part *parts = xcalloc(n_devices, sizeof(*parts));
-        int r = locate_all(inv, devices, n_devices, parts, err);
-        if (r < 0)
-                return r;
+        enum reason reason = locate_all(inv, devices, n_devices, parts, err);
+        if (reason)
+                return reason;
 
         struct answer answer = { .env_name = naming_kubevirt_variable(resource, devices[0]->kind == DEVICE_VGPU_MDEV) };
         add_nodes(&answer, parts, n_devices);
@@ -147,7 +161,7 @@ int answer_make(const struct inventory *inv, const char *resource, const struct 
                 strbuf_addf(&value, "%s%s", i ? "," : "", parts[i].device->id);
         answer.env_value = strbuf_take(&value);
         *ret = answer;
-        return 0;
+        return REASON_NONE;
 }
 
 void answer_done(struct answer *answer)

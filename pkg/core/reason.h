@@ -88,6 +88,8 @@ enum reason_use {
           "give it an 'alias'")                                                                                                  \
         X(EMPTY_REQUEST, "empty-request", REFUSAL, "the request names no device", "report this: kubelet never does it")         \
         X(DUPLICATE_DEVICE, "duplicate-device", REFUSAL, "the request names a device twice", "report this: kubelet never does it") \
+        X(TOO_MANY_DEVICES, "too-many-devices", REFUSAL, "the request names more devices than one container can have",           \
+          "ask for fewer devices per container")                                                                                 \
         X(UNKNOWN_DEVICE, "unknown-device", REFUSAL, "no such device in this pool", "delete the pod; kubelet will pick another device") \
         X(NOT_HEALTHY, "not-healthy", REFUSAL, "the device is not healthy", "see 'sluicectl inventory' for the reason")          \
         X(IDENTITY, "identity-changed", REFUSAL, "another device than planned answers at its address",                           \

@@ -21,6 +21,7 @@ enum rpc_code serve_code(enum reason reason)
                 return RPC_OK;
         case REASON_EMPTY_REQUEST:
         case REASON_DUPLICATE_DEVICE:
+        case REASON_TOO_MANY_DEVICES:
                 return RPC_INVALID_ARGUMENT;
         case REASON_UNKNOWN_DEVICE:
                 return RPC_NOT_FOUND;
@@ -44,6 +45,22 @@ static void refuse(const struct plugin *plugin, struct rpc_call *call, const cha
 {
         log_warn("%s: %s refused: %s", plugin->resource, what, text);
         rpc_fail(call, code, text);
+}
+
+enum { WHOLE_TEXT_MAX = ERR_MSG_MAX + 320 };
+
+/* As the claims say it: sentence, word, remedy. */
+static void say_whole(char *out, size_t size, enum reason reason, const char *text)
+{
+        str_format(out, size, "%s [%s] %s", text, reason_word(reason), reason_remedy(reason));
+}
+
+static void refuse_for(const struct plugin *plugin, struct rpc_call *call, const char *what, enum reason reason, const char *text)
+{
+        char whole[WHOLE_TEXT_MAX];
+
+        say_whole(whole, sizeof(whole), reason, text);
+        refuse(plugin, call, what, serve_code(reason), whole);
 }
 
 /* ---- Allocate and PreStartContainer: one claim per container, one after the other ---- */
@@ -106,15 +123,16 @@ static struct asking *asking_new(struct plugin *plugin, struct rpc_call *call, b
         return asking;
 }
 
-static void asking_refuse(struct asking *asking, enum rpc_code code, const char *text)
+static void asking_refuse(struct asking *asking, enum reason reason, const char *text)
 {
         _cleanup_strbuf_ struct strbuf what = { 0 };
+        const char *complete = text && *text ? text : reason_sentence(reason);
 
         strbuf_add(&what, asking->verify_only ? "PreStartContainer of" : "Allocate of");
         for (size_t i = 0; i < asking->n_wishes; i++)
                 for (size_t j = 0; j < asking->wishes[i].n_ids && what.len < 256; j++)
                         strbuf_addf(&what, " %s", asking->wishes[i].ids[j]);
-        refuse(asking->plugin, asking->call, what.text, code, text);
+        refuse(asking->plugin, asking->call, what.text, serve_code(reason), complete);
         asking_free(asking);
 }
 
@@ -188,8 +206,7 @@ static void on_claimed(void *ctx, const struct claim_result *result)
         struct wish *wish = &asking->wishes[asking->at];
 
         if (result->reason != REASON_NONE) {
-                asking_refuse(asking, serve_code(result->reason),
-                              result->text && result->text[0] ? result->text : reason_sentence(result->reason));
+                asking_refuse(asking, result->reason, result->text);
                 return;
         }
         if (!asking->verify_only) {
@@ -222,32 +239,36 @@ static void ask_next(struct asking *asking)
 }
 
 /* What can be said without the claims: counts, and one device for two containers. */
-static const char *wishes_problem(const struct asking *asking)
+static enum reason wishes_problem(const struct asking *asking, char *text, size_t size)
 {
-        size_t n = 0;
-
-        for (size_t i = 0; i < asking->n_wishes; i++) {
+        str_format(text, size, "the request names no device");
+        for (size_t i = 0; i < asking->n_wishes; i++)
                 if (asking->wishes[i].n_ids == 0)
-                        return "the request names no device";
-                n += asking->wishes[i].n_ids;
-        }
+                        return REASON_EMPTY_REQUEST;
         for (size_t i = 1; i < asking->n_wishes; i++)
                 for (size_t j = 0; j < asking->wishes[i].n_ids; j++)
                         for (size_t k = 0; k < i; k++)
                                 for (size_t l = 0; l < asking->wishes[k].n_ids; l++)
-                                        if (streq(asking->wishes[i].ids[j], asking->wishes[k].ids[l]))
-                                                return "the request gives one device to two containers";
-        return n == 0 ? "the request names no device" : NULL;
+                                        if (streq(asking->wishes[i].ids[j], asking->wishes[k].ids[l])) {
+                                                str_format(text, size, "the request gives device %.64s to two containers",
+                                                           asking->wishes[i].ids[j]);
+                                                return REASON_DUPLICATE_DEVICE;
+                                        }
+        return REASON_NONE;
 }
 
 static void ask(struct asking *asking)
 {
-        const char *problem = wishes_problem(asking);
+        char problem[128], clean[128], text[WHOLE_TEXT_MAX];
 
-        if (problem)
-                asking_refuse(asking, RPC_INVALID_ARGUMENT, problem);
-        else
+        enum reason reason = wishes_problem(asking, problem, sizeof(problem));
+        if (!reason) {
                 ask_next(asking);
+                return;
+        }
+        str_clean(clean, sizeof(clean), problem);
+        say_whole(text, sizeof(text), reason, clean);
+        asking_refuse(asking, reason, text);
 }
 
 static void on_allocate(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
@@ -259,8 +280,10 @@ static void on_allocate(void *ctx, struct rpc_call *call, const ProtobufCMessage
         for (size_t i = 0; i < request->n_container_requests; i++)
                 n_ids += request->container_requests[i]->n_devices_ids;
         if (request->n_container_requests == 0 || request->n_container_requests > CONTAINERS_MAX || n_ids > IDS_MAX) {
-                refuse(plugin, call, "Allocate", RPC_INVALID_ARGUMENT,
-                       n_ids == 0 ? "the request names no device" : "the request names too many containers or devices");
+                if (request->n_container_requests == 0)
+                        refuse_for(plugin, call, "Allocate", REASON_EMPTY_REQUEST, "the request names no device");
+                else
+                        refuse_for(plugin, call, "Allocate", REASON_TOO_MANY_DEVICES, "the request names too many containers or devices");
                 return;
         }
         struct asking *asking = asking_new(plugin, call, false, request->n_container_requests);
@@ -278,7 +301,7 @@ static void on_pre_start(void *ctx, struct rpc_call *call, const ProtobufCMessag
         const V1beta1__PreStartContainerRequest *request = (const V1beta1__PreStartContainerRequest *)(const void *)msg;
 
         if (request->n_devices_ids > IDS_MAX) {
-                refuse(plugin, call, "PreStartContainer", RPC_INVALID_ARGUMENT, "the request names too many devices");
+                refuse_for(plugin, call, "PreStartContainer", REASON_TOO_MANY_DEVICES, "the request names too many devices");
                 return;
         }
         struct asking *asking = asking_new(plugin, call, true, 1);

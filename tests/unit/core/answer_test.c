@@ -28,6 +28,7 @@ struct row {
         bool no_vfio_node;
         int r;
         const char *err; /* part of the sentence */
+        enum reason reason;
         const char *name, *value, *nodes; /* nodes joined by blanks */
 };
 
@@ -80,39 +81,39 @@ static const struct row rows[] = {
           { "0000:65:00.0" }, .name = "PCI_RESOURCE_NVIDIA_COM_26B5", .value = "0000:65:00.0",
           .nodes = "/dev/vfio/vfio /dev/vfio/45" },
 
-        { "nothing asked", L40S, { { .id = NULL } }, { NULL }, .r = -EINVAL, .err = "names no device" },
+        { "nothing asked", L40S, { { .id = NULL } }, { NULL }, .r = -EINVAL, .err = "names no device", .reason = REASON_EMPTY_REQUEST },
         { "no /dev/vfio/vfio", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, 0, CDEV } }, { "0000:65:00.0" },
-          .no_vfio_node = true, .r = -ENODEV, .err = "/dev/vfio/vfio does not exist" },
+          .no_vfio_node = true, .r = -ENODEV, .err = "/dev/vfio/vfio does not exist", .reason = REASON_VFIO_MISSING },
         { "neither group node nor cdev", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, 0, NO_GROUP_NODE } },
-          { "0000:65:00.0" }, .r = -ENODEV, .err = "/dev/vfio/45 does not exist" },
+          { "0000:65:00.0" }, .r = -ENODEV, .err = "/dev/vfio/45 does not exist", .reason = REASON_NODE_MISSING },
         { "rebound by someone since", L40S, { { "0000:65:00.0", DEVICE_GPU, "nvidia", 45, -1, 0 } }, { "0000:65:00.0" },
-          .r = -ENODEV, .err = "not on a VFIO driver (driver nvidia)" },
+          .r = -ENODEV, .err = "not on a VFIO driver (driver nvidia)", .reason = REASON_NOT_BOUND },
         { "unbound by someone since", L40S, { { "0000:65:00.0", DEVICE_GPU, "", 45, -1, 0 } }, { "0000:65:00.0" }, .r = -ENODEV,
-          .err = "(driver none)" },
+          .err = "(driver none)", .reason = REASON_NOT_BOUND },
         { "unplugged since", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, -1, ABSENT } }, { "0000:65:00.0" },
-          .r = -ENODEV, .err = "0000:65:00.0 is no longer on the host" },
+          .r = -ENODEV, .err = "0000:65:00.0 is no longer on the host", .reason = REASON_GONE },
         { "VFs were enabled since", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, -1, VFS } }, { "0000:65:00.0" },
-          .r = -ENODEV, .err = "4 virtual functions" },
+          .r = -ENODEV, .err = "4 virtual functions", .reason = REASON_PF_HAS_VFS },
         { "its group is gone", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", -1, -1, 0 } }, { "0000:65:00.0" }, .r = -ENODEV,
-          .err = "no IOMMU group" },
+          .err = "no IOMMU group", .reason = REASON_NO_GROUP },
         { "no isolation", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, -1, NOIOMMU } }, { "0000:65:00.0" },
-          .r = -ENODEV, .err = "no-IOMMU" },
+          .r = -ENODEV, .err = "no-IOMMU", .reason = REASON_NOIOMMU },
         { "the vGPU type was cleared since", L40S, { { "0000:26:00.4", DEVICE_VGPU_VF, "nvidia", 171, 3, NO_TYPE | CDEV } },
-          { "0000:26:00.4" }, .r = -ENODEV, .err = "no vGPU type" },
+          { "0000:26:00.4" }, .r = -ENODEV, .err = "no vGPU type", .reason = REASON_NO_VGPU_TYPE },
         { "a wide domain", L40S, { { "10000:65:00.0", DEVICE_GPU, "vfio-pci", 45, -1, 0 } }, { "10000:65:00.0" }, .r = -EINVAL,
-          .err = "KubeVirt cannot parse" },
+          .err = "KubeVirt cannot parse", .reason = REASON_DOMAIN_WIDE },
         { "the same address twice", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, -1, 0 } },
-          { "0000:65:00.0", "0000:65:00.0" }, .r = -EINVAL, .err = "twice" },
+          { "0000:65:00.0", "0000:65:00.0" }, .r = -EINVAL, .err = "twice", .reason = REASON_DUPLICATE_DEVICE },
         { "both prefixes would be needed", L40S,
           { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, -1, 0 }, { UUID_1, DEVICE_VGPU_MDEV, "nvidia", 88, -1, 0 } },
-          { "0000:65:00.0", UUID_1 }, .r = -EINVAL, .err = "together" },
+          { "0000:65:00.0", UUID_1 }, .r = -EINVAL, .err = "together", .reason = REASON_UNKNOWN_DEVICE },
         { "the second of two mdevs is gone", L40S,
           { { UUID_1, DEVICE_VGPU_MDEV, "nvidia", 88, -1, 0 }, { UUID_2, DEVICE_VGPU_MDEV, "nvidia", 89, -1, ABSENT } },
-          { UUID_1, UUID_2 }, .r = -ENODEV, .err = UUID_2 },
+          { UUID_1, UUID_2 }, .r = -ENODEV, .err = UUID_2, .reason = REASON_GONE },
         { "an mdev without node", L40S, { { UUID_1, DEVICE_VGPU_MDEV, "nvidia", 88, -1, NO_GROUP_NODE } }, { UUID_1 },
-          .r = -ENODEV, .err = "/dev/vfio/88" },
+          .r = -ENODEV, .err = "/dev/vfio/88", .reason = REASON_NODE_MISSING },
         { "an mdev without group", L40S, { { UUID_1, DEVICE_VGPU_MDEV, "nvidia", -1, -1, 0 } }, { UUID_1 }, .r = -ENODEV,
-          .err = "no IOMMU group" },
+          .err = "no IOMMU group", .reason = REASON_NO_GROUP },
 };
 
 static void add_seen(struct inventory *inv, const struct seen *seen)
@@ -172,9 +173,11 @@ static void check_row(const struct row *row)
                 pointers[n] = &devices[n];
         }
 
-        int r = answer_make(inv, row->resource, pointers, n, &answer, &err);
+        enum reason reason = answer_make(inv, row->resource, pointers, n, &answer, &err);
+        int r = reason ? -err.code : 0;
         if (r != row->r)
                 fail_msg("%s: %d instead of %d: %s", row->title, r, row->r, err.msg);
+        assert_int_equal(reason, row->reason);
         if (r < 0) {
                 if (!strstr(err.msg, row->err))
                         fail_msg("%s: '%s' does not say '%s'", row->title, err.msg, row->err);
