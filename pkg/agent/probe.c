@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/str.h"
 #include "core/group.h"
 
@@ -29,6 +28,7 @@ struct probe {
         struct bdf *stuck; /* cards */
         size_t n_stuck, cap_stuck;
         struct plan plan; /* of the walk under way */
+        int64_t walk_ms;  /* when it began */
         bool walking, news;
 };
 
@@ -103,12 +103,11 @@ static void found_stuck(struct probe *probe, struct bdf card, const char *text)
 static void found_busy(struct probe *probe, struct known *k)
 {
         char text[128];
-        int64_t now = clock_ms();
 
         k->read_ms = 0; /* ask again at the next look */
         if (k->busy_ms == 0)
-                k->busy_ms = now;
-        if (now - k->busy_ms < PROBE_BUSY_MS || is_stuck(probe, k->card))
+                k->busy_ms = probe->walk_ms;
+        if (probe->walk_ms - k->busy_ms < PROBE_BUSY_MS || is_stuck(probe, k->card))
                 return;
         str_format(text, sizeof(text), "a hand of an earlier sluiced has been at work on it for %d s", PROBE_BUSY_MS / 1000);
         found_stuck(probe, k->card, text);
@@ -209,5 +208,6 @@ void probe_walk(struct probe *probe, const struct inventory *inventory, const st
         if (probe->plan.n_steps == 0)
                 return;
         probe->walking = true;
+        probe->walk_ms = now_ms;
         hands_run(probe->hands, &probe->plan, PROBE_STEP_MS, on_value, on_done, probe);
 }
