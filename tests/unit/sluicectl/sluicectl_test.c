@@ -273,18 +273,13 @@ static void test_what_happens_to_a_simulated_host_is_seen(void **state)
         assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-static void test_a_capture_of_this_machine_can_be_shown_again(void **state)
+static void capture_and_show(void)
 {
         _cleanup_free_ char *path = xasprintf("%s/here.capture", scratch);
         _cleanup_free_ char *write = xasprintf("capture -o %s", path);
         _cleanup_free_ char *look = xasprintf("inventory --host %s -o json", path);
         _cleanup_result_ struct result written = { 0 }, shown = { 0 }, printed = { 0 };
 
-        (void)state;
-        if (access("/sys/bus/pci/devices", R_OK) < 0) {
-                print_message("SKIPPED: this machine has no PCI bus to capture\n");
-                skip();
-        }
         run(write, &written);
         assert_int_equal(written.status, 0);
         run(look, &shown);
@@ -296,6 +291,16 @@ static void test_a_capture_of_this_machine_can_be_shown_again(void **state)
         json_decref(tree);
         run("capture", &printed);
         assert_true(str_has_prefix(printed.out, "sluice-capture 1\n"));
+}
+
+static void test_a_capture_of_this_machine_can_be_shown_again(void **state)
+{
+        (void)state;
+        if (access("/sys/bus/pci/devices", R_OK) < 0) {
+                print_message("SKIPPED: this machine has no PCI bus to capture\n");
+                skip(); /* leaves by longjmp: nothing may be owned here */
+        }
+        capture_and_show();
 }
 
 static int make_scratch(void **state)
