@@ -199,6 +199,26 @@ static void tune_malloc(void)
         (void)mallopt(M_TRIM_THRESHOLD, 64 << 10);
 }
 
+static int act(const struct options *options)
+{
+        switch (options->action) {
+        case ACTION_HELP:
+                options_help();
+                return EXIT_OK;
+        case ACTION_VERSION:
+                (void)puts("sluiced " SLUICE_VERSION "\n"
+                           "Sources: Apache-2.0. This program links libpci: as a whole it is GPL-3.0-or-later.");
+                return EXIT_OK;
+        case ACTION_CHECK_CONFIG:
+                return check_config(options);
+        case ACTION_PRINT_CONFIG:
+                return print_config(options);
+        case ACTION_RUN:
+                return run(options);
+        }
+        return EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
         struct options options;
@@ -208,20 +228,10 @@ int main(int argc, char **argv)
         if (status != 0)
                 return status;
         log_setup("sluiced", options.log_level, options.log_format);
-        switch (options.action) {
-        case ACTION_HELP:
-                options_help();
-                return EXIT_OK;
-        case ACTION_VERSION:
-                (void)puts("sluiced " SLUICE_VERSION "\n"
-                           "Sources: Apache-2.0. This program links libpci: as a whole it is GPL-3.0-or-later.");
-                return EXIT_OK;
-        case ACTION_CHECK_CONFIG:
-                return check_config(&options);
-        case ACTION_PRINT_CONFIG:
-                return print_config(&options);
-        case ACTION_RUN:
-                return run(&options);
+        status = act(&options);
+        if (fflush(stdout) != 0 || ferror(stdout)) {
+                (void)fprintf(stderr, "sluiced: cannot write the output: %s\n", strerror(errno));
+                return EXIT_FAILED;
         }
-        return EXIT_USAGE;
+        return status;
 }

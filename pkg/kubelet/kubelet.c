@@ -67,6 +67,7 @@ static void look(struct kubelet *kubelet)
 {
         if (kubelet->registration == REGISTER_SOCKET) {
                 registrar_look(kubelet);
+                registrar_say_absence(kubelet);
                 return;
         }
         kubelet->look_due_ms = clock_ms() + LOOK_MS;

@@ -115,6 +115,7 @@ void list_done(struct list *list);
 /* ---- registrar.c: path A ---- */
 int registrar_start(struct kubelet *kubelet, struct err *err);
 void registrar_look(struct kubelet *kubelet);
+void registrar_say_absence(struct kubelet *kubelet); /* once, until it was there again */
 void registrar_plugin_new(struct plugin *plugin);
 void registrar_stream(struct plugin *plugin, bool opened);
 void registrar_tick(struct plugin *plugin);

@@ -28,6 +28,7 @@ struct registrar {
         int watch_above; /* of kubelet's root, while the directory is not there */
         struct rpc_client *client;
         unsigned n_pending;
+        bool absent_said; /* that kubelet.sock is not there */
 };
 
 /* One Register in flight; outlives what the state machine thinks of it. */
@@ -195,6 +196,19 @@ void registrar_look(struct kubelet *kubelet)
                 look_for(kubelet->plugins[i], epoch);
         kubelet->look_due_ms = clock_ms() + LOOK_MS;
         kubelet_arm(kubelet);
+}
+
+/* A kubelet that starts is gone for a moment, and nobody wants to read that; one that is not there at our start, or at a look
+ * by the clock, may be looked for in the wrong directory. */
+void registrar_say_absence(struct kubelet *kubelet)
+{
+        struct registrar *registrar = kubelet->registrar;
+        struct life_epoch epoch = look_at(registrar->sock);
+        bool absent = epoch.ino == 0 && epoch.dev == 0;
+
+        if (absent && !registrar->absent_said)
+                log_info("kubelet is not there yet: no %s", registrar->sock);
+        registrar->absent_said = absent;
 }
 
 /* Our own sockets come and go there too: only what may concern us is worth a look. */

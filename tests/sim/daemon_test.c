@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -81,6 +82,19 @@ static void test_help_and_version_go_to_the_output_with_status_0(void **state)
         assert_true(str_has_prefix(text, "sluiced " SLUICE_VERSION));
         assert_int_equal(say(rig, (const char *[]){ "--help", NULL }, text, sizeof(text)), 0);
         assert_true(str_has_prefix(text, "Usage: sluiced"));
+        rig->over = true;
+}
+
+static void test_an_output_that_does_not_arrive_is_a_failure(void **state)
+{
+        struct rig *rig = *state;
+        const char *bin = getenv("SLUICE_BIN");
+
+        _cleanup_free_ char *command = xasprintf("%s/sluiced --help 2>%s >/dev/full", bin ? bin : "build/asan/bin", rig->log);
+        int status = system(command);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 1);
+        assert_true(rig_logged(rig, "cannot write the output", 0));
         rig->over = true;
 }
 
@@ -377,6 +391,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_wrong_command_line_is_status_2_and_a_sentence),
                 RIG_TEST(test_help_and_version_go_to_the_output_with_status_0),
+                RIG_TEST(test_an_output_that_does_not_arrive_is_a_failure),
                 RIG_TEST(test_check_config_says_every_problem_with_its_line),
                 RIG_TEST(test_print_config_prints_what_it_would_read),
                 RIG_TEST(test_lock_wait_ends_with_status_3),
