@@ -137,6 +137,7 @@ int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct
         (void)clock_gettime(CLOCK_REALTIME, &now);
         kubelet->next_socket = (unsigned)(now.tv_sec * 100 + now.tv_nsec / 10000000) & 0xffffff;
         kubelet->look_due_ms = clock_ms() + LOOK_MS;
+        kubelet->ask_again_ms = ASK_AGAIN_MS;
         if (kubelet->registration == REGISTER_SOCKET) {
                 r = registrar_start(kubelet, err);
                 if (r < 0)

@@ -13,6 +13,7 @@ enum {
         GATHER_MS = 250,         /* changes of a list after the first are gathered this long: each costs kubelet an fsync */
         LOOK_MS = 5000,          /* files are compared this often whatever inotify says: a re-mount makes it go silent */
         STOP_GRACE_MS = 2000,
+        ASK_AGAIN_MS = 15000,    /* path B: a stream has ended and kubelet has not come back by then */
         STREAMS_MAX = 64,
         SOCKET_NAME_MAX = 40     /* "sluice-<8 hex>-<pid>-<n>.sock" */
 };
@@ -67,6 +68,7 @@ struct kubelet {
         struct registrar *registrar;
         uv_timer_t timer; /* one for everything that is due */
         int64_t look_due_ms;
+        int64_t ask_again_ms; /* path B: ASK_AGAIN_MS; a field so that a test need not wait so long */
         uint32_t random;
         unsigned next_socket; /* makes socket names fresh */
         unsigned open; /* servers, handles and calls that have not come back */

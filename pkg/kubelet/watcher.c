@@ -16,7 +16,7 @@
 #include "kubelet/kubelet_priv.h"
 #include "pluginregistration.pb-c.h"
 
-enum { ASK_AGAIN_MS = 15000, ASK_AGAIN_MAX_MS = 300000, RETRY_MS = 1000 };
+enum { ASK_AGAIN_MAX_DOUBLINGS = 5, RETRY_MS = 1000 };
 
 static const char *service_dir(const struct kubelet *kubelet, char *buf, size_t size)
 {
@@ -165,7 +165,6 @@ void watcher_look(struct plugin *plugin)
 void watcher_stream(struct plugin *plugin, bool opened)
 {
         struct watcher *watcher = &plugin->watcher;
-        int64_t wait_ms = ASK_AGAIN_MS;
 
         if (opened) {
                 watcher->due_ms = INT64_MAX;
@@ -175,10 +174,9 @@ void watcher_stream(struct plugin *plugin, bool opened)
         }
         if (plugin->n_streams > 0)
                 return;
-        for (unsigned i = 0; i < watcher->tries && wait_ms < ASK_AGAIN_MAX_MS; i++)
-                wait_ms *= 2;
+        unsigned doublings = watcher->tries < ASK_AGAIN_MAX_DOUBLINGS ? watcher->tries : ASK_AGAIN_MAX_DOUBLINGS;
         watcher->asked = false;
-        watcher->due_ms = clock_ms() + wait_ms;
+        watcher->due_ms = clock_ms() + (plugin->kubelet->ask_again_ms << doublings);
 }
 
 void watcher_tick(struct plugin *plugin)
@@ -190,8 +188,7 @@ void watcher_tick(struct plugin *plugin)
         watcher->due_ms = INT64_MAX;
         if (plugin->n_streams == 0 && watcher->listener && !watcher->asked) {
                 /* The stream has ended and kubelet does not come back by itself. */
-                if (watcher->tries < 16)
-                        watcher->tries++;
+                watcher->tries++;
                 listener_close(watcher->listener);
                 watcher->listener = NULL;
         }

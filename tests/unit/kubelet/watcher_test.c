@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "kubelet/kubelet_priv.h"
 
@@ -126,6 +127,78 @@ static void test_a_registry_that_comes_late_is_found(void **state)
         stage_free(stage);
 }
 
+static struct stat registration_file(const struct stage *stage)
+{
+        struct stat st;
+
+        assert_int_equal(stat(registration_path(stage), &st), 0);
+        return st;
+}
+
+static bool is_same_file(struct stat a, struct stat b)
+{
+        return a.st_ino == b.st_ino && a.st_ctim.tv_sec == b.st_ctim.tv_sec && a.st_ctim.tv_nsec == b.st_ctim.tv_nsec;
+}
+
+static bool is_made_anew(struct stage *stage, struct stat than, unsigned within_ms)
+{
+        for (int64_t end = clock_ms() + within_ms; clock_ms() < end; stage_turn(stage, 2)) {
+                struct stat now;
+                if (stat(registration_path(stage), &now) == 0 && !is_same_file(now, than))
+                        return true;
+        }
+        return false;
+}
+
+/* Kubelet asks a socket file once: after the end of a stream only a new file makes it ask again. */
+static void test_a_stream_that_ended_for_good_makes_the_registration_socket_anew(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+        char endpoint[256];
+
+        (void)state;
+        stage->kubelet->ask_again_ms = 150;
+        stage_offer(stage, 8, 8);
+        str_format(endpoint, sizeof(endpoint), "%s", get_info(stage)->endpoint);
+        struct raw *raw = raw_open(endpoint, LIST);
+        assert_true(stage_sees(stage, raw, 8, "Healthy", 3000));
+        struct stat first = registration_file(stage);
+        assert_false(is_made_anew(stage, first, 400)); /* not while a stream is open */
+        raw_close(raw);
+        assert_true(is_made_anew(stage, first, 3000));
+        struct stat second = registration_file(stage);
+        int64_t start = clock_ms();
+        assert_true(is_made_anew(stage, second, 3000)); /* and again, later each time */
+        assert_in_range(clock_ms() - start, 2 * 150 - 50, 3000);
+
+        str_format(endpoint, sizeof(endpoint), "%s", get_info(stage)->endpoint);
+        raw = raw_open(endpoint, LIST);
+        assert_true(stage_sees(stage, raw, 8, "Healthy", 3000));
+        assert_false(is_made_anew(stage, registration_file(stage), 800)); /* kubelet is back */
+        raw_close(raw);
+        stage_free(stage);
+}
+
+/* A restarted kubelet asks by itself, and is not disturbed at it. */
+static void test_a_kubelet_that_comes_back_by_itself_finds_the_same_socket(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+        char endpoint[256];
+
+        (void)state;
+        stage->kubelet->ask_again_ms = 400;
+        stage_offer(stage, 8, 8);
+        str_format(endpoint, sizeof(endpoint), "%s", get_info(stage)->endpoint);
+        struct raw *raw = raw_open(endpoint, LIST);
+        assert_true(stage_sees(stage, raw, 8, "Healthy", 3000));
+        struct stat first = registration_file(stage);
+        raw_close(raw);
+        stage_turn(stage, 50);
+        (void)get_info(stage);
+        assert_false(is_made_anew(stage, first, 800));
+        stage_free(stage);
+}
+
 static void test_stopping_removes_both_sockets(void **state)
 {
         struct stage *stage = stage_new(REGISTER_WATCHER);
@@ -145,6 +218,8 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_get_info_names_a_service_that_answers), TEST(test_a_failed_registration_is_shown),
                 TEST(test_a_stale_socket_is_replaced_by_a_new_inode), TEST(test_a_registry_that_comes_late_is_found),
+                TEST(test_a_stream_that_ended_for_good_makes_the_registration_socket_anew),
+                TEST(test_a_kubelet_that_comes_back_by_itself_finds_the_same_socket),
                 TEST(test_stopping_removes_both_sockets),
         };
 
