@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The main job on a real kernel, in QEMU (tests/vm/README.md). VM=gpu,numa runs some topologies only.
-VM_FLAVOUR ?= debug
+VM_FLAVOUR ?= asan
 VM_HOST_C := $(wildcard tests/vm/host/*.c)
 VM_GUEST_C := $(wildcard tests/vm/guest/*.c)
 VM_PROGRAMS = $(B)/tests/vm/vmtest $(B)/tests/vm/vfio_user $(BINS)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -342,4 +343,28 @@ void restore_function(const char *bdf, const char *driver)
         if (driver[0] != '\0')
                 assert_int_equal(kernel_write(bdf, "/sys/bus/pci/drivers_probe"), 0);
         assert_string_equal(driver_of(bdf), driver);
+}
+
+void restore_kernel(void)
+{
+        DIR *devices = opendir("/sys/bus/pci/devices");
+
+        (void)kernel_write("-1", "/sys/module/nvidia/parameters/hold_remove");
+        (void)kernel_write("0", "/sys/module/nvidia/parameters/slow_remove_ms");
+        (void)kernel_write("0", "/sys/module/nvidia/parameters/fail_probe");
+        for (const struct dirent *e; devices != NULL && (e = readdir(devices)) != NULL;) {
+                const char *bdf = e->d_name;
+
+                if (bdf[0] == '.')
+                        continue;
+                if (!streq(kernel_read(PCI "%s/driver_override", bdf), "(null)"))
+                        (void)kernel_write("\n", PCI "%s/driver_override", bdf);
+                if (streq(driver_of(bdf), "vfio-pci")) {
+                        (void)kernel_write(bdf, PCI "%s/driver/unbind", bdf);
+                        (void)kernel_write(bdf, "/sys/bus/pci/drivers_probe");
+                }
+        }
+        if (devices != NULL)
+                (void)closedir(devices);
+        unload_nvidia();
 }

@@ -32,6 +32,7 @@ int node_suite_groups(void);
 int node_suite_sriov(void);
 int node_suite_numa(void);
 int node_suite_noiommu(void);
+int node_suite_amd(void);
 
 /* ---- sysfs and procfs ---- */
 
@@ -95,6 +96,8 @@ struct process hold_node(const char *path); /* a process named "holder" has it o
 
 /* Puts a function back to @driver ("" = none) without an override, however it was left. */
 void restore_function(const char *bdf, const char *driver);
+/* All of them: no override, nothing on vfio-pci, the stand-in driver gone (and VFs and instances with it). */
+void restore_kernel(void);
 void bind_vfio(const char *bdf); /* by hand: what an administrator would have done before */
 
 int64_t now_ms(void);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,11 +14,39 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 
+/* Topologies of the rig's own test: the runner must call each of them a failure. */
+static int report_one(unsigned planned)
+{
+        (void)printf("PLAN %u\nok 1 - reported before the end\n", planned);
+        (void)fflush(stdout);
+        return 0;
+}
+
+static int rig_panic(void)
+{
+        (void)report_one(1);
+        assert_int_equal(kernel_write("c", "/proc/sysrq-trigger"), 0);
+        return 0;
+}
+
+static int rig_silent(void)
+{
+        return report_one(2);
+}
+
+static int rig_hang(void)
+{
+        (void)report_one(1);
+        return pause();
+}
+
 static const struct {
         const char *name;
         int (*run)(void);
 } suites[] = {
-        { "gpu", suite_gpu }, { "groups", suite_groups }, { "sriov", suite_sriov }, { "numa", suite_numa }, { "noiommu", suite_noiommu },
+        { "gpu", suite_gpu },         { "groups", suite_groups },  { "sriov", suite_sriov }, { "numa", suite_numa },
+        { "noiommu", suite_noiommu }, { "amd", node_suite_amd },   { "panic", rig_panic },   { "silent", rig_silent },
+        { "hang", rig_hang },
 };
 
 /* holder PATH: has it open until a signal ends it. */
@@ -34,7 +63,7 @@ static int holder(const char *path)
                 (void)pause();
 }
 
-/* daemon-logged LOG PROGRAM ARGUMENT...: runs it in this process with its output in a file. */
+/* logged LOG PROGRAM ARGUMENT...: runs it in this process with its output in a file. */
 static int logged(char **argv)
 {
         int log = open(argv[1], O_WRONLY | O_CREAT | O_APPEND, 0644);
@@ -49,8 +78,10 @@ static int logged(char **argv)
 
 int main(int argc, char **argv)
 {
-        if (argc > 2 && streq(argv[0], "daemon-logged"))
+        if (argc > 2 && streq(argv[0], "logged"))
                 return logged(argv);
+        if (argc > 2 && streq(argv[0], "blind-logged"))
+                return prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE) == 0 ? logged(argv) : 127;
         if (argc == 2 && streq(argv[0], "holder"))
                 return holder(argv[1]);
         cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -12,7 +12,6 @@
 
 #include "base/str.h"
 
-#define RUN_DIR "/run/sluice"
 #define STATE_DIR "/run/sluice-state"
 #define KUBELET_DIR "/run/kubelet"
 #define CONFIG_FILE "/run/config.yaml"
@@ -22,6 +21,7 @@ static struct fk *kubelet;
 static struct process sluiced;
 static char log_path[128];
 static const char *hand;
+static bool blind;
 
 struct fk *node_kubelet(void)
 {
@@ -38,27 +38,47 @@ void daemon_set_hand(const char *path)
         hand = path;
 }
 
-void daemon_start(void)
+void daemon_set_blind(void)
 {
-        const char *argv[32] = { "daemon-logged", log_path, "sluiced", "--config", CONFIG_FILE, "--kubelet-dir", KUBELET_DIR,
-                                 "--state-dir", STATE_DIR, "--run-dir", RUN_DIR, "--log-level", "debug" };
-        size_t n = 13;
+        blind = true;
+}
 
-        if (access(CONFIG_FILE, F_OK) < 0) { /* a named file must be there; the default place has none in the guest */
-                argv[3] = "--log-format";
-                argv[4] = "text";
+static struct process start_logging_to(const char *log)
+{
+        const char *argv[32] = { blind ? "blind-logged" : "logged", log, "sluiced", "--kubelet-dir", KUBELET_DIR, "--state-dir",
+                                 STATE_DIR, "--run-dir", NODE_RUN_DIR, "--log-level", "debug" };
+        size_t n = 11;
+
+        if (access(CONFIG_FILE, F_OK) == 0) { /* a named file must be there; the default place has none in the guest */
+                argv[n++] = "--config";
+                argv[n++] = CONFIG_FILE;
         }
         if (hand != NULL) {
                 argv[n++] = "--hand";
                 argv[n++] = hand;
         }
-        sluiced = start_program(NULL, argv);
+        return start_program(NULL, argv);
+}
+
+void daemon_start(void)
+{
+        sluiced = start_logging_to(log_path);
+}
+
+struct process daemon_start_second(const char *label)
+{
+        char path[128];
+
+        str_format(path, sizeof(path), "/share/log/%s.log", label);
+        (void)unlink(path);
+        return start_logging_to(path);
 }
 
 void daemon_stop(int signal_number)
 {
+        if (sluiced.pid <= 0)
+                return;
         int status = stop_process(&sluiced, signal_number);
-
         if (signal_number == SIGTERM && status != 0)
                 fail_msg("sluiced ended with %d: see %s", status, log_path);
 }
@@ -97,8 +117,10 @@ int node_teardown(void **state)
                 (void)fk_stop(kubelet);
         kubelet = NULL;
         hand = NULL;
+        blind = false;
         stop_all_processes();
-        (void)RUN_PROGRAM(NULL, "rm", "-rf", RUN_DIR, STATE_DIR, KUBELET_DIR);
+        restore_kernel();
+        (void)RUN_PROGRAM(NULL, "rm", "-rf", NODE_RUN_DIR, STATE_DIR, KUBELET_DIR);
         return 0;
 }
 

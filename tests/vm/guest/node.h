@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The node as it is in production: sluiced, which starts sluice-hand, and a kubelet that asks over the unix socket. One node at a
- * time; NODE_TEST's teardown ends what a failed test left and frees held devices. */
+ * time. Each test begins with load_nvidia and node_start; NODE_TEST's teardown ends all processes and puts every function back to
+ * its host driver, whether the test failed or not. */
 #ifndef SLUICE_TESTS_VM_NODE_H
 #define SLUICE_TESTS_VM_NODE_H
 
@@ -17,6 +18,7 @@ int node_teardown(void **state);
 #define L40S_RESOURCE "nvidia.com/AD102GL_L40S"
 #define L40S_VARIABLE "PCI_RESOURCE_NVIDIA_COM_AD102GL_L40S"
 
+#define NODE_RUN_DIR "/run/sluice"
 enum { NODE_PATIENCE_MS = 60000 };
 
 /* Starts kubelet and sluiced with @config (NULL: no file, the implicit rule). @label names the log: share/log/LABEL.log. */
@@ -28,7 +30,11 @@ void daemon_stop(int signal_number);
 pid_t daemon_pid(void);
 /* The helper program to start instead of the one beside sluiced; NULL = that one. Holds until the teardown. */
 void daemon_set_hand(const char *path);
-void node_stop(void);
+/* From the next start to the teardown sluiced lacks the right to see other processes' descriptors (CAP_SYS_PTRACE). */
+void daemon_set_blind(void);
+/* Another sluiced on the same node, beside the one that runs. */
+struct process daemon_start_second(const char *label);
+void node_stop(void); /* the daemon, unless it was stopped already, and kubelet */
 
 /* Fails the test when @resource does not come to these counts. */
 void expect_counts(const char *resource, unsigned capacity, unsigned allocatable);

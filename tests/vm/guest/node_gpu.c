@@ -3,11 +3,16 @@
  * the writing. */
 #include "node.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/str.h"
 
 #define L40S "0000:01:00.0"
@@ -25,6 +30,15 @@
 
 #define L40S_RULE RULE("ids: [\"10de:26b9\"]")
 #define NAMED_RULE(ids, resource) CONFIG_HEAD "rules:\n- select: {ids: [\"" ids "\"]}\n  bind: on-allocate\n  resource: " resource "\n"
+
+static void await_registered(unsigned before)
+{
+        int64_t end = now_ms() + NODE_PATIENCE_MS;
+
+        while (fk_registers(node_kubelet()) == before && now_ms() < end)
+                sleep_ms(50);
+        assert_int_not_equal(fk_registers(node_kubelet()), before);
+}
 
 static void test_gpu_of_a_host_driver_is_allocated_bound_and_usable(void **state)
 {
@@ -48,7 +62,6 @@ static void test_gpu_of_a_host_driver_is_allocated_bound_and_usable(void **state
 
         node_stop();
         assert_string_equal(driver_of(L40S), "vfio-pci"); /* the end of sluiced unbinds nothing */
-        restore_function(L40S, "nvidia");
 }
 
 static void test_card_with_four_functions_is_bound_as_a_whole(void **state)
@@ -65,12 +78,6 @@ static void test_card_with_four_functions_is_bound_as_a_whole(void **state)
                 assert_string_equal(driver_of(bdf), "vfio-pci");
         }
         node_stop();
-        for (char f = '3'; f >= '0'; f--) {
-                char bdf[] = QUADRO "0";
-
-                bdf[strlen(bdf) - 1] = f;
-                restore_function(bdf, f == '0' ? "nvidia" : "");
-        }
 }
 
 static void test_audio_companion_is_taken_from_its_host_driver(void **state)
@@ -84,8 +91,6 @@ static void test_audio_companion_is_taken_from_its_host_driver(void **state)
         expect_device_becomes_usable("pod", GEFORCE_RESOURCE, "PCI_RESOURCE_TEST_EXAMPLE_GEFORCE", GEFORCE);
         assert_string_equal(driver_of(GEFORCE_AUDIO), "vfio-pci");
         node_stop();
-        restore_function(GEFORCE_AUDIO, "snd_hda_intel");
-        restore_function(GEFORCE, "nvidia");
 }
 
 static void test_without_configuration_only_what_is_on_vfio_is_offered_and_nothing_bound(void **state)
@@ -100,7 +105,6 @@ static void test_without_configuration_only_what_is_on_vfio_is_offered_and_nothi
         assert_string_equal(driver_of(H100), "nvidia");
         assert_string_equal(driver_of(GEFORCE), "nvidia");
         node_stop();
-        restore_function(L40S, "nvidia");
 }
 
 static void test_at_start_binds_before_any_pod_asks(void **state)
@@ -112,7 +116,6 @@ static void test_at_start_binds_before_any_pod_asks(void **state)
         assert_string_equal(driver_of(L40S), "vfio-pci");
         expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, L40S);
         node_stop();
-        restore_function(L40S, "nvidia");
 }
 
 /* The same allocation with sluice-hand out of reach: refused, and the kernel was not written to. So it is the hand that
@@ -143,15 +146,24 @@ static void test_driver_that_is_slow_to_let_go_is_waited_for(void **state)
         expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, L40S);
         assert_true(now_ms() - start >= 3000);
         node_stop();
-        set_nvidia("slow_remove_ms", "0");
-        restore_function(L40S, "nvidia");
+}
+
+/* Waits until no hand works on the card any more, also one that was given up: it holds the card's lock. */
+static void await_hand(const char *card)
+{
+        char path[128];
+
+        str_format(path, sizeof(path), NODE_RUN_DIR "/card-%s.lock", card);
+        _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0 || flock(fd, LOCK_EX) < 0)
+                fail_msg("%s: %s", path, strerror(errno));
 }
 
 /* The hand sits in the kernel, uninterruptibly. The daemon goes on: the device is stuck, the others are served. */
 static void test_driver_that_does_not_let_go_in_time_makes_only_its_device_stuck(void **state)
 {
         (void)state;
-        load_nvidia("slow_remove_ms=8000");
+        load_nvidia("hold_remove=0");
         (void)node_start("stuck", CONFIG_HEAD "bindDeadline: 2s\nrules:\n- select: {ids: [\"10de:26b9\"]}\n  bind: on-allocate\n"
                                               "- select: {ids: [\"10de:2330\"]}\n  resource: " H100_RESOURCE "\n"
                                               "  bind: on-allocate\n");
@@ -160,13 +172,12 @@ static void test_driver_that_does_not_let_go_in_time_makes_only_its_device_stuck
         expect_refused("pod", L40S_RESOURCE, L40S, NULL);
         assert_true(now_ms() - start >= 2000 && now_ms() - start < 6000);
         expect_counts(L40S_RESOURCE, 1, 0);
-        set_nvidia("slow_remove_ms", "0");
         expect_device_becomes_usable("other", H100_RESOURCE, "PCI_RESOURCE_TEST_EXAMPLE_H100", H100);
+        set_nvidia("hold_remove", "-1");
+        await_hand(L40S);
+        expect_counts(L40S_RESOURCE, 1, 0); /* stuck is stuck until the node boots again */
+        expect_refused("again", L40S_RESOURCE, NULL, NULL);
         node_stop();
-        assert_true(await_driver(L40S, "", 30000) || await_driver(L40S, "vfio-pci", 1000));
-        sleep_ms(500); /* an abandoned hand may still finish its plan */
-        restore_function(L40S, "nvidia");
-        restore_function(H100, "nvidia");
 }
 
 /* The companion's ids are on vfio-pci's list of devices that it refuses. */
@@ -200,7 +211,6 @@ static void test_host_driver_that_does_not_come_back_is_said(void **state)
         assert_string_equal(driver_of(ODD), "");
         assert_string_equal(kernel_read(PCI ODD "/driver_override"), "(null)");
         node_stop();
-        restore_function(ODD, "nvidia");
 }
 
 static void test_holder_of_the_host_drivers_node_is_named_and_nothing_touched(void **state)
@@ -217,7 +227,6 @@ static void test_holder_of_the_host_drivers_node_is_named_and_nothing_touched(vo
         (void)stop_process(&holder, SIGKILL);
         expect_device_becomes_usable("after", L40S_RESOURCE, L40S_VARIABLE, L40S);
         node_stop();
-        restore_function(L40S, "nvidia");
 }
 
 static void test_second_pod_is_refused_while_the_first_ones_user_holds_the_group(void **state)
@@ -236,7 +245,6 @@ static void test_second_pod_is_refused_while_the_first_ones_user_holds_the_group
         (void)stop_process(&user, SIGKILL);
         expect_device_becomes_usable("third", L40S_RESOURCE, L40S_VARIABLE, L40S);
         node_stop();
-        restore_function(L40S, "nvidia");
 }
 
 static void test_unplugged_idle_device_turns_unhealthy_and_comes_back(void **state)
@@ -252,7 +260,6 @@ static void test_unplugged_idle_device_turns_unhealthy_and_comes_back(void **sta
         expect_counts(H100_RESOURCE, 1, 1);
         expect_device_becomes_usable("pod", H100_RESOURCE, "PCI_RESOURCE_TEST_EXAMPLE_H100", H100);
         node_stop();
-        restore_function(H100, "nvidia");
 }
 
 static void test_killed_daemon_comes_back_to_the_bound_device(void **state)
@@ -269,15 +276,147 @@ static void test_killed_daemon_comes_back_to_the_bound_device(void **state)
         unsigned before = fk_registers(node_kubelet());
         daemon_stop(SIGKILL);
         daemon_start();
-        while (fk_registers(node_kubelet()) == before)
-                sleep_ms(50);
+        await_registered(before);
         expect_counts(L40S_RESOURCE, 1, 1);
         assert_string_equal(driver_of(L40S), "vfio-pci");
         (void)stop_process(&user, SIGKILL);
         fk_pod_end(node_kubelet(), "pod");
         expect_device_becomes_usable("after", L40S_RESOURCE, L40S_VARIABLE, L40S);
         node_stop();
-        restore_function(L40S, "nvidia");
+}
+
+static void *admit_pod(void *text)
+{
+        return (void *)(intptr_t)fk_admit_one(node_kubelet(), "pod", L40S_RESOURCE, 1, text);
+}
+
+/* The hand is in the kernel when the daemon ends; the next daemon takes the device as it finds it. */
+static void end_in_the_middle_of_a_plan(const char *label, int signal_number)
+{
+        char text[FK_TEXT_MAX] = "";
+        void *admitted = NULL;
+        pthread_t thread;
+
+        load_nvidia("hold_remove=0");
+        (void)node_start(label, L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        assert_int_equal(pthread_create(&thread, NULL, admit_pod, text), 0);
+        /* The link goes before the driver is asked. Nothing but links may be read now: driver_override would hang. */
+        assert_true(await_driver(L40S, "", 30000));
+        int64_t start = now_ms();
+        daemon_stop(signal_number); /* with SIGTERM: ends with 0 */
+        assert_true(now_ms() - start < 3000); /* and does not wait for the kernel */
+        (void)pthread_join(thread, &admitted);
+        assert_int_not_equal((intptr_t)admitted, 0);
+
+        unsigned before = fk_registers(node_kubelet());
+        daemon_start();
+        await_registered(before);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_refused("too-early", L40S_RESOURCE, L40S, "another hand"); /* the former daemon's hand still has the card */
+        set_nvidia("hold_remove", "-1");
+        await_hand(L40S);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_device_becomes_usable("after", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
+static void test_daemon_killed_in_the_middle_of_a_plan_serves_the_device_again(void **state)
+{
+        (void)state;
+        end_in_the_middle_of_a_plan("killed-in-plan", SIGKILL);
+}
+
+static void test_daemon_told_to_end_does_not_wait_for_a_hand_in_the_kernel(void **state)
+{
+        (void)state;
+        end_in_the_middle_of_a_plan("ended-in-plan", SIGTERM);
+}
+
+/* Four cards whose driver takes 3 s each. */
+static void test_cards_are_bound_in_parallel_at_start(void **state)
+{
+        static const char *const cards[] = { L40S, QUADRO "0", GEFORCE, H100 };
+        int64_t start, end;
+
+        (void)state;
+        load_nvidia("slow_remove_ms=3000");
+        load_modules("snd-hda-intel");
+        start = now_ms();
+        (void)node_start("parallel", CONFIG_HEAD "rules:\n- select: {ids: [\"10de:26b9\", \"10de:1e30\", \"10de:2204\", \"10de:2330\"]}\n"
+                                                 "  bind: at-start\n  resource: test.example/ANY\n");
+        expect_counts("test.example/ANY", 4, 4);
+        end = now_ms();
+        for (size_t i = 0; i < N_ELEMENTS(cards); i++)
+                assert_string_equal(driver_of(cards[i]), "vfio-pci");
+        assert_true(end - start >= 3000 && end - start < 4 * 3000);
+        (void)printf("# 4 cards of 3 s each were bound and offered after %.1f s\n", (double)(end - start) / 1000);
+        node_stop();
+}
+
+static void test_one_failing_card_undoes_the_whole_request(void **state)
+{
+        char text[FK_TEXT_MAX] = "";
+
+        (void)state;
+        load_nvidia("");
+        (void)node_start("whole-request", NAMED_RULE("10de:26b9\", \"10de:2231", "test.example/BOTH"));
+        expect_counts("test.example/BOTH", 2, 2);
+        assert_int_not_equal(fk_admit_one(node_kubelet(), "pod", "test.example/BOTH", 2, text), 0);
+        assert_string_equal(driver_of(L40S), "nvidia");
+        assert_string_equal(driver_of(ODD), "nvidia");
+        assert_string_equal(kernel_read(PCI L40S "/driver_override"), "(null)");
+        assert_string_equal(kernel_read(UNBIND_LOCK), "0");
+        node_stop();
+}
+
+static void test_second_daemon_waits_and_touches_nothing(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        (void)node_start("first", L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        unsigned before = fk_registers(node_kubelet());
+        struct process second = daemon_start_second("second");
+        sleep_ms(2000);
+        assert_int_equal(fk_registers(node_kubelet()), before);
+        expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, L40S); /* the first one serves on */
+        fk_pod_end(node_kubelet(), "pod");
+        daemon_stop(SIGTERM);
+        await_registered(before);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        assert_int_equal(stop_process(&second, SIGTERM), 0);
+        node_stop();
+}
+
+/* Without the right to see other processes' descriptors: NVIDIA's own gate is evidence, its absence is not. */
+static void test_blind_daemon_trusts_the_unbind_lock(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        daemon_set_blind();
+        struct process holder = hold_node("/dev/nvidia0");
+        (void)node_start("blind-lock", L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_refused("pod", L40S_RESOURCE, "nvidia-unbind-lock", NULL);
+        assert_string_equal(driver_of(L40S), "nvidia");
+        (void)stop_process(&holder, SIGKILL);
+        expect_device_becomes_usable("after", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
+static void test_blind_daemon_takes_nothing_from_a_driver_without_a_gate(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        load_modules("snd-hda-intel");
+        daemon_set_blind();
+        (void)node_start("blind-audio", NAMED_RULE("10de:2204", GEFORCE_RESOURCE));
+        expect_counts(GEFORCE_RESOURCE, 1, 1);
+        expect_refused("pod", GEFORCE_RESOURCE, "holders-unknown", GEFORCE_AUDIO);
+        assert_string_equal(driver_of(GEFORCE_AUDIO), "snd_hda_intel");
+        assert_string_equal(driver_of(GEFORCE), "nvidia");
+        node_stop();
 }
 
 int node_suite_gpu(void)
@@ -297,6 +436,13 @@ int node_suite_gpu(void)
                 NODE_TEST(test_second_pod_is_refused_while_the_first_ones_user_holds_the_group),
                 NODE_TEST(test_unplugged_idle_device_turns_unhealthy_and_comes_back),
                 NODE_TEST(test_killed_daemon_comes_back_to_the_bound_device),
+                NODE_TEST(test_daemon_killed_in_the_middle_of_a_plan_serves_the_device_again),
+                NODE_TEST(test_daemon_told_to_end_does_not_wait_for_a_hand_in_the_kernel),
+                NODE_TEST(test_cards_are_bound_in_parallel_at_start),
+                NODE_TEST(test_one_failing_card_undoes_the_whole_request),
+                NODE_TEST(test_second_daemon_waits_and_touches_nothing),
+                NODE_TEST(test_blind_daemon_trusts_the_unbind_lock),
+                NODE_TEST(test_blind_daemon_takes_nothing_from_a_driver_without_a_gate),
         };
         return RUN_SUITE(node);
 }

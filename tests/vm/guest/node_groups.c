@@ -50,8 +50,6 @@ static void test_two_gpus_of_one_group_are_one_device_by_rule(void **state)
         assert_string_equal(driver_of(SECOND), "vfio-pci"); /* bound and idle */
         expect_reason(SECOND, "group-follower", "", "");
         node_stop();
-        restore_function(SECOND, "nvidia");
-        restore_function(FIRST, "nvidia");
 }
 
 static void test_network_card_in_the_group_is_named_and_untouched(void **state)
@@ -67,7 +65,6 @@ static void test_network_card_in_the_group_is_named_and_untouched(void **state)
         assert_string_equal(driver_of(WITH_NIC), "nvidia");
         assert_string_equal(kernel_read(PCI WITH_NIC "/driver_override"), "(null)");
         node_stop();
-        restore_function(ALONE, "nvidia");
 }
 
 static void test_disk_in_the_group_is_named_and_untouched(void **state)
@@ -82,7 +79,6 @@ static void test_disk_in_the_group_is_named_and_untouched(void **state)
         assert_string_equal(driver_of(DISK), "nvme");
         assert_string_equal(driver_of(WITH_DISK), "nvidia");
         node_stop();
-        restore_function(ALONE, "nvidia");
 }
 
 static void test_port_without_acs_in_the_group_does_no_harm(void **state)
@@ -93,7 +89,6 @@ static void test_port_without_acs_in_the_group_does_no_harm(void **state)
         expect_counts("test.example/ALONE", 1, 1);
         expect_device_becomes_usable("pod", "test.example/ALONE", "PCI_RESOURCE_TEST_EXAMPLE_ALONE", ALONE);
         node_stop();
-        restore_function(ALONE, "nvidia");
 }
 
 static void test_gpu_behind_a_bridge_is_usable_with_the_bridge_unbound(void **state)
@@ -105,7 +100,6 @@ static void test_gpu_behind_a_bridge_is_usable_with_the_bridge_unbound(void **st
         expect_device_becomes_usable("pod", "test.example/BRIDGED", "PCI_RESOURCE_TEST_EXAMPLE_BRIDGED", BRIDGED);
         assert_string_not_equal(driver_of("0000:08:00.0"), "vfio-pci");
         node_stop();
-        restore_function(BRIDGED, "");
 }
 
 static void test_card_that_shows_the_console_is_withheld(void **state)
@@ -118,7 +112,6 @@ static void test_card_that_shows_the_console_is_withheld(void **state)
         expect_reason(CONSOLE, "host-display", "", "");
         assert_string_equal(driver_of(CONSOLE), "nvidia");
         node_stop();
-        restore_function(ALONE, "nvidia");
 }
 
 int node_suite_groups(void)

@@ -38,7 +38,6 @@ static void test_device_of_the_asked_node_is_bound(void **state)
         assert_string_equal(driver_of("0000:81:00.0"), "vfio-pci");
         assert_string_equal(driver_of("0000:41:00.0"), "nvidia");
         node_stop();
-        restore_function("0000:81:00.0", "nvidia");
 }
 
 int node_suite_numa(void)

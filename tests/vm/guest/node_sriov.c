@@ -15,11 +15,6 @@ static void make_vfs(const char *parameters, const char *n)
         assert_int_equal(kernel_write(n, PCI PF "/sriov_numvfs"), 0);
 }
 
-static void remove_vfs(void)
-{
-        assert_int_equal(kernel_write("0", PCI PF "/sriov_numvfs"), 0);
-}
-
 static void test_virtual_functions_are_offered_and_their_physical_function_is_withheld(void **state)
 {
         struct fk_run run = { 0 };
@@ -38,7 +33,6 @@ static void test_virtual_functions_are_offered_and_their_physical_function_is_wi
         assert_string_equal(driver_of(PF), "nvidia");
         assert_string_equal(kernel_read(PCI PF "/sriov_numvfs"), "2");
         node_stop();
-        remove_vfs();
 }
 
 static void test_physical_function_without_virtual_ones_is_a_whole_gpu(void **state)
@@ -49,7 +43,6 @@ static void test_physical_function_without_virtual_ones_is_a_whole_gpu(void **st
         expect_counts(L40S_RESOURCE, 1, 1);
         expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, PF);
         node_stop();
-        restore_function(PF, "nvidia");
 }
 
 static void test_vgpu_instance_made_beforehand_is_offered_and_answered(void **state)
@@ -69,8 +62,6 @@ static void test_vgpu_instance_made_beforehand_is_offered_and_answered(void **st
         assert_int_equal(use_device(group, UUID, NULL), VFIO_USABLE);
         assert_string_equal(driver_of(VF0), "nvidia");
         node_stop();
-        assert_int_equal(kernel_write("1", "/sys/bus/mdev/devices/" UUID "/remove"), 0);
-        remove_vfs();
 }
 
 static void test_vgpu_instance_that_is_removed_turns_unhealthy(void **state)
@@ -85,8 +76,6 @@ static void test_vgpu_instance_that_is_removed_turns_unhealthy(void **state)
         assert_int_equal(kernel_write(UUID, PCI VF0 "/mdev_supported_types/nvidia-1152/create"), 0);
         expect_counts("nvidia.com/NVIDIA_L40S-8Q", 1, 1);
         node_stop();
-        assert_int_equal(kernel_write("1", "/sys/bus/mdev/devices/" UUID "/remove"), 0);
-        remove_vfs();
 }
 
 static void test_vendor_vfio_function_with_a_type_is_handed_out_on_its_own_driver(void **state)
@@ -106,8 +95,28 @@ static void test_vendor_vfio_function_with_a_type_is_handed_out_on_its_own_drive
         assert_string_equal(driver_of(VF0), "nvidia");
         assert_string_equal(kernel_read(PCI VF0 "/nvidia/current_vgpu_type"), "1155");
         node_stop();
-        assert_int_equal(kernel_write("0", PCI VF0 "/nvidia/current_vgpu_type"), 0);
-        remove_vfs();
+}
+
+#define UUID2 "bbbbbbbb-1111-4222-8333-444444444444"
+
+static void test_physical_function_that_carries_instances_is_withheld(void **state)
+{
+        struct fk_run run = { 0 };
+
+        (void)state;
+        load_nvidia("mdev_on_pf=1");
+        assert_int_equal(kernel_write(UUID, PCI PF "/mdev_supported_types/nvidia-1152/create"), 0);
+        assert_int_equal(kernel_write(UUID2, PCI PF "/mdev_supported_types/nvidia-1152/create"), 0);
+        (void)node_start("mdev-on-pf", CONFIG_HEAD "rules:\n- select: {}\n  bind: at-start\n");
+        expect_counts("nvidia.com/NVIDIA_L40S-8Q", 2, 2);
+        assert_string_equal(inventory_reason(PF, NULL), "mdev-parent");
+        allocate("pod", "nvidia.com/NVIDIA_L40S-8Q", 2, &run);
+        assert_string_equal(fk_run_env(&run, "MDEV_PCI_RESOURCE_NVIDIA_COM_NVIDIA_L40S-8Q"), UUID "," UUID2);
+        assert_int_equal(run.n_devices, 3);
+        fk_run_done(&run);
+        assert_int_equal(use_device(kernel_link("/sys/bus/mdev/devices/" UUID2 "/iommu_group"), UUID2, NULL), VFIO_USABLE);
+        assert_string_equal(driver_of(PF), "nvidia");
+        node_stop();
 }
 
 int node_suite_sriov(void)
@@ -117,6 +126,7 @@ int node_suite_sriov(void)
                 NODE_TEST(test_physical_function_without_virtual_ones_is_a_whole_gpu),
                 NODE_TEST(test_vgpu_instance_made_beforehand_is_offered_and_answered),
                 NODE_TEST(test_vgpu_instance_that_is_removed_turns_unhealthy),
+                NODE_TEST(test_physical_function_that_carries_instances_is_withheld),
                 NODE_TEST(test_vendor_vfio_function_with_a_type_is_handed_out_on_its_own_driver),
         };
         return RUN_SUITE(node);

@@ -59,6 +59,10 @@ static int load_setting(struct machine *m, const char *text)
                 replace(&m->append, value);
                 return 0;
         }
+        if (str_has_prefix(text, "@fails ")) {
+                replace(&m->fails, value);
+                return 0;
+        }
         if (!str_to_u64(value, 10, 65536, &number))
                 return -1;
         if (str_has_prefix(text, "@memory "))
@@ -83,6 +87,7 @@ int machine_load(struct machine *m, struct rig *rig, const char *path)
                 .name = xstrdup(base != NULL ? base + 1 : path),
                 .iommu = xstrdup("intel-iommu,intremap=on"),
                 .append = xstrdup(""),
+                .fails = xstrdup(""),
                 .memory_mb = DEFAULT_MEMORY_MB,
                 .cpus = 2,
                 .timeout_s = DEFAULT_TIMEOUT_S,
@@ -123,6 +128,7 @@ void machine_done(struct machine *m)
         free(m->path);
         free(m->iommu);
         free(m->append);
+        free(m->fails);
         *m = (struct machine){ .out = -1, .monitor = -1, .log = -1 };
 }
 
@@ -135,7 +141,7 @@ static void exec_qemu(const struct machine *m, int monitor)
         _cleanup_free_ char *cpus = xasprintf("%u", m->cpus);
         _cleanup_free_ char *kernel = xasprintf("%s/vmlinux", rig->kernel_dir);
         _cleanup_free_ char *initrd = xasprintf("%s/initramfs.cpio.gz", rig->kernel_dir);
-        _cleanup_free_ char *append = xasprintf("console=ttyS0 panic=-1 %s intel_iommu=on iommu=pt vm.suite=%s %s%s",
+        _cleanup_free_ char *append = xasprintf("console=ttyS0 panic=-1 %s cryptomgr.notests no_timer_check intel_iommu=on iommu=pt vm.suite=%s %s%s",
                                                 rig->shell ? "loglevel=4" : "quiet", m->name, m->append,
                                                 rig->shell ? " vm.shell=1" : "");
         _cleanup_free_ char *console = rig->shell ? xstrdup("mon:stdio") : xasprintf("file:%s/%s.console", rig->log_dir, m->name);
@@ -308,6 +314,27 @@ void machine_kill(struct machine *m)
                 (void)kill(m->pid, SIGKILL);
 }
 
+/* How a guest ended that did not end well; "" when it did. */
+static void judge(const struct machine *m, int status, const char *why, char *out, size_t size)
+{
+        unsigned reported = m->passed + m->failed + m->skipped;
+        int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+
+        out[0] = '\0';
+        if (why != NULL)
+                str_format(out, size, "%s", why);
+        else if (code < 0)
+                str_format(out, size, "QEMU was ended by signal %d", WTERMSIG(status));
+        else if (!m->reached) /* QEMU itself fails with 1, too */
+                str_format(out, size, "the guest did not come up");
+        else if (code % 2 == 0)
+                str_format(out, size, code == 0 ? "the guest died" : "QEMU ended with %d", code);
+        else if (reported != m->planned || reported == 0)
+                str_format(out, size, "%u of %u tests were reported", reported, m->planned);
+        else if (code >> 1 != 0 && m->failed == 0)
+                str_format(out, size, "the suite ended with %d", code >> 1);
+}
+
 void machine_reap(struct machine *m, const char *why)
 {
         int status = 0;
@@ -317,36 +344,32 @@ void machine_reap(struct machine *m, const char *why)
         m->pid = 0;
         close_all(m);
 
-        unsigned reported = m->passed + m->failed + m->skipped;
-        int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        char text[128] = "";
+        char verdict[128];
 
-        if (why != NULL)
-                str_format(text, sizeof(text), "%s", why);
-        else if (code < 0)
-                str_format(text, sizeof(text), "QEMU was ended by signal %d", WTERMSIG(status));
-        else if (code % 2 == 0)
-                str_format(text, sizeof(text), code == 0 ? "the guest died" : "QEMU ended with %d", code);
-        else if (!m->reached) /* QEMU itself fails with 1, too */
-                str_format(text, sizeof(text), "the guest did not come up");
-        else if (reported != m->planned || reported == 0)
-                str_format(text, sizeof(text), "%u of %u tests were reported", reported, m->planned);
-        else if (code >> 1 != 0 && m->failed == 0)
-                str_format(text, sizeof(text), "the suite ended with %d", code >> 1);
-        if (text[0] != '\0' && !m->rig->shell) {
-                (void)printf("  [%s] not ok - %s (see %s/%s.*)\n", m->name, text, m->rig->log_dir, m->name);
+        judge(m, status, why, verdict, sizeof(verdict));
+        if (m->fails[0] != '\0') {
+                bool right = streq(verdict, m->fails);
+
+                (void)printf("  [%s] %sok - the runner says: %s\n", m->name, right ? "" : "not ", verdict);
+                m->passed = right;
+                m->failed = !right;
+        } else if (verdict[0] != '\0' && !m->rig->shell) {
+                (void)printf("  [%s] not ok - %s (see %s/%s.*)\n", m->name, verdict, m->rig->log_dir, m->name);
                 m->failed++;
         }
         (void)printf("  [%s] %.1f s, %s\n", m->name, (double)(clock_ms() - m->started_ms) / 1000, m->kvm ? "KVM" : "emulated");
 }
 
-int machine_retry_emulated(struct machine *m)
+int machine_retry(struct machine *m)
 {
         machine_kill(m);
         (void)waitpid(m->pid, NULL, 0);
         m->pid = 0;
         close_all(m);
-        m->rig->kvm = false;
-        (void)printf("  [%s] no sign of life under KVM: again under emulation\n", m->name);
+        (void)printf("  [%s] no sign of life %s: started again\n", m->name, m->kvm ? "under KVM" : "");
+        if (m->kvm)
+                m->rig->kvm = false;
+        else
+                m->retried = true;
         return machine_start(m);
 }

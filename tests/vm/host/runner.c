@@ -19,7 +19,7 @@
 #include "base/str.h"
 #include "machine.h"
 
-enum { KVM_PATIENCE_MS = 20000, JOBS_MAX = 8 };
+enum { KVM_PATIENCE_MS = 20000, EMULATION_PATIENCE_MS = 90000, JOBS_MAX = 8 };
 
 /* /dev/kvm may be there and useless: a machine without the processor's flag opens it and hangs or fails later. */
 static bool kvm_usable(void)
@@ -41,8 +41,10 @@ static bool kvm_usable(void)
 /* Takes care of a running guest whose time is over; true when it has ended. */
 static bool check_time(struct machine *m, int64_t now)
 {
-        if (m->kvm && !m->reached && now - m->started_ms > KVM_PATIENCE_MS) {
-                if (machine_retry_emulated(m) == 0)
+        int patience_ms = m->kvm ? KVM_PATIENCE_MS : EMULATION_PATIENCE_MS;
+
+        if (!m->reached && !m->retried && now - m->started_ms > patience_ms) {
+                if (machine_retry(m) == 0)
                         return false;
                 machine_reap(m, "cannot be started again");
                 return true;
@@ -67,6 +69,8 @@ static size_t wait_one(struct machine **running, size_t n)
                 (void)poll(fds, (nfds_t)n, 500);
                 for (size_t i = 0; i < n; i++) {
                         if (fds[i].revents != 0 && !machine_read(running[i])) {
+                                if (!running[i]->reached && !running[i]->retried && machine_retry(running[i]) == 0)
+                                        continue;
                                 machine_reap(running[i], NULL);
                                 return i;
                         }

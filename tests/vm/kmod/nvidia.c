@@ -36,6 +36,9 @@ MODULE_PARM_DESC(fail_probe, "errno with which every probe fails, 0 = none");
 static int slow_remove_ms;
 module_param(slow_remove_ms, int, 0644);
 MODULE_PARM_DESC(slow_remove_ms, "how long remove takes");
+static int hold_remove = -1;
+module_param(hold_remove, int, 0644);
+MODULE_PARM_DESC(hold_remove, "remove of the GPU with this minor waits, uninterruptibly, while this is set; -1 = of none");
 static bool mdev;
 module_param(mdev, bool, 0644);
 MODULE_PARM_DESC(mdev, "vGPU types as mdev types on VFs and on functions without SR-IOV");
@@ -555,6 +558,8 @@ static void nv_remove(struct pci_dev *pci)
 		node_wait_unused(g);
 	if (slow_remove_ms)
 		msleep(slow_remove_ms);
+	while (g->minor >= 0 && READ_ONCE(hold_remove) == g->minor)
+		msleep(20);
 	if (pci->is_physfn)
 		pci_disable_sriov(pci);
 	if (g->is_parent)
