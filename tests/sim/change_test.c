@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/tree.h"
 
 static const char GPU0[] = "0000:18:00.0", GPU1[] = "0000:19:00.0";
 
@@ -42,6 +43,25 @@ static void test_a_gpu_that_comes_back_is_healthy_again(void **state)
         }
         struct fk_run run = rig_run(rig, "pod", L40S, 8);
         fk_run_done(&run);
+        rig_stop(rig);
+}
+
+/* Events only make it faster: what none tells of is seen, and told to kubelet, at the next look by the clock. */
+static void test_what_no_event_tells_of_is_found_by_the_rescan(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8-vfio", "1.34", CONFIG "rescan: 5s\n");
+        rig_ready(rig, L40S, 8, 8);
+        (void)usleep(500 * 1000); /* what the start itself looks again for */
+        int sys = sim_tree(rig->sim)->sys;
+        assert_int_equal(renameat(sys, "bus/pci/devices/0000:18:00.0", sys, "bus/pci/elsewhere"), 0);
+        int64_t before = clock_ms();
+        rig_ready(rig, L40S, 8, 7);
+        assert_string_equal(rig_health(rig, L40S, GPU0), "Unhealthy");
+        assert_in_range(clock_ms() - before, 500, 8000);
+        assert_int_equal(renameat(sys, "bus/pci/elsewhere", sys, "bus/pci/devices/0000:18:00.0"), 0);
+        rig_ready(rig, L40S, 8, 8);
         rig_stop(rig);
 }
 
@@ -247,6 +267,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_gpu_that_vanishes_turns_unhealthy_and_comes_back),
                 RIG_TEST(test_a_gpu_that_comes_back_is_healthy_again),
+                RIG_TEST(test_what_no_event_tells_of_is_found_by_the_rescan),
                 RIG_TEST(test_an_id_in_flight_is_never_dropped),
                 RIG_TEST(test_a_burst_of_changes_is_a_few_messages),
                 RIG_TEST(test_at_start_binds_all_cards_in_parallel_before_the_first_list),
