@@ -171,7 +171,7 @@ const struct verb verb_inventory = {
         .words = "[OPTION...]",
         .summary = "show the GPUs of a host, what is offered of them, and why the rest is not",
         .help = "  --offline            read the host itself instead of asking sluiced; for now always so, and implied.\n"
-                "                       What only sluiced knows (stuck, cordoned, listed before) is not seen\n"
+                "                       What only sluiced knows (stuck, listed before) is not seen\n"
                 "  --host FILE|DIR      another host: a capture (sluicectl capture), or a directory with sys/, proc/ and\n"
                 "                       dev/ below it; it is copied, never modified\n"
                 "  --sim-dir DIR        the simulated host that a sluiced works on\n"

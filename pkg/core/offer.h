@@ -21,7 +21,7 @@
 /* What the daemon knows of a device beyond the inventory. */
 struct device_mark {
         char id[DEVICE_ID_MAX];
-        enum reason reason; /* STUCK, CORDONED, BROKEN_BINDING: listed Unhealthy with it */
+        enum reason reason; /* STUCK, BROKEN_BINDING: listed Unhealthy with it */
         char detail[DETAIL_MAX];
 };
 

@@ -62,6 +62,12 @@ done)
 check "headers are self-contained" "$alone"
 check "licence line" "$(grep -L 'SPDX-License-Identifier' $sources $(git ls-files '*.sh' '*.proto') || true)"
 
+# A reason that nothing gives is a promise in docs/reasons.md that nothing keeps.
+dead=$(for reason in $(sed -nE 's/^ *X\(([A-Z_]+), "[a-z].*/\1/p' pkg/core/reason.h); do
+        grep -qE "REASON_$reason\b" $(git ls-files 'pkg/*.c' | grep -vE 'pkg/kubelet/serve\.c') || echo "REASON_$reason"
+done)
+check "every reason is given by something" "$dead"
+
 # 4. Paths and unfinished marks.
 check "unfinished marks" "$(grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $sources | grep -v tests/lint || true)"
 

@@ -343,7 +343,7 @@ static void test_marks_are_said_of_what_is_listed(void **state)
 {
         static const struct device_mark marks[] = {
                 { "0000:3b:00.0", REASON_STUCK, "unbind did not return" },
-                { "0000:5e:00.0", REASON_CORDONED, "" },
+                { "0000:5e:00.0", REASON_BROKEN_BINDING, "" },
                 { "0000:99:00.0", REASON_STUCK, "of no device" },
         };
         _cleanup_offer_ struct offer *past = NULL;
