@@ -206,6 +206,7 @@ void rig_stop(struct rig *rig)
         assert_clean_log(rig->log);
         assert_no_sockets(rig->kubelet_dir, "device-plugins");
         assert_no_sockets(rig->kubelet_dir, "plugins_registry");
+        assert_no_sockets(rig->kubelet_dir, "plugins/sluice");
         if (rig->k) {
                 bool ok = fk_stop(rig->k);
                 rig->k = NULL;
