@@ -39,7 +39,8 @@ LINK ?= $(if $(filter release,$(FLAVOUR)),static,dynamic)
 ifeq ($(LINK),static)
 STATIC := build/static
 ABSL = $(shell pkg-config --static --libs grpc_unsecure | tr ' ' '\n' | grep -- '-labsl' | awk '!s[$$0]++' | tr '\n' ' ')
-override LDFLAGS += -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs -L$(STATIC)/lib
+# --no-warnings: glibc and c-ares warn of name look-ups in a static program; ours makes none (unix sockets only).
+override LDFLAGS += -static-pie -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs -L$(STATIC)/lib
 LIBS = -Wl,--start-group -lgrpc_unsecure -lgpr -laddress_sorting -lupb -lcares -lprotobuf-c $(ABSL) -luv_a -lyaml -ljansson -lpci \
        -lsmartcols -lz -lstdc++ -lpthread -lm -ldl -Wl,--end-group
 STATIC_LIBS := $(STATIC)/lib/libpci.a $(STATIC)/lib/libsmartcols.a
@@ -159,10 +160,12 @@ bench: ## the figures of docs/benchmarks.md; PEER=/path/to/binary measures a pee
 
 # ---- keep it ----
 lint: ## warnings as errors (gcc, clang), banned functions, direction of dependencies, cppcheck, shellcheck, man pages
+	@$(MAKE) deps-lint
 	@$(MAKE) FLAVOUR=debug SUFFIX=-werror WERROR=-Werror bins
 	@$(MAKE) FLAVOUR=debug SUFFIX=-clang CC=clang WERROR=-Werror bins
 	@tests/lint/lint.sh
 format: ## clang-format over the sources
+	@deploy/deps.sh clang-format
 	clang-format -i $(SOURCES) $(wildcard pkg/*/*.h cmd/*/*.h tests/*/*.h)
 compdb: export COMMAND = $(CC) $(CPPFLAGS) -Itests/fakekubelet -Itests/unit $(CFLAGS) $(WARN)
 compdb: $(GEN_C) ## compile_commands.json for editors
@@ -171,6 +174,7 @@ compdb: $(GEN_C) ## compile_commands.json for editors
 	  done; echo ']'; } > compile_commands.json
 	@echo "wrote compile_commands.json"
 coverage: ## line coverage of the unit tests (gcovr)
+	@deploy/deps.sh $(PACKAGES) $(PACKAGES_test) gcovr
 	@$(MAKE) FLAVOUR=coverage run-units
 	@gcovr -r . --object-directory build/coverage -f 'pkg/' --print-summary -o build/coverage/coverage.txt && tail -5 build/coverage/coverage.txt
 
