@@ -39,11 +39,14 @@ LINK ?= $(if $(filter release,$(FLAVOUR)),static,dynamic)
 ifeq ($(LINK),static)
 STATIC := build/static
 ABSL = $(shell pkg-config --static --libs grpc_unsecure | tr ' ' '\n' | grep -- '-labsl' | awk '!s[$$0]++' | tr '\n' ' ')
-# --no-warnings: glibc and c-ares warn of name look-ups in a static program; ours makes none (unix sockets only).
-override LDFLAGS += -static-pie -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs -L$(STATIC)/lib
+override LDFLAGS += -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs -L$(STATIC)/lib
 LIBS = -Wl,--start-group -lgrpc_unsecure -lgpr -laddress_sorting -lupb -lcares -lprotobuf-c $(ABSL) -luv_a -lyaml -ljansson -lpci \
        -lsmartcols -lz -lstdc++ -lpthread -lm -ldl -Wl,--end-group
 STATIC_LIBS := $(STATIC)/lib/libpci.a $(STATIC)/lib/libsmartcols.a
+# glibc warns of name look-ups in a static program. Ours makes none: unix sockets only. V=1 shows the warnings.
+ifneq ($(V),1)
+QUIET_LD := 2> >(grep -vE "(libuv_a|libgrpc_unsecure|libcares)[.]a.*in function|in statically linked applications" >&2)
+endif
 else
 override LDFLAGS += -Wl,--as-needed $(if $(filter release,$(FLAVOUR)),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 LIBS = -lgrpc_unsecure -lgpr -lprotobuf-c -luv -lyaml -ljansson -lpci -lsmartcols -lpthread
@@ -103,7 +106,7 @@ define CMD_RULE
 $(B)/bin/$(1): $(patsubst %.c,$(B)/%.o,$(wildcard cmd/$(1)/*.c)) $(B)/libsluice.a $(STATIC_LIBS)
 	@mkdir -p $$(@D)
 	$$(call SAY,LD  $$@)
-	$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$(LDFLAGS_$(1)) -o $$@ $$(filter %.o %/libsluice.a,$$^) $$(LIBS)
+	$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$(LDFLAGS_$(1)) -o $$@ $$(filter %.o %/libsluice.a,$$^) $$(LIBS) $$(QUIET_LD)
 endef
 $(foreach c,$(CMDS),$(eval $(call CMD_RULE,$(c))))
 # Two of gRPC's functions are overridden (pkg/rpc/rpc.c); a dynamic gRPC finds ours only when they are exported.

@@ -219,7 +219,8 @@ static void test_bytes_of_a_names_file_that_are_no_text_do_not_reach_kubelet(voi
         struct err err;
 
         _cleanup_free_ char *ids = xasprintf("%s/pci.ids", rig->dir);
-        static const char latin[] = "10de  NVIDIA Corporation\n\t26b9  L\xe4nge [\xff\xc0" "40S]\n";
+        static const char latin[] = "10de  NVIDIA Corporation\n\t26b9  L\xe4nge [\xff\xc0"
+                                    "40S]\n";
         ASSERT_OK(fs_replace(AT_FDCWD, ids, latin, sizeof(latin) - 1, 0644, &err), &err);
         _cleanup_free_ char *config = xasprintf(CONFIG "pciIds: %s\n", ids);
         rig_prepare(rig, "l40s-8-vfio", config);
