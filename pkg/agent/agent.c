@@ -13,7 +13,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { LOOK_GAP_MS = 20 /* two looks are at least this far apart, however many events come */ };
+enum {
+        LOOK_GAP_MS = 20,   /* two looks are at least this far apart, however many events come */
+        PROBED_LOOK_MS = 250, /* what hands have read changes no list, and a plan looks by itself: not in the way of the start */
+};
 
 static void on_look(uv_timer_t *timer);
 
@@ -46,16 +49,20 @@ static void on_look(uv_timer_t *timer)
         agent_reconcile(agent);
 }
 
-void agent_look_later(struct agent *agent)
+static void look_in(struct agent *agent, uint64_t in_ms)
 {
-        int64_t due_ms = agent->last_look_ms + LOOK_GAP_MS - clock_ms();
-        uint64_t in_ms = due_ms > 1 ? (uint64_t)due_ms : 1;
-
         if (agent->stopping)
                 return;
         if (uv_is_active((uv_handle_t *)&agent->look) && uv_timer_get_due_in(&agent->look) <= in_ms)
                 return;
         (void)uv_timer_start(&agent->look, on_look, in_ms, 0);
+}
+
+void agent_look_later(struct agent *agent)
+{
+        int64_t due_ms = agent->last_look_ms + LOOK_GAP_MS - clock_ms();
+
+        look_in(agent, due_ms > 1 ? (uint64_t)due_ms : 1);
 }
 
 static void on_event(void *ctx, const char *what)
@@ -72,7 +79,7 @@ void agent_on_backstop(uv_timer_t *timer)
 
 static void on_probed(void *ctx)
 {
-        agent_look_later(ctx);
+        look_in(ctx, PROBED_LOOK_MS);
 }
 
 /* A card that the kernel does not answer for. */
@@ -81,6 +88,7 @@ static void on_probe_stuck(void *ctx, struct bdf card, const char *text)
         struct agent *agent = ctx;
 
         world_mark_card(&agent->world, card, REASON_STUCK, text);
+        agent_look_later(agent);
 }
 
 /* ---- what the claims see ---- */

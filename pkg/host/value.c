@@ -8,6 +8,40 @@
 
 enum { NUMA_MAX = 4095, IOMEM_DEPTH_MAX = 32, LINE_MAX_BYTES = 256 };
 
+/* `<name><digits>` at *@at, the digits hexadecimal; *@at is moved behind it. */
+static bool take_field(const char **at, const char *name, size_t n_digits, uint64_t max, uint64_t *ret)
+{
+        char digits[16];
+
+        if (!str_has_prefix(*at, name))
+                return false;
+        *at += strlen(name);
+        str_format(digits, sizeof(digits), "%.*s", (int)n_digits, *at);
+        if (strlen(digits) != n_digits || !str_to_u64(digits, 16, max, ret))
+                return false;
+        *at += n_digits;
+        return true;
+}
+
+bool value_modalias(const char *text, struct value_ids *ret)
+{
+        uint64_t vendor, device, subvendor, subdevice, base, sub, interface;
+
+        if (!take_field(&text, "pci:v", 8, 0xffff, &vendor) || !take_field(&text, "d", 8, 0xffff, &device) ||
+            !take_field(&text, "sv", 8, 0xffff, &subvendor) || !take_field(&text, "sd", 8, 0xffff, &subdevice) ||
+            !take_field(&text, "bc", 2, 0xff, &base) || !take_field(&text, "sc", 2, 0xff, &sub) ||
+            !take_field(&text, "i", 2, 0xff, &interface) || *text)
+                return false;
+        *ret = (struct value_ids){
+                .vendor = (uint16_t)vendor,
+                .device = (uint16_t)device,
+                .subvendor = (uint16_t)subvendor,
+                .subdevice = (uint16_t)subdevice,
+                .class_code = (uint32_t)(base << 16 | sub << 8 | interface),
+        };
+        return true;
+}
+
 bool value_numa(const char *text, int *ret)
 {
         uint64_t node;

@@ -8,6 +8,14 @@
 
 #include "core/inventory.h"
 
+/* Who a function is, from "modalias": `pci:v000010DEd000026B9sv000010DEsd00001851bc03sc02i00` (modalias_show of the
+ * kernel's drivers/pci/pci-sysfs.c). */
+struct value_ids {
+        uint16_t vendor, device, subvendor, subdevice;
+        uint32_t class_code; /* 0xCCSSPP */
+};
+bool value_modalias(const char *text, struct value_ids *ret);
+
 /* numa_node: "-1" (unknown) or a node number up to 4095. */
 bool value_numa(const char *text, int *ret);
 

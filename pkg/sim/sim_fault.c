@@ -131,9 +131,10 @@ static int find(const struct sim *sim, const char *attribute, const char *key, b
 {
         _cleanup_free_ char *text = NULL;
         struct err ignored;
+        struct stat st;
 
         *ret = (struct sim_fault){ 0 };
-        if (!sim_there(sim, ".sim/faults"))
+        if (fs_stat(sim->root, ".sim/faults", &st) < 0 || st.st_size == 0)
                 return 0;
         text = xcalloc(FAULTS_MAX_BYTES, 1);
         int r = fs_read(sim->root, ".sim/faults", text, FAULTS_MAX_BYTES, NULL, &ignored);

@@ -19,6 +19,7 @@ void bench_host(struct strbuf *out, unsigned n_models, unsigned per_model, bool 
                 strbuf_addf(out, "link sys/bus/pci/devices/%s -> ../../../devices/pci0000:%02x/%s\n", bdf, bus, bdf);
                 strbuf_addf(out, "file %s/vendor = 0x10de\nfile %s/device = 0x%04x\nfile %s/class = 0x030200\nfile %s/revision = 0xa1\n", dev, dev,
                             ids[i % n_models], dev, dev);
+                strbuf_addf(out, "file %s/modalias = pci:v000010DEd%08Xsv000010DEsd00001851bc03sc02i00\n", dev, ids[i % n_models]);
                 strbuf_addf(out, "file %s/subsystem_vendor = 0x10de\nfile %s/subsystem_device = 0x1851\nfile %s/numa_node = %u\n", dev, dev, dev, bus % 2);
                 strbuf_addf(out, "file %s/driver_override = %s\nfile %s/reset_method = flr bus\n", dev, bound ? "vfio-pci" : "(null)", dev);
                 strbuf_addf(out, "text %s/resource\n", dev);

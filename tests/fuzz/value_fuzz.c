@@ -22,8 +22,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct value_range ranges[4];
         struct bar bars[N_BARS];
         struct bdf bdf;
+        struct value_ids ids;
         int n = 0;
 
+        if (value_modalias(text, &ids))
+                check(ids.class_code <= 0xffffff);
         if (value_numa(text, &n))
                 check(n >= -1 && n <= 4095);
         if (value_index(text, "vfio", &n))

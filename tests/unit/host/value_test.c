@@ -32,6 +32,32 @@ static void test_an_unknown_numa_node_stays_unknown(void **state)
         }
 }
 
+static void test_a_modalias_is_all_ids_or_none(void **state)
+{
+        static const char *const bad[] = {
+                "",
+                "pci:v000010DEd000026B9sv000010DEsd00001851bc03sc02i0",
+                "pci:v000010DEd000026B9sv000010DEsd00001851bc03sc02i000",
+                "pci:v000110DEd000026B9sv000010DEsd00001851bc03sc02i00", /* no vendor has five digits */
+                "pci:v000010DEd000026B9sv000010DEsd00001851bc03sc02",
+                "pci:v000010DEd0000 6B9sv000010DEsd00001851bc03sc02i00",
+                "usb:v000010DEd000026B9sv000010DEsd00001851bc03sc02i00",
+        };
+        struct value_ids ids = { .vendor = 7 };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(bad); i++) {
+                assert_false(value_modalias(bad[i], &ids));
+                assert_int_equal(ids.vendor, 7);
+        }
+        assert_true(value_modalias("pci:v000010DEd000025B6sv000010DEsd000014A9bc03sc02i01", &ids));
+        assert_int_equal(ids.vendor, 0x10de);
+        assert_int_equal(ids.device, 0x25b6);
+        assert_int_equal(ids.subvendor, 0x10de);
+        assert_int_equal(ids.subdevice, 0x14a9);
+        assert_int_equal(ids.class_code, 0x030201);
+}
+
 #define EMPTY "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
 
 static void test_bars_have_their_sizes(void **state)
@@ -171,6 +197,7 @@ static void test_framebuffers_are_found_by_nesting_and_by_address(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
+                TEST(test_a_modalias_is_all_ids_or_none),
                 TEST(test_an_unknown_numa_node_stays_unknown),
                 TEST(test_bars_have_their_sizes),
                 TEST(test_a_broken_resource_file_is_no_answer),
