@@ -20,7 +20,7 @@
 #include "sim/sim.h"
 
 #define RESOURCE "nvidia.com/AD102GL_L40S"
-#define LOST "0000:bb:00.0"
+#define LOST     "0000:bb:00.0"
 
 enum { WAIT_MS = 20000 };
 
@@ -56,15 +56,28 @@ __attribute__((noreturn, format(printf, 1, 2))) static void give_up(const char *
 
 static void title(int n, const char *text)
 {
-        (void)printf("\n\033[1m%d. %s\033[0m\n", n, text);
+        bool bold = isatty(STDOUT_FILENO) == 1;
+
+        (void)printf("\n%s%d. %s%s\n", bold ? "\033[1m" : "", n, text, bold ? "\033[0m" : "");
         (void)fflush(stdout);
 }
 
-static void show(const char *command)
+/* Prints what @command prints, each line after @before. It must succeed, and @must must be on @times lines of it. */
+static void show(const char *command, const char *before, const char *must, unsigned times)
 {
+        char line[1024];
+        unsigned found = 0;
+
         (void)fflush(stdout);
-        if (system(command) != 0) /* lint: fixed commands of the demo */
+        FILE *out = popen(command, "re"); /* lint: fixed commands of the demo */
+        while (out && fgets(line, sizeof(line), out)) {
+                found += strstr(line, must) != NULL;
+                (void)printf("%s%s", before, line);
+        }
+        if (!out || pclose(out) != 0)
                 give_up("failed: %s", command);
+        if (found != times)
+                give_up("\"%s\" is there %u times, not %u", must, found, times);
 }
 
 static void start_daemon(const char *bin, const char *host)
@@ -82,8 +95,8 @@ static void start_daemon(const char *bin, const char *host)
         if (daemon_pid == 0) {
                 int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
                 (void)dup2(fd, STDERR_FILENO);
-                (void)execl(program, "sluiced", "--host", host, "--sim-dir", sim, "--kubelet-dir", kubelet, "--state-dir", state, "--run-dir", run,
-                            "--config", "tests/demo/config.yaml", (char *)NULL);
+                (void)execl(program, "sluiced", "--host", host, "--sim-dir", sim, "--kubelet-dir", kubelet, "--state-dir", state,
+                            "--run-dir", run, "--config", "tests/demo/config.yaml", (char *)NULL);
                 _exit(127);
         }
 }
@@ -95,7 +108,7 @@ static void expect(struct fk *k, unsigned capacity, unsigned allocatable)
         (void)printf("   kubelet: %s  capacity %u, allocatable %u\n", RESOURCE, capacity, allocatable);
 }
 
-static void show_driver(const char *when, const char *bdf)
+static void show_driver(const char *bdf, const char *want)
 {
         _cleanup_free_ char *path = xasprintf("%s/sim/sys/bus/pci/devices/%s/driver", work, bdf);
         char target[256];
@@ -103,7 +116,10 @@ static void show_driver(const char *when, const char *bdf)
         ssize_t n = readlink(path, target, sizeof(target) - 1);
         target[n > 0 ? n : 0] = '\0';
         const char *slash = strrchr(target, '/');
-        (void)printf("   %s: %s is on driver %s\n", when, bdf, slash ? slash + 1 : "none");
+        const char *driver = slash ? slash + 1 : "none";
+        (void)printf("   now: %s is on driver %s\n", bdf, driver);
+        if (!streq(driver, want))
+                give_up("that is not %s", want);
 }
 
 static void give_to_pod(struct fk *k)
@@ -117,8 +133,10 @@ static void give_to_pod(struct fk *k)
         (void)printf("   pod virt-launcher-vm1 asks for 2 %s: admitted after %lld ms\n", RESOURCE, (long long)(clock_ms() - start));
         size_t n = fk_pod_devices(k, "virt-launcher-vm1", "main", RESOURCE, &ids);
         for (size_t i = 0; i < n; i++)
-                show_driver("now", ids[i]);
+                show_driver(ids[i], "vfio-pci");
         free(ids);
+        if (n != 2)
+                give_up("the pod has %zu GPUs, not 2", n);
         if (fk_container_start(k, "virt-launcher-vm1", "main", &run, text) < 0)
                 give_up("the container was refused: %s", text);
         (void)printf("   what KubeVirt's virt-launcher finds in its container:\n");
@@ -143,8 +161,8 @@ static void lose_gpu(struct fk *k)
         (void)printf("   %s falls off the bus\n", LOST);
         expect(k, 8, 7);
         (void)printf("   kubelet knew %lld ms later; the id stays in the list, Unhealthy\n", (long long)(clock_ms() - start));
-        _cleanup_free_ char *grep = xasprintf("grep -h '%s' '%s/sluiced.log' | tail -n 1 | cut -c 26- | sed 's/^/   log: /'", LOST, work);
-        show(grep);
+        _cleanup_free_ char *grep = xasprintf("grep -h '%s' '%s/sluiced.log' | tail -n 1 | cut -c 26-", LOST, work);
+        show(grep, "   log: ", "unhealthy", 1);
         if (sim_plug(sim, LOST, &err) < 0)
                 give_up("%s", err.msg);
         (void)printf("   and is back\n");
@@ -186,14 +204,13 @@ int main(int argc, char **argv)
         if (!mkdtemp(work))
                 return 1;
         _cleanup_free_ char *kubelet_dir = xasprintf("%s/kubelet", work);
-        _cleanup_free_ char *inventory =
-                xasprintf("%s/sluicectl inventory --host %s --config tests/demo/config.yaml | sed 's/^/   /'", bin, host);
+        _cleanup_free_ char *inventory = xasprintf("%s/sluicectl inventory --host %s --config tests/demo/config.yaml", bin, host);
 
         (void)mkdir(kubelet_dir, 0700);
         (void)printf("Sluice on a captured host: eight L40S on the NVIDIA driver, two sockets. No GPU is needed here.\n");
         title(1, "What is there, and what would be offered");
         (void)printf("   $ sluicectl inventory --host l40s-8.capture --config config.yaml\n");
-        show(inventory);
+        show(inventory, "   ", RESOURCE, 8);
 
         title(2, "The daemon registers with kubelet");
         struct fk *k = fk_start(kubelet_dir, fk_profile("1.34"));
