@@ -115,6 +115,18 @@ int kubelet_check(const struct kubelet_config *config, struct err *err)
         return r;
 }
 
+/* What a killed daemon left, whichever way it was registered: kubelet takes it for alive until its file is gone, and a
+ * resource that is known both ways is dropped. */
+static void sweep(const struct kubelet *kubelet)
+{
+        static const char *const dirs[] = { "device-plugins", "plugins_registry", "plugins/sluice" };
+
+        for (size_t i = 0; i < N_ELEMENTS(dirs); i++) {
+                _cleanup_free_ char *dir = xasprintf("%s/%s", kubelet->dir, dirs[i]);
+                listener_sweep(dir, "sluice-");
+        }
+}
+
 int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct claims *claims, const struct kubelet_config *config,
                   struct err *err)
 {
@@ -143,6 +155,7 @@ int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct
                 if (r < 0)
                         return kubelet_free(kubelet), r;
         }
+        sweep(kubelet);
         (void)uv_timer_init(loop, &kubelet->timer);
         kubelet->open++;
         look(kubelet);

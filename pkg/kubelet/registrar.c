@@ -291,7 +291,6 @@ int registrar_start(struct kubelet *kubelet, struct err *err)
         kubelet->registrar = registrar;
         kubelet->open++;
         (void)uv_poll_start(&registrar->poll, UV_READABLE, on_inotify);
-        listener_sweep(registrar->dir, "sluice-");
         return 0;
 }
 

@@ -144,16 +144,10 @@ static void make_sockets(struct plugin *plugin)
 void watcher_plugin_new(struct plugin *plugin)
 {
         struct kubelet *kubelet = plugin->kubelet;
-        char dir[256], prefix[64];
 
         plugin->watcher.server = rpc_server_new(kubelet->rpc, methods, N_ELEMENTS(methods), plugin);
         plugin->watcher.due_ms = INT64_MAX;
         kubelet->open++;
-        /* What a killed daemon left: kubelet takes it for registered until its file is gone. */
-        str_format(prefix, sizeof(prefix), "sluice-%08x-", kubelet_hash(plugin->resource));
-        listener_sweep(service_dir(kubelet, dir, sizeof(dir)), prefix);
-        str_format(dir, sizeof(dir), "%s/plugins_registry", kubelet->dir);
-        listener_sweep(dir, prefix);
         make_sockets(plugin);
 }
 

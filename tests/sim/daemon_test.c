@@ -107,7 +107,8 @@ static void test_check_config_says_every_problem_with_its_line(void **state)
         } table[] = {
                 { CONFIG, 0, { ": no rules: the implicit rule is in force" } },
                 { ON_ALLOCATE, 0, { ": ok" } },
-                { CONFIG "rulez: 1\nrules:\n  - bind: x\n    bind: never\n    mode: container\n", 1,
+                { CONFIG "rulez: 1\nrules:\n  - bind: x\n    bind: never\n    mode: container\n",
+                  1,
                   { ":3: unknown key \"rulez\"", ":5: rules[0].bind: \"x\" is none of", ":6: rules[0].bind: the key is given twice",
                     ":7: rules[0].mode: \"container\" is not possible" } },
                 { CONFIG "pciIds: /nowhere/pci.ids\n", 1, { ":3: pciIds: cannot open pci.ids file /nowhere/pci.ids" } },
@@ -157,8 +158,8 @@ static void test_lock_wait_ends_with_status_3(void **state)
 
         rig_open(rig, "l40s-8-vfio", "1.34", NULL);
         rig_ready(rig, L40S, 8, 8);
-        const char *const args[] = { "--lock-wait",   "1",        "--kubelet-dir", rig->kubelet_dir, "--state-dir", rig->state_dir,
-                                     "--run-dir",     rig->run_dir, "--config",      rig->config,      "--sim-dir",   rig->sim_dir,
+        const char *const args[] = { "--lock-wait", "1",          "--kubelet-dir", rig->kubelet_dir, "--state-dir", rig->state_dir,
+                                     "--run-dir",   rig->run_dir, "--config",      rig->config,      "--sim-dir",   rig->sim_dir,
                                      NULL };
         int64_t start = clock_ms();
         assert_int_equal(say(rig, args, text, sizeof(text)), 3);
@@ -373,8 +374,10 @@ static void test_json_logs_are_one_object_a_line(void **state)
 
         rig_prepare(rig, "l40s-8", AT_START);
         _cleanup_free_ char *kubelet = xasprintf("%s/%0*d", rig->dir, 60, 0);
-        const char *const args[] = { "--log-format", "json",      "--kubelet-dir", kubelet,     "--state-dir", rig->state_dir, "--run-dir",
-                                     rig->run_dir,   "--config", rig->config,     "--sim-dir", rig->sim_dir,  NULL };
+        const char *const args[] = {
+                "--log-format", "json",      "--kubelet-dir", kubelet,      "--state-dir", rig->state_dir, "--run-dir", rig->run_dir,
+                "--config",     rig->config, "--sim-dir",     rig->sim_dir, NULL
+        };
         assert_int_equal(say(rig, args, text, sizeof(text)), 1);
         size_t n = 0;
         for (char *line = text, *end; *line && (end = strchr(line, '\n')); line = end + 1, n++) {

@@ -252,27 +252,48 @@ static void test_a_final_refusal_ends_it_until_kubelet_restarts(void **state)
         stage_free(stage);
 }
 
-static void test_what_a_killed_daemon_left_is_swept(void **state)
+/* The file of a socket that nobody listens on. */
+static void leave_dead_socket(struct stage *stage, const char *path)
 {
-        struct stage *stage = stage_new(REGISTER_SOCKET);
         struct listener *dead = NULL;
         struct err err = { 0 };
-        char *path = xstrdup(stage_path(stage, "device-plugins/sluice-00000000-1-1.sock"));
-        char *aside = xstrdup(stage_path(stage, "aside"));
+        _cleanup_free_ char *aside = xstrdup(stage_path(stage, "aside"));
 
-        (void)state;
         ASSERT_OK(listener_open(&dead, &stage->loop, path, NULL, NULL, NULL, &err), &err);
         assert_int_equal(rename(path, aside), 0);
         listener_close(dead); /* leaves the file that it does not find */
         assert_int_equal(rename(aside, path), 0);
-        stage_stop(stage);
-        stage->kubelet_closed = false;
-        const struct kubelet_config config = { .dir = stage->dir, .registration = REGISTER_SOCKET };
-        ASSERT_OK(kubelet_start(&stage->kubelet, &stage->loop, stage->rpc, NULL, &config, &err), &err);
-        assert_int_equal(access(path, F_OK), -1);
-        free(path);
-        free(aside);
-        stage_free(stage);
+}
+
+static void test_what_a_killed_daemon_left_is_swept_whichever_way_it_was_registered(void **state)
+{
+        static const enum registration ways[] = { REGISTER_SOCKET, REGISTER_WATCHER };
+        static const char *const files[] = { "device-plugins/sluice-00000000-1-1.sock", "plugins_registry/sluice-00000000-reg.sock",
+                                             "plugins/sluice/sluice-00000000-1-2.sock" };
+
+        (void)state;
+        for (size_t way = 0; way < N_ELEMENTS(ways); way++) {
+                struct stage *stage = stage_new(ways[way]);
+                const struct kubelet_config config = { .dir = stage->dir, .registration = ways[way] };
+                struct err err = { 0 };
+                assert_int_equal(mkdir(stage_path(stage, "plugins"), 0750), 0);
+                assert_int_equal(mkdir(stage_path(stage, "plugins/sluice"), 0750), 0);
+                for (size_t i = 0; i < N_ELEMENTS(files); i++) {
+                        _cleanup_free_ char *path = xstrdup(stage_path(stage, files[i]));
+                        leave_dead_socket(stage, path);
+                }
+                /* Not ours, dead or not. */
+                _cleanup_free_ char *other = xstrdup(stage_path(stage, "device-plugins/other.sock"));
+                leave_dead_socket(stage, other);
+                stage_stop(stage);
+                stage->kubelet_closed = false;
+                ASSERT_OK(kubelet_start(&stage->kubelet, &stage->loop, stage->rpc, NULL, &config, &err), &err);
+                for (size_t i = 0; i < N_ELEMENTS(files); i++)
+                        if (access(stage_path(stage, files[i]), F_OK) == 0)
+                                fail_msg("%s is left", files[i]);
+                assert_int_equal(unlink(other), 0);
+                stage_free(stage);
+        }
 }
 
 static void test_stopping_ends_streams_and_removes_sockets(void **state)
@@ -337,7 +358,7 @@ int main(void)
                 TEST(test_a_held_answer_of_the_old_kubelet_does_not_lose_the_registration),
                 TEST(test_a_refusal_is_shown_and_tried_again),
                 TEST(test_a_final_refusal_ends_it_until_kubelet_restarts),
-                TEST(test_what_a_killed_daemon_left_is_swept),
+                TEST(test_what_a_killed_daemon_left_is_swept_whichever_way_it_was_registered),
                 TEST(test_stopping_ends_streams_and_removes_sockets),
                 TEST(test_stopping_in_the_middle_of_register_is_clean),
                 TEST(test_a_directory_too_long_for_a_socket_is_said_at_start),

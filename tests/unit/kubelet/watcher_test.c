@@ -98,6 +98,7 @@ static void test_a_stale_socket_is_replaced_by_a_new_inode(void **state)
         struct stage *stage = stage_new(REGISTER_WATCHER);
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct stat before, after;
+        struct err err = { 0 };
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         (void)state;
@@ -105,6 +106,10 @@ static void test_a_stale_socket_is_replaced_by_a_new_inode(void **state)
         assert_int_equal(bind(fd, (const struct sockaddr *)(const void *)&address, sizeof(address)), 0);
         assert_int_equal(stat(address.sun_path, &before), 0);
         (void)close(fd);
+        stage_stop(stage);
+        stage->kubelet_closed = false;
+        const struct kubelet_config config = { .dir = stage->dir, .registration = REGISTER_WATCHER };
+        ASSERT_OK(kubelet_start(&stage->kubelet, &stage->loop, stage->rpc, NULL, &config, &err), &err);
         stage_offer(stage, 8, 8);
         assert_int_equal(stat(address.sun_path, &after), 0);
         assert_true(after.st_ino != before.st_ino || after.st_ctim.tv_nsec != before.st_ctim.tv_nsec);
