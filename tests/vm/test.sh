@@ -4,7 +4,7 @@
 #
 #   test.sh BUILD_DIR RUNNER XPCI PROGRAM...
 #
-# VM=gpu,numa runs some topologies only; VM_SHELL=1 with one of them gives a shell in its guest; VM_TIMEOUT sets the seconds a
+# VM=gpu,numa runs some topologies only, VM_ONLY='*held*' some of their tests; VM_SHELL=1 with one of them gives a shell in its guest; VM_TIMEOUT sets the seconds a
 # guest may take. A missing prerequisite skips every topology; with STRICT=1 that fails.
 set -uo pipefail
 export LC_ALL=C
@@ -38,6 +38,7 @@ mkdir -p "$build/vm/log"
 "$here/share.sh" "$build/vm/share" build/vm/current "$@" || exit 1
 options=(--jobs "${VM_JOBS:-2}")
 [ -z "${VM_TIMEOUT:-}" ] || options+=(--timeout "$VM_TIMEOUT")
+[ -z "${VM_ONLY:-}" ] || options+=(--only "$VM_ONLY")
 [ -z "${VM_SHELL:-}" ] || options+=(--shell)
 exec "$runner" "${options[@]}" --kernel build/vm/current --share "$build/vm/share" --xpci "$PWD/$xpci" --logs "$build/vm/log" \
         "${topologies[@]}"

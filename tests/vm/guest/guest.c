@@ -27,9 +27,21 @@ enum { PATH_BYTES = 512, N_VALUES = 8, READY_TIMEOUT_MS = 60000, WORDS_MAX = 16,
                 va_end(_ap);                                          \
         } while (0)
 
-void announce(size_t n)
+static const char *filter;
+
+void set_filter(const char *pattern)
 {
-        (void)printf("PLAN %zu\n", n);
+        filter = pattern;
+        cmocka_set_test_filter(pattern);
+}
+
+void announce(const struct CMUnitTest *tests, size_t n)
+{
+        unsigned planned = 0;
+
+        for (size_t i = 0; i < n; i++)
+                planned += filter == NULL || str_glob(filter, tests[i].name);
+        (void)printf("PLAN %u\n", planned);
         (void)fflush(stdout);
 }
 

@@ -19,8 +19,10 @@ enum { VALUE_BYTES = 256, OUTPUT_BYTES = 4096 };
 
 /* Announces the tests to the runner and runs them; returns the number that failed. */
 #define RUN_SUITE(tests) run_suite(tests, sizeof(tests) / sizeof((tests)[0]), #tests)
-#define run_suite(tests, n, name) (announce(n), cmocka_run_group_tests_name(name, tests, NULL, NULL))
-void announce(size_t n);
+#define run_suite(tests, n, name) (announce(tests, n), cmocka_run_group_tests_name(name, tests, NULL, NULL))
+void announce(const struct CMUnitTest *tests, size_t n);
+/* Only tests whose names match run ("*held*"); NULL = all. */
+void set_filter(const char *pattern);
 
 int suite_gpu(void);
 int suite_groups(void);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -85,6 +86,7 @@ int main(int argc, char **argv)
         if (argc == 2 && streq(argv[0], "holder"))
                 return holder(argv[1]);
         cmocka_set_message_output(CM_OUTPUT_TAP);
+        set_filter(getenv("VM_only"));
         for (size_t i = 0; argc == 2 && i < N_ELEMENTS(suites); i++)
                 if (streq(argv[1], suites[i].name))
                         return suites[i].run() == 0 ? 0 : 1;

@@ -144,7 +144,7 @@ int run_reactions(const char *topology, const struct reaction_word *words, void 
                 };
                 n++;
         }
-        announce(n);
+        announce(tests, n);
         return _cmocka_run_group_tests(topology, tests, n, NULL, NULL);
 }
 

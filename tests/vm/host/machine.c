@@ -141,9 +141,10 @@ static void exec_qemu(const struct machine *m, int monitor)
         _cleanup_free_ char *cpus = xasprintf("%u", m->cpus);
         _cleanup_free_ char *kernel = xasprintf("%s/vmlinux", rig->kernel_dir);
         _cleanup_free_ char *initrd = xasprintf("%s/initramfs.cpio.gz", rig->kernel_dir);
-        _cleanup_free_ char *append = xasprintf("console=ttyS0 panic=-1 %s cryptomgr.notests no_timer_check intel_iommu=on iommu=pt vm.suite=%s %s%s",
+        _cleanup_free_ char *append = xasprintf("console=ttyS0 panic=-1 %s cryptomgr.notests no_timer_check intel_iommu=on iommu=pt vm.suite=%s %s%s%s%s",
                                                 rig->shell ? "loglevel=4" : "quiet", m->name, m->append,
-                                                rig->shell ? " vm.shell=1" : "");
+                                                rig->shell ? " vm.shell=1" : "", rig->only != NULL ? " vm.only=" : "",
+                                                rig->only != NULL ? rig->only : "");
         _cleanup_free_ char *console = rig->shell ? xstrdup("mon:stdio") : xasprintf("file:%s/%s.console", rig->log_dir, m->name);
         _cleanup_free_ char *share = xasprintf("local,id=share,path=%s,security_model=none,multidevs=remap", rig->share);
         _cleanup_free_ char *qmp = xasprintf("socket,id=qmp,fd=%d", monitor);

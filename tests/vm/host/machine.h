@@ -18,6 +18,7 @@ struct rig {
         const char *log_dir;    /* NAME.console and NAME.out of each guest */
         bool kvm;               /* cleared once a guest did not come up with it */
         bool shell;             /* a shell on stdin instead of the suite */
+        const char *only;       /* pattern of test names, NULL = all */
         unsigned timeout_s;     /* 0 = the topology's */
 };
 

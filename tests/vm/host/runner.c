@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Boots the guests of the topologies given, several at a time, and counts their tests.
  *
- *   vm-runner [--jobs N] [--timeout SECONDS] [--shell] --kernel DIR --share DIR --xpci FILE --logs DIR TOPOLOGY.args...
+ *   vm-runner [--jobs N] [--timeout SECONDS] [--only PATTERN] [--shell] --kernel DIR --share DIR --xpci FILE --logs DIR TOPOLOGY.args...
  *
  * Ends with "test-vm: N passed, N failed, N skipped"; exit 0 when nothing failed and something passed. */
 #include <errno.h>
@@ -103,7 +103,7 @@ static void run_all(struct machine *machines, size_t n, unsigned jobs)
 
 static int usage(void)
 {
-        (void)fprintf(stderr, "usage: vm-runner [--jobs N] [--timeout SECONDS] [--shell] --kernel DIR --share DIR --xpci FILE "
+        (void)fprintf(stderr, "usage: vm-runner [--jobs N] [--timeout SECONDS] [--only PATTERN] [--shell] --kernel DIR --share DIR --xpci FILE "
                               "--logs DIR TOPOLOGY.args...\n");
         return 2;
 }
@@ -112,7 +112,8 @@ int main(int argc, char **argv)
 {
         static const struct option options[] = {
                 { "jobs", required_argument, NULL, 'j' },   { "timeout", required_argument, NULL, 't' },
-                { "shell", no_argument, NULL, 's' },        { "kernel", required_argument, NULL, 'k' },
+                { "shell", no_argument, NULL, 's' },        { "only", required_argument, NULL, 'o' },
+                { "kernel", required_argument, NULL, 'k' },
                 { "share", required_argument, NULL, 'd' },  { "xpci", required_argument, NULL, 'x' },
                 { "logs", required_argument, NULL, 'l' },   { NULL, 0, NULL, 0 },
         };
@@ -126,6 +127,8 @@ int main(int argc, char **argv)
                         continue;
                 if (c == 's')
                         rig.shell = true;
+                else if (c == 'o')
+                        rig.only = optarg;
                 else if (c == 'k')
                         rig.kernel_dir = optarg;
                 else if (c == 'd')
