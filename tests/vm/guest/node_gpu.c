@@ -93,6 +93,20 @@ static void test_audio_companion_is_taken_from_its_host_driver(void **state)
         node_stop();
 }
 
+static void test_companion_that_an_administrator_forgot_is_bound_with_the_next_pod(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        load_modules("snd-hda-intel");
+        bind_vfio(GEFORCE);
+        assert_string_equal(driver_of(GEFORCE_AUDIO), "snd_hda_intel");
+        (void)node_start("forgotten", NAMED_RULE("10de:2204", GEFORCE_RESOURCE));
+        expect_counts(GEFORCE_RESOURCE, 1, 1);
+        expect_device_becomes_usable("pod", GEFORCE_RESOURCE, "PCI_RESOURCE_TEST_EXAMPLE_GEFORCE", GEFORCE);
+        assert_string_equal(driver_of(GEFORCE_AUDIO), "vfio-pci");
+        node_stop();
+}
+
 static void test_without_configuration_only_what_is_on_vfio_is_offered_and_nothing_bound(void **state)
 {
         (void)state;
@@ -426,6 +440,7 @@ int node_suite_gpu(void)
                 NODE_TEST(test_without_the_hand_nothing_is_bound),
                 NODE_TEST(test_card_with_four_functions_is_bound_as_a_whole),
                 NODE_TEST(test_audio_companion_is_taken_from_its_host_driver),
+                NODE_TEST(test_companion_that_an_administrator_forgot_is_bound_with_the_next_pod),
                 NODE_TEST(test_without_configuration_only_what_is_on_vfio_is_offered_and_nothing_bound),
                 NODE_TEST(test_at_start_binds_before_any_pod_asks),
                 NODE_TEST(test_driver_that_is_slow_to_let_go_is_waited_for),
