@@ -135,9 +135,9 @@ static void mark_card(void *ctx, struct bdf card, enum reason reason, const char
                 probe_leave_alone(agent->probe, card);
 }
 
-static int held(void *ctx, const struct device *device, char *who, size_t size)
+static bool may_be_held(void *ctx, const struct device *device)
 {
-        return world_held(&((struct agent *)ctx)->world, device, who, size);
+        return world_may_be_held(&((struct agent *)ctx)->world, device);
 }
 
 /* ---- serving ---- */
@@ -211,7 +211,7 @@ static void start_claims(struct agent *agent)
 {
         const struct claims_world world = {
                 .ctx = agent, .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = see_again,
-                .is_current = is_current, .mark = mark, .mark_card = mark_card, .held = held,
+                .is_current = is_current, .mark = mark, .mark_card = mark_card, .may_be_held = may_be_held,
         };
 
         agent->store = store_memory_new();

@@ -195,28 +195,10 @@ void world_mark_card(struct world *world, struct bdf card, enum reason reason, c
         }
 }
 
-int world_held(const struct world *world, const struct device *device, char *who, size_t size)
+bool world_may_be_held(const struct world *world, const struct device *device)
 {
-        struct holder holders[HOLDERS_MAX];
-        struct node_list nodes;
-        struct err err;
-        bool blind;
-
-        if (!world->inventory->holders_visible)
-                return -1;
-        /* Looking at every process' descriptors costs milliseconds on a busy node; an idle device is known by one read. */
         const struct function *fn = inventory_function(world->inventory, device->bdf);
-        if (fn && (device->kind == DEVICE_GPU || device->kind == DEVICE_VF) && group_on_vfio(fn) &&
-            holders_none_on_vfio(world->tree, device->bdf))
-                return 0;
-        int r = device->kind == DEVICE_VGPU_MDEV ? holders_nodes_of_group(world->tree, device->group, &nodes, &err)
-                                                 : holders_nodes(world->tree, device->bdf, &nodes, &err);
-        if (r < 0)
-                return -1;
-        int n = holders_find(world->tree, &nodes, holders, &blind, &err);
-        if (n > 0) {
-                str_format(who, size, "%s (pid %d, %s)", holders[0].comm, (int)holders[0].pid, holders[0].node);
-                return 1;
-        }
-        return n < 0 || blind ? -1 : 0;
+        bool on_vfio = fn && (device->kind == DEVICE_GPU || device->kind == DEVICE_VF) && group_on_vfio(fn);
+
+        return world->inventory->holders_visible && !(on_vfio && holders_none_on_vfio(world->tree, device->bdf));
 }

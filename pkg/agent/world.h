@@ -48,7 +48,8 @@ void world_mark_card(struct world *world, struct bdf card, enum reason reason, c
 /* Is the device still on the driver and in the group that the last look saw? */
 bool world_is_current(const struct world *world, const struct device *device);
 
-/* Does a process hold the device's own nodes? 1 with "comm (pid N, node)" in @who, 0, or -1 = cannot be seen. */
-int world_held(const struct world *world, const struct device *device, char *who, size_t size);
+/* May a process have the device open? False when it is known that none has, and where holders cannot be seen at all. Asking
+ * every process is a hand's work: it takes milliseconds on a busy node. */
+bool world_may_be_held(const struct world *world, const struct device *device);
 
 #endif

@@ -36,6 +36,7 @@ struct job {
         size_t n_cards;
         struct plan plan;
         int64_t held_until_ms; /* 0 = not waited yet */
+        bool nobody_holds;     /* a hand has asked every process */
         claims_done_fn *done;
         void *ctx;
 };
@@ -259,33 +260,69 @@ static void job_run_plan(struct job *job)
 
 static void on_retry(uv_timer_t *timer)
 {
-        pump(timer->data);
+        struct claims *claims = timer->data;
+
+        for (struct job *job = claims->jobs; job; job = job->next)
+                if (job->state == JOB_HELD)
+                        job->state = JOB_WAITING;
+        pump(claims);
 }
 
-/* Someone still has a device open that is usable as it is: wait a moment for a former VM to go, then refuse with its
- * name. Not for verification: the container that is about to start may be the holder's own pod. */
-static bool job_is_held(struct job *job, const struct device *const *devices)
+/* Somebody has a device open that is usable as it is: waits a moment for a former VM to go, then refuses with its name. */
+static void job_held(struct job *job, const struct hands_result *result)
 {
         struct claims *claims = job->claims;
-        const struct device *held = NULL;
-        char who[160] = "";
         struct err err;
 
-        for (size_t i = 0; i < job->n_devices && !held; i++)
-                if (!devices[i]->needs_bind && claims->world.held(claims->world.ctx, devices[i], who, sizeof(who)) == 1)
-                        held = devices[i];
-        if (!held)
-                return false;
         int64_t now = clock_ms();
         if (job->held_until_ms == 0)
                 job->held_until_ms = now + HELD_WAIT_MS;
         if (now < job->held_until_ms && !claims->stopping) {
                 job->state = JOB_HELD;
                 (void)uv_timer_start(claims->retry, on_retry, HELD_RETRY_MS, 0);
-                return true;
+                return;
         }
-        (void)err_say(&err, EBUSY, "device %s of %s is still open in %s", held->id, job->resource, who);
+        (void)err_say(&err, EBUSY, "%s", result->text);
         job_refuse(job, REASON_HELD, &err);
+}
+
+static void holders_asked(void *ctx, const struct hands_result *result)
+{
+        struct job *job = ctx;
+        struct claims *claims = job->claims;
+        struct err err;
+
+        job->state = JOB_WAITING;
+        if (result->end == PLAN_DONE || result->reason == REASON_HOLDERS_UNKNOWN) {
+                /* Nobody; or it cannot be seen of all: then kubelet's word counts, nothing is touched. */
+                job->nobody_holds = true;
+        } else if (result->reason == REASON_HELD) {
+                job_held(job, result);
+        } else {
+                (void)err_say(&err, EIO, "%s", result->text);
+                job_refuse(job, result->reason ? result->reason : REASON_STEP_FAILED, &err);
+        }
+        pump(claims);
+}
+
+/* True: a hand asks, and the job goes on when it has answered. Not for what has to be bound (its plan asks), nor for
+ * verification: the container that is about to start may be the holder's own pod. */
+static bool job_asks_holders(struct job *job, const struct device *const *devices)
+{
+        const struct claims_world *world = &job->claims->world;
+        const struct device *open[REQUEST_DEVICES_MAX];
+        size_t n = 0;
+
+        if (job->owner == OWNER_RECONCILE || job->verify_only || job->nobody_holds)
+                return false;
+        for (size_t i = 0; i < job->n_devices; i++)
+                if (!devices[i]->needs_bind && world->may_be_held(world->ctx, devices[i]))
+                        open[n++] = devices[i];
+        if (n == 0)
+                return false;
+        plan_ask_holders(open, n, &job->plan);
+        job->state = JOB_RUNNING;
+        hands_run(job->claims->hands, &job->plan, job->claims->deadline_ms, NULL, holders_asked, job);
         return true;
 }
 
@@ -328,7 +365,7 @@ static void job_start(struct job *job)
                 job_refuse(job, reason, &err);
                 return;
         }
-        if (job->owner != OWNER_RECONCILE && !job->verify_only && job_is_held(job, devices))
+        if (job_asks_holders(job, devices))
                 return;
         reason = plan_bind(world->inventory(world->ctx), world->rules(world->ctx), devices, job->n_devices, &job->plan, &err);
         if (reason)
@@ -366,16 +403,12 @@ static struct job *find_startable(const struct claims *claims)
         return NULL;
 }
 
-/* Starts what may start. A start can end its job (and others, through the caller), so the search begins anew each time;
- * a job that was found held in this round is not asked twice. */
+/* Starts what may start. A start can end its job (and others, through the caller), so the search begins anew each time. */
 static void pump(struct claims *claims)
 {
         if (claims->pumping)
                 return;
         claims->pumping = true;
-        for (struct job *job = claims->jobs; job; job = job->next)
-                if (job->state == JOB_HELD)
-                        job->state = JOB_WAITING;
         for (struct job *job; (job = find_startable(claims));)
                 job_start(job);
         claims->pumping = false;

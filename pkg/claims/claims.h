@@ -45,8 +45,8 @@ struct claims_world {
         void (*mark)(void *ctx, const char *device, enum reason reason, const char *detail); /* broken */
         /* Stuck: all that hangs on the card, or shares a group with it. */
         void (*mark_card)(void *ctx, struct bdf card, enum reason reason, const char *detail);
-        /* Does a process hold the device's own nodes? 1 (with @who filled), 0, or -1 = cannot be seen. */
-        int (*held)(void *ctx, const struct device *device, char *who, size_t size);
+        /* May a process have the device open? Told by a read or two; false also where holders cannot be seen at all. */
+        bool (*may_be_held)(void *ctx, const struct device *device);
 };
 struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct store *store, const struct claims_world *world,
                           unsigned deadline_ms);

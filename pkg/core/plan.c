@@ -221,6 +221,18 @@ static bool write_plan(struct plan *plan, const struct members *members)
         return fits && add_nodes(plan, members);
 }
 
+void plan_ask_holders(const struct device *const *devices, size_t n_devices, struct plan *ret)
+{
+        struct plan plan = { 0 };
+
+        for (size_t i = 0; i < n_devices; i++) {
+                bool mdev = devices[i]->kind == DEVICE_VGPU_MDEV;
+                (void)add(&plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = devices[i]->bdf, .number = mdev ? (uint32_t)devices[i]->group : 0 },
+                          mdev ? "group" : "");
+        }
+        *ret = plan;
+}
+
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices,
                       size_t n_devices, struct plan *ret, struct err *err)
 {

@@ -13,7 +13,8 @@ enum step_kind {
         /* Conditions: change nothing. */
         STEP_NEED_DRIVER,  /* PCI driver @text is registered, and /dev/vfio/vfio exists */
         STEP_NEED_IDENTITY,/* vendor:device of @bdf is still @number (vendor << 16 | device) */
-        STEP_GUARD_NODES,  /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>) */
+        STEP_GUARD_NODES,  /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>); with
+                            * @text "group" (an mdev, whose nodes are not its parent's): of IOMMU group @number */
         STEP_GUARD_UNBIND_LOCK, /* write 1 to NVIDIA's unbindLock of @bdf, read 1 back (5 tries). undo: write 0 */
         /* Actions. */
         STEP_OVERRIDE,     /* driver_override of @bdf <- @text ("" = clear); refused when another driver is named there. undo: the value read before */
@@ -47,6 +48,9 @@ struct plan {
 
 /* One sentence for a step: "unbind 0000:3b:00.0 from nvidia". */
 void step_describe(const struct step *step, char *out, size_t size);
+
+/* The plan that only asks whether somebody has one of @devices open, at most PLAN_STEPS_MAX of them. */
+void plan_ask_holders(const struct device *const *devices, size_t n_devices, struct plan *ret);
 
 /* The plan that makes @devices usable through vfio-pci: for each group, every member that needs it (GPU and companions).
  * Order: all conditions and guards, then per member override, unbind, probe, driver read-back; group nodes last.

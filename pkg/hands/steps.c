@@ -211,15 +211,17 @@ static void name_holders(const struct holder *holders, size_t n, char *out, size
         str_format(out, size, "%s", text.text);
 }
 
-/* Fails when a process has a node of @b open. @ret_blind: that could not be seen of every process. */
-static int refuse_held(struct work *work, struct bdf b, bool *ret_blind, struct failure *f)
+/* Fails when a process has a node of @b open; of IOMMU group @group instead, when that is not -1. @ret_blind: that could not
+ * be seen of every process. */
+static int refuse_held(struct work *work, struct bdf b, int group, bool *ret_blind, struct failure *f)
 {
         const struct tree *tree = kernel_tree(work->kernel);
         struct node_list nodes = { .n = 0 };
         struct holder holders[HOLDERS_MAX];
         char who[256];
 
-        if (holders_nodes(tree, b, &nodes, &f->err) < 0)
+        int r = group < 0 ? holders_nodes(tree, b, &nodes, &f->err) : holders_nodes_of_group(tree, group, &nodes, &f->err);
+        if (r < 0)
                 return failed(work, b, f);
         int n = holders_find(tree, &nodes, holders, ret_blind, &f->err);
         if (n < 0)
@@ -244,7 +246,7 @@ static int guard_nodes(struct work *work, const struct step *s, struct deed *dee
         bool blind = false;
 
         (void)deed;
-        int r = refuse_held(work, s->bdf, &blind, f);
+        int r = refuse_held(work, s->bdf, streq(s->text, "group") ? (int)s->number : -1, &blind, f);
         if (r == 0)
                 r = read_driver(work, s->bdf, driver, f);
         if (r < 0)
@@ -422,7 +424,7 @@ static int undo_probe(struct work *work, const struct step *s, struct deed *deed
         if (r < 0 || !*driver)
                 return r;
         /* Bound by us a moment ago, so being blind is no obstacle; but who has opened it meanwhile keeps it. */
-        r = refuse_held(work, s->bdf, &blind, f);
+        r = refuse_held(work, s->bdf, -1, &blind, f);
         return r < 0 ? r : unbind(work, s->bdf, f);
 }
 

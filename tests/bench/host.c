@@ -30,6 +30,6 @@ void bench_host(struct strbuf *out, unsigned n_models, unsigned per_model, bool 
                 strbuf_addf(out, "link sys/kernel/iommu_groups/%u/devices/%s -> ../../../../devices/pci0000:%02x/%s\n", i + 1, bdf, bus, bdf);
                 strbuf_addf(out, "file sys/kernel/iommu_groups/%u/type = DMA\n", i + 1);
                 if (bound)
-                        strbuf_addf(out, "dir %s/vfio-dev/vfio%u\nnode dev/vfio/%u\nnode dev/vfio/devices/vfio%u\n", dev, i, i + 1, i);
+                        strbuf_addf(out, "file %s/enable = 0\ndir %s/vfio-dev/vfio%u\nnode dev/vfio/%u\nnode dev/vfio/devices/vfio%u\n", dev, dev, i, i + 1, i);
         }
 }

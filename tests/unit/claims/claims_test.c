@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "claims/claims.h"
 #include "claims/request.h"
@@ -46,9 +47,9 @@ static struct {
         struct device devices[3];
         size_t index[3];
         struct rules rules;
-        int held;               /* what world.held answers */
+        bool may_be_held;       /* what world.may_be_held answers */
         bool stale;             /* the next look shows the devices bound */
-        unsigned looks, held_asked;
+        unsigned looks;
         char marked[DEVICE_ID_MAX];
         enum reason mark_reason;
         enum reason plan_reason;
@@ -70,6 +71,13 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
                         ret->cards[ret->n_cards++] = devices[i]->card;
                 }
         return REASON_NONE;
+}
+
+void plan_ask_holders(const struct device *const *devices, size_t n_devices, struct plan *ret)
+{
+        *ret = (struct plan){ 0 };
+        for (size_t i = 0; i < n_devices; i++)
+                ret->steps[ret->n_steps++] = (struct step){ .kind = STEP_GUARD_NODES, .bdf = devices[i]->bdf };
 }
 
 static void bind_world(bool bound)
@@ -147,13 +155,11 @@ static void mark_card(void *ctx, struct bdf card, enum reason reason, const char
 
         mark(ctx, bdf_format(card, id), reason, detail);
 }
-static int held(void *ctx, const struct device *device, char *who, size_t size)
+static bool may_be_held(void *ctx, const struct device *device)
 {
         (void)ctx;
         (void)device;
-        w.held_asked++;
-        str_format(who, size, "qemu (pid 7, /dev/vfio/10)");
-        return w.held;
+        return w.may_be_held;
 }
 
 /* ---- requests ---- */
@@ -188,7 +194,7 @@ static int setup(void **state)
 {
         const struct claims_world world = {
                 .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = rescan, .is_current = is_current,
-                .mark = mark, .mark_card = mark_card, .held = held,
+                .mark = mark, .mark_card = mark_card, .may_be_held = may_be_held,
         };
 
         (void)state;
@@ -383,44 +389,88 @@ static void test_a_refused_plan_starts_no_hand(void **state)
         assert_int_equal(hands.n, 0);
 }
 
-static void test_a_device_that_is_open_is_waited_for_and_then_refused_by_name(void **state)
+static void test_a_device_that_may_be_open_is_asked_about_by_a_hand(void **state)
 {
-        struct outcome o = { 0 }, other = { 0 };
+        struct outcome o = { 0 }, other = { 0 }, blind = { 0 };
 
         (void)state;
         bind_world(true);
-        w.held = 1;
+        w.may_be_held = true;
         ask(&o, OWNER_KUBELET, false, CARD0, NULL);
         assert_int_equal(o.n, 0);
-        w.held = 0;
-        ask(&other, OWNER_KUBELET, false, CARD1, NULL); /* not delayed by it */
-        assert_int_equal(other.n, 1);
-        assert_int_equal(o.n, 1); /* the world was looked at again: released */
+        assert_int_equal(hands.n, 1);
+        assert_int_equal(hands.plans[0].n_steps, 1);
+        assert_int_equal(hands.plans[0].steps[0].kind, STEP_GUARD_NODES);
+        assert_int_equal(hands.plans[0].n_cards, 0); /* looking needs no lock */
+        ask(&other, OWNER_KUBELET, false, CARD1, NULL);
+        assert_int_equal(hands.n, 2); /* not delayed by it */
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.n, 1);
         assert_int_equal(o.reason, REASON_NONE);
-
-        struct outcome again = { 0 };
-        w.held = 1;
-        w.held_asked = 0;
-        ask(&again, OWNER_KUBELET, false, CARD0, NULL);
-        while (again.n == 0)
-                (void)uv_run(&loop, UV_RUN_ONCE);
-        assert_int_equal(again.reason, REASON_HELD);
-        assert_non_null(strstr(again.text, "qemu (pid 7, /dev/vfio/10)"));
-        assert_true(w.held_asked >= 10 && w.held_asked <= 40); /* 2 s, every 100 ms */
+        end_plan(1, PLAN_REFUSED, REASON_GONE, CARD1 " is gone");
+        assert_int_equal(other.reason, REASON_GONE);
+        /* Where not every process can be seen kubelet's word counts: nothing is touched. */
+        ask(&blind, OWNER_KUBELET, false, CARD0, NULL);
+        end_plan(2, PLAN_REFUSED, REASON_HOLDERS_UNKNOWN, "not all can be seen");
+        assert_int_equal(blind.reason, REASON_NONE);
 }
 
-static void test_where_holders_cannot_be_seen_kubelets_word_counts(void **state)
+static void test_a_device_that_is_open_is_waited_for_and_then_refused_by_name(void **state)
+{
+        struct outcome o = { 0 };
+        unsigned asked = 0;
+
+        (void)state;
+        bind_world(true);
+        w.may_be_held = true;
+        int64_t start = clock_ms();
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        while (o.n == 0) {
+                if (hands.n > 0) {
+                        assert_int_equal(hands.n, 1);
+                        hands.n = 0;
+                        asked++;
+                        end_plan(0, PLAN_REFUSED, REASON_HELD, CARD0 " is in use: qemu (pid 7, /dev/vfio/10)");
+                        continue;
+                }
+                (void)uv_run(&loop, UV_RUN_ONCE);
+        }
+        assert_int_equal(o.reason, REASON_HELD);
+        assert_non_null(strstr(o.text, "qemu (pid 7, /dev/vfio/10)"));
+        assert_true(asked > 1);
+        assert_true(clock_ms() - start >= 2000); /* a former VM's time to go */
+        assert_false(claims_has(claims, CARD0));
+}
+
+static void test_a_device_that_is_let_go_in_time_is_given(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        bind_world(true);
+        w.may_be_held = true;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        end_plan(0, PLAN_REFUSED, REASON_HELD, "still open");
+        assert_int_equal(o.n, 0);
+        w.may_be_held = false;
+        while (o.n == 0)
+                (void)uv_run(&loop, UV_RUN_ONCE);
+        assert_int_equal(o.reason, REASON_NONE);
+        assert_int_equal(hands.n, 1);
+}
+
+static void test_the_same_id_again_is_answered_again_the_same(void **state)
 {
         struct outcome a = { 0 }, b = { 0 };
 
         (void)state;
         bind_world(true);
-        w.held = -1;
         ask(&a, OWNER_KUBELET, false, CARD0, NULL);
-        ask(&b, OWNER_KUBELET, false, CARD0, NULL); /* the same id again: init container, retry, or a new pod */
+        ask(&b, OWNER_KUBELET, false, CARD0, NULL); /* init container, retry, or a new pod */
         assert_int_equal(a.reason, REASON_NONE);
         assert_int_equal(b.reason, REASON_NONE);
         assert_string_equal(a.env, b.env);
+        assert_int_equal(hands.n, 0);
 }
 
 static void test_verification_makes_no_claim_asks_no_holder_and_binds_again(void **state)
@@ -429,13 +479,13 @@ static void test_verification_makes_no_claim_asks_no_holder_and_binds_again(void
 
         (void)state;
         bind_world(true);
-        w.held = 1;
+        w.may_be_held = true;
         ask(&o, OWNER_KUBELET, true, CARD0, NULL);
         assert_int_equal(o.n, 1);
         assert_int_equal(o.reason, REASON_NONE);
         assert_false(o.answered);
         assert_false(claims_has(claims, CARD0));
-        assert_int_equal(w.held_asked, 0);
+        assert_int_equal(hands.n, 0);
         bind_world(false);
         ask(&again, OWNER_KUBELET, true, CARD0, NULL);
         assert_int_equal(hands.n, 1);
@@ -515,7 +565,9 @@ int main(void)
                 CASE(test_how_a_plan_ends_decides_the_mark),
                 CASE(test_a_refused_plan_starts_no_hand),
                 CASE(test_a_device_that_is_open_is_waited_for_and_then_refused_by_name),
-                CASE(test_where_holders_cannot_be_seen_kubelets_word_counts),
+                CASE(test_a_device_that_may_be_open_is_asked_about_by_a_hand),
+                CASE(test_a_device_that_is_let_go_in_time_is_given),
+                CASE(test_the_same_id_again_is_answered_again_the_same),
                 CASE(test_verification_makes_no_claim_asks_no_holder_and_binds_again),
                 CASE(test_a_device_that_is_no_longer_as_it_was_seen_is_looked_at_again),
                 CASE(test_binding_at_start_is_no_claim),
