@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "agent/notify.h"
 #include "base/alloc.h"
@@ -16,34 +19,92 @@
 #include "base/fs.h"
 #include "base/log.h"
 
-enum { RETRY_MS = 500 };
+/* The wait for the lock, in a thread of its own: flock cannot be polled for, and an upgrade shall not wait for a clock. Static:
+ * when the wait is given up the process ends, and the thread with it. */
+static struct waiting {
+        int fd;   /* to be locked */
+        int done; /* eventfd; written when it is, or cannot be */
+        int error;
+} waiting;
+
+static void *wait_for_lock(void *arg)
+{
+        struct waiting *w = arg;
+
+        while (flock(w->fd, LOCK_EX) < 0)
+                if (errno != EINTR) {
+                        w->error = errno;
+                        break;
+                }
+        (void)eventfd_write(w->done, 1);
+        return NULL;
+}
+
+/* SIGHUP is no reason to end: what it asks for is done when the turn has come. */
+static bool told_to_end(int signal_fd)
+{
+        struct signalfd_siginfo info;
+
+        return read(signal_fd, &info, sizeof(info)) == sizeof(info) && info.ssi_signo != SIGHUP;
+}
+
+/* Until the thread is done: 0, -EINTR when told to end, -EAGAIN when the time is up. */
+static int wait_for_thread(int wait_s, int signal_fd)
+{
+        struct pollfd fds[] = { { .fd = waiting.done, .events = POLLIN }, { .fd = signal_fd, .events = POLLIN } };
+        int64_t until_ms = clock_ms() + wait_s * INT64_C(1000);
+
+        for (;;) {
+                int64_t left_ms = until_ms - clock_ms();
+                if (wait_s >= 0 && left_ms <= 0)
+                        return -EAGAIN;
+                if (poll(fds, N_ELEMENTS(fds), wait_s < 0 ? -1 : (int)left_ms) < 0 && errno != EINTR)
+                        return -errno;
+                if (fds[0].revents)
+                        return 0;
+                if (fds[1].revents && told_to_end(signal_fd))
+                        return -EINTR;
+        }
+}
+
+static int wait_our_turn(int fd, const char *path, int wait_s, int signal_fd, struct err *err)
+{
+        pthread_t thread;
+
+        waiting = (struct waiting){ .fd = fd, .done = eventfd(0, EFD_CLOEXEC) };
+        if (waiting.done < 0)
+                return err_set(err, errno, "cannot wait for %s", path);
+        int r = pthread_create(&thread, NULL, wait_for_lock, &waiting);
+        if (r != 0)
+                return err_set(err, r, "cannot wait for %s", path);
+        r = wait_for_thread(wait_s, signal_fd);
+        if (r == -EAGAIN)
+                return err_say(err, EAGAIN, "another sluiced holds %s", path);
+        if (r < 0)
+                return err_say(err, -r, "told to end while waiting for %s", path);
+        (void)pthread_join(thread, NULL);
+        (void)close(waiting.done);
+        return waiting.error ? err_set(err, waiting.error, "cannot lock %s", path) : 0;
+}
 
 int lock_state(const char *state_dir, int wait_s, int signal_fd, int *ret_fd, struct err *err)
 {
         _cleanup_free_ char *path = xasprintf("%s/lock", state_dir);
-        bool said = false;
+        bool waited = false;
 
         _cleanup_close_ int fd = fs_open(AT_FDCWD, path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
         if (fd < 0)
                 return err_set(err, -fd, "cannot open %s", path);
-        int64_t until_ms = clock_ms() + wait_s * INT64_C(1000);
-        while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-                struct pollfd signals = { .fd = signal_fd, .events = POLLIN };
-
-                if (errno != EWOULDBLOCK && errno != EINTR)
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK)
                         return err_set(err, errno, "cannot lock %s", path);
-                if (wait_s >= 0 && clock_ms() >= until_ms)
-                        return err_say(err, EAGAIN, "another sluiced holds %s", path);
-                if (!said) {
-                        log_info("another sluiced holds %s: waiting for it to end, touching nothing meanwhile", path);
-                        notify_service_manager("STATUS=waiting for another sluiced to end");
-                }
-                said = true;
-                struct signalfd_siginfo info;
-                if (poll(&signals, 1, RETRY_MS) > 0 && read(signal_fd, &info, sizeof(info)) == sizeof(info) &&
-                    info.ssi_signo != SIGHUP)
-                        return err_say(err, EINTR, "told to end while waiting for %s", path);
+                log_info("another sluiced holds %s: waiting for it to end, touching nothing meanwhile", path);
+                notify_service_manager("STATUS=waiting for another sluiced to end");
+                int r = wait_our_turn(fd, path, wait_s, signal_fd, err);
+                if (r < 0)
+                        return r;
+                waited = true;
         }
         *ret_fd = TAKE_FD(fd);
-        return said;
+        return waited;
 }

@@ -169,6 +169,22 @@ static void test_lock_wait_ends_with_status_3(void **state)
         rig_stop(rig);
 }
 
+static void test_the_lock_of_a_killed_daemon_goes_to_the_one_that_waits(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8-vfio", "1.34", NULL);
+        rig_ready(rig, L40S, 8, 8);
+        _cleanup_free_ char *log = xasprintf("%s/log2", rig->dir);
+        pid_t second = rig_spawn(rig, log);
+        str_format(rig->log, sizeof(rig->log), "%s", log);
+        assert_true(rig_logged(rig, "waiting for it to end", RIG_SOON_MS));
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL); /* the lock goes with the process */
+        rig->pid = second;
+        rig_ready(rig, L40S, 8, 8);
+        rig_stop(rig);
+}
+
 static void test_what_changed_during_the_wait_for_the_lock_counts(void **state)
 {
         struct rig *rig = *state;
@@ -398,6 +414,7 @@ int main(void)
                 RIG_TEST(test_check_config_says_every_problem_with_its_line),
                 RIG_TEST(test_print_config_prints_what_it_would_read),
                 RIG_TEST(test_lock_wait_ends_with_status_3),
+                RIG_TEST(test_the_lock_of_a_killed_daemon_goes_to_the_one_that_waits),
                 RIG_TEST(test_what_changed_during_the_wait_for_the_lock_counts),
                 RIG_TEST(test_a_bad_file_after_the_wait_leaves_what_was_read_before_it),
                 RIG_TEST(test_the_service_manager_hears_ready_when_kubelet_is_served_and_stopping_at_the_end),
