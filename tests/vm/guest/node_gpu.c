@@ -253,10 +253,14 @@ static void test_second_pod_is_refused_while_the_first_ones_user_holds_the_group
         expect_counts(L40S_RESOURCE, 1, 1);
         allocate("first", L40S_RESOURCE, 1, &run);
         fk_run_done(&run);
+        /* What spares the walk over every process (holders_none_on_vfio): vfio-pci enables the device while it is open. */
+        assert_string_equal(kernel_read(PCI L40S "/enable"), "0");
         struct process user = hold_device(group_of(L40S), L40S);
+        assert_string_equal(kernel_read(PCI L40S "/enable"), "1");
         fk_pod_end(node_kubelet(), "first");
         expect_refused("second", L40S_RESOURCE, "vfio_user", "/dev/vfio/");
         (void)stop_process(&user, SIGKILL);
+        assert_string_equal(kernel_read(PCI L40S "/enable"), "0");
         expect_device_becomes_usable("third", L40S_RESOURCE, L40S_VARIABLE, L40S);
         node_stop();
 }
