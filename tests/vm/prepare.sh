@@ -28,9 +28,9 @@ recipe=$(cat "$here/prepare.sh" "$here/init" | sha256sum | head -c 8)
 if [ -n "$image" ]; then
         dir=$top/$(version "$image" | tr ':~' '__')-$recipe
 else
-        dir=$(ls -dv "$top"/[0-9]*-"$recipe"/release 2>/dev/null | tail -1)
+        dir=$(printf '%s\n' "$top"/[0-9]*-"$recipe"/release | sort -V | tail -n 1)
+        [ -e "$dir" ] || skip "apt knows no kernel package linux-image-amd64 (apt-get update)"
         dir=${dir%/release}
-        [ -n "$dir" ] || skip "apt knows no kernel package linux-image-amd64 (apt-get update)"
 fi
 
 # Modules that the tests load; their closure goes into the initramfs.
@@ -48,10 +48,10 @@ download() {
 # The ELF image inside vmlinuz: PVH boots it without the time that decompression takes under emulation.
 unpack_vmlinux() { # vmlinuz out
         local offset
-        for offset in $(grep -aobP '\xfd7zXZ\x00' "$1" | cut -d: -f1); do
+        while read -r offset; do
                 tail -c+$((offset + 1)) "$1" | xz -dc > "$2" 2>/dev/null || true # what follows the stream is no error
                 [ "$(head -c4 "$2" | tail -c3)" = ELF ] && return
-        done
+        done < <(grep -aobP '\xfd7zXZ\x00' "$1" | cut -d: -f1)
         echo "no ELF image in $1" >&2
         return 1
 }
@@ -72,7 +72,7 @@ make_initramfs() { # kernel-root release out
                 mkdir -p "$root/$(dirname "${f#"$1"/}")"
                 cp "$f" "$root/${f#"$1"/}"
         done
-        cp "$1/lib/modules/$2"/modules.{builtin,order} "$root/lib/modules/$2/"
+        cp "$1/lib/modules/$2"/modules.{builtin,builtin.modinfo,order} "$root/lib/modules/$2/"
         depmod -b "$root" "$2"
         cp "$here/init" "$root/init"
         chmod 755 "$root/init"

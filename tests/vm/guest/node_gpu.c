@@ -42,7 +42,7 @@ static void await_registered(unsigned before)
 
 static void test_gpu_of_a_host_driver_is_allocated_bound_and_usable(void **state)
 {
-        char output[OUTPUT_BYTES];
+        char output[OUTPUT_BYTES], pid[16];
         struct fk_run run = { 0 };
 
         (void)state;
@@ -51,6 +51,8 @@ static void test_gpu_of_a_host_driver_is_allocated_bound_and_usable(void **state
         (void)node_start("allocate", L40S_RULE);
         expect_counts(L40S_RESOURCE, 1, 1);
         assert_string_equal(driver_of(L40S), "nvidia"); /* offering touches nothing */
+        str_format(pid, sizeof(pid), "%d", (int)daemon_pid());
+        assert_int_equal(RUN_PROGRAM(output, "pgrep", "-P", pid, "sluice-hand"), 0); /* its own child */
 
         allocate("pod", L40S_RESOURCE, 1, &run);
         expect_answer(&run, L40S_VARIABLE, L40S, group_of(L40S));
