@@ -235,6 +235,17 @@ static void plan_done(void *ctx, const struct hands_result *result)
         pump(claims);
 }
 
+/* A hand that waits for a link to change is not one that hangs in the kernel: it has to see that in vain, and to undo, before
+ * it is given up. */
+static void limit_waits(struct plan *plan, unsigned deadline_ms)
+{
+        const int32_t longest_ms = (int32_t)(deadline_ms / 4);
+
+        for (uint32_t i = 0; i < plan->n_steps; i++)
+                if (plan->steps[i].wait_ms > longest_ms)
+                        plan->steps[i].wait_ms = longest_ms;
+}
+
 static void job_run_plan(struct job *job)
 {
         struct claims *claims = job->claims;
@@ -253,6 +264,7 @@ static void job_run_plan(struct job *job)
                 return;
         }
         job->state = JOB_RUNNING;
+        limit_waits(&job->plan, claims->deadline_ms);
         hands_run(claims->hands, &job->plan, claims->deadline_ms, NULL, plan_done, job);
 }
 

@@ -18,7 +18,7 @@ struct config {
         char *pci_ids;              /* user pci.ids file, NULL = none */
         unsigned pci_ids_line;      /* where it is named, for messages */
         enum registration registration;
-        unsigned bind_deadline_ms;  /* on-allocate; 1000..60000, default 10000 */
+        unsigned bind_deadline_ms;  /* for each card; 1000..60000, default 10000 */
         unsigned rescan_ms;         /* backstop; 5000..600000, default 10000 */
 };
 

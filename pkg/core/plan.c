@@ -183,8 +183,8 @@ static bool add_guards(struct plan *plan, const struct function *fn)
 static bool add_actions(struct plan *plan, const struct function *fn)
 {
         return add(plan, (struct step){ .kind = STEP_OVERRIDE, .bdf = fn->bdf }, TARGET) &&
-               (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_UNBIND, .bdf = fn->bdf }, fn->driver)) &&
-               add(plan, (struct step){ .kind = STEP_PROBE, .bdf = fn->bdf }, "") &&
+               (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_UNBIND, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, fn->driver)) &&
+               add(plan, (struct step){ .kind = STEP_PROBE, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, "") &&
                add(plan, (struct step){ .kind = STEP_AWAIT_DRIVER, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, TARGET);
 }
 

@@ -18,8 +18,9 @@ enum step_kind {
         STEP_GUARD_UNBIND_LOCK, /* write 1 to NVIDIA's unbindLock of @bdf, read 1 back (5 tries). undo: write 0 */
         /* Actions. */
         STEP_OVERRIDE,     /* driver_override of @bdf <- @text ("" = clear); refused when another driver is named there. undo: the value read before */
-        STEP_UNBIND,       /* driver/unbind <- @bdf (nothing to do when it has no driver). undo: drivers_probe, until @text is bound again */
-        STEP_PROBE,        /* drivers_probe <- @bdf. undo: unbind from what bound it */
+        STEP_UNBIND,       /* driver/unbind <- @bdf (nothing to do when it has no driver), gone within @wait_ms. undo: drivers_probe,
+                            * @text bound again within @wait_ms */
+        STEP_PROBE,        /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
         /* Read-back. */
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
         STEP_AWAIT_NODE,   /* /dev/vfio/<number> (the group's node) exists, within @wait_ms */

@@ -31,6 +31,7 @@ struct job {
         struct worker *worker; /* NULL = waiting, or finished */
         uv_timer_t timer;      /* the deadline */
         unsigned deadline_ms;
+        struct bdf at;       /* the function it is at work on */
         bool begun, undoing; /* what the last report said ... */
         uint32_t step;       /* ... and of which step */
         struct hands_result result;
@@ -254,6 +255,11 @@ static void worker_lost(struct worker *worker, const char *why)
         worker_close(worker);
 }
 
+static bool same_slot(struct bdf a, struct bdf b)
+{
+        return a.domain == b.domain && a.bus == b.bus && a.device == b.device;
+}
+
 static void worker_heard(struct worker *worker, const struct report *report)
 {
         struct job *job = worker->job;
@@ -266,11 +272,12 @@ static void worker_heard(struct worker *worker, const struct report *report)
                 worker_close(worker);
                 return;
         }
+        if (job->value || (job->begun && !same_slot(job->at, job->plan.steps[report->step].bdf)))
+                (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
         job->begun = true;
         job->step = report->step;
+        job->at = job->plan.steps[report->step].bdf;
         job->undoing = report->kind == REPORT_UNDO_BEFORE || report->kind == REPORT_UNDO_AFTER;
-        if (job->value)
-                (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
         if (report->kind == REPORT_AFTER && job->plan.steps[job->step].kind == STEP_READ_LOCKED && job->value)
                 job->value(job->ctx, report->step, report->result, report->text);
 }

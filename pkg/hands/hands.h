@@ -35,8 +35,9 @@ typedef void hands_value_fn(void *ctx, uint32_t step, int result, const char *te
 typedef void hands_done_fn(void *ctx, const struct hands_result *result);
 /* Copies @plan. @value may be NULL. @done is called exactly once, later, from the loop; it may call hands_run.
  * @deadline_ms from now, the whole plan, with the time it waits for a worker: then a plan that was at work ends as
- * PLAN_STUCK, one that never got a worker as PLAN_LOST (nothing was touched). With @value (a plan that only reads) it is
- * the time from each report to the next. */
+ * PLAN_STUCK, one that never got a worker as PLAN_LOST (nothing was touched). It begins anew when the plan goes on to another
+ * slot: eight GPUs whose drivers take two seconds each do not hang. With @value (a plan that only reads) it is the time from
+ * each report to the next. */
 void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx);
 
 unsigned hands_stuck(const struct hands *hands); /* abandoned workers that have not ended */

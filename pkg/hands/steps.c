@@ -157,12 +157,12 @@ static int probe(struct work *work, struct bdf b, struct failure *f)
         return 0;
 }
 
-static int unbind(struct work *work, struct bdf b, struct failure *f)
+static int unbind(struct work *work, struct bdf b, int wait_ms, struct failure *f)
 {
         char address[BDF_TEXT_MAX];
 
         int r = write_attribute(work, b, "driver/unbind", bdf_format(b, address), f);
-        return r < 0 ? r : await_driver(work, b, "", READ_BACK_MS, f);
+        return r < 0 ? r : await_driver(work, b, "", wait_ms, f);
 }
 
 /* ---- conditions ----------------------------------------------------------------------------------------------------- */
@@ -280,6 +280,15 @@ static bool unbind_lock_absent(struct work *work, struct bdf b)
         return fs_exists(kernel_tree(work->kernel)->proc, path) == 0;
 }
 
+static bool unbind_lock_reads(struct work *work, struct bdf b, const char *want)
+{
+        char path[PATH_SIZE], value[16];
+        struct err err;
+
+        (void)snprintf(path, sizeof(path), "driver/nvidia/gpus/" BDF_FMT "/unbindLock", BDF_ARGS(b));
+        return fs_read_value(kernel_tree(work->kernel)->proc, path, value, sizeof(value), &err) == 0 && streq(value, want);
+}
+
 static int guard_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         char value[16];
@@ -307,7 +316,7 @@ static int undo_unbind_lock(struct work *work, const struct step *s, struct deed
         char value[16];
 
         (void)deed;
-        if (unbind_lock_absent(work, s->bdf))
+        if (unbind_lock_absent(work, s->bdf) || unbind_lock_reads(work, s->bdf, "0"))
                 return 0;
         int r = unbind_lock_write(work, s->bdf, "0", value, f);
         if (r == 0 && !streq(value, "0"))
@@ -352,8 +361,14 @@ static int override(struct work *work, const struct step *s, struct deed *deed, 
         return write_override(work, s->bdf, s->text, f);
 }
 
+/* What the kernel refused to change (a read-only /sys) is as it was. */
 static int undo_override(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
+        char now[STEP_TEXT_MAX];
+
+        int r = read_override(work, s->bdf, now, f);
+        if (r < 0 || streq(now, deed->before))
+                return r;
         return write_override(work, s->bdf, deed->before, f);
 }
 
@@ -369,7 +384,7 @@ static int unbind_step(struct work *work, const struct step *s, struct deed *dee
                 return refuse(f, REASON_STEP_FAILED, ESTALE, BDF_FMT " is on %s now, no longer on %s", BDF_ARGS(s->bdf), driver, s->text);
         (void)str_copy(deed->before, sizeof(deed->before), driver);
         deed->changed = true;
-        return unbind(work, s->bdf, f);
+        return unbind(work, s->bdf, s->wait_ms, f);
 }
 
 /* The kernel binds a function only to the driver its override names, and the override may still name the new one: it names
@@ -393,7 +408,7 @@ static int undo_unbind(struct work *work, const struct step *s, struct deed *dee
         if (r == 0)
                 r = probe(work, s->bdf, f);
         if (r == 0)
-                r = await_driver(work, s->bdf, deed->before, READ_BACK_MS, f);
+                r = await_driver(work, s->bdf, deed->before, s->wait_ms, f);
         if (r < 0 && f->reason == REASON_STEP_FAILED)
                 f->reason = REASON_NOT_RESTORED;
         if (write_override(work, s->bdf, former, &later) < 0 && (r == 0 || f->reason == REASON_NOT_RESTORED)) {
@@ -425,7 +440,7 @@ static int undo_probe(struct work *work, const struct step *s, struct deed *deed
                 return r;
         /* Bound by us a moment ago, so being blind is no obstacle; but who has opened it meanwhile keeps it. */
         r = refuse_held(work, s->bdf, -1, &blind, f);
-        return r < 0 ? r : unbind(work, s->bdf, f);
+        return r < 0 ? r : unbind(work, s->bdf, s->wait_ms, f);
 }
 
 /* ---- read-back and probing ------------------------------------------------------------------------------------------ */

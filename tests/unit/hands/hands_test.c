@@ -268,6 +268,28 @@ static void test_a_long_walk_of_reads_is_measured_step_by_step(void **state)
         bench_done(&bench);
 }
 
+/* Each of the two takes 700 ms to let go; together they are over the deadline, each alone is not. */
+static void test_the_deadline_is_for_each_slot(void **state)
+{
+        struct bdf second = { 0, 0xaf, 0, 0 };
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        one_slow_write(&plan);
+        plan_add(&plan, STEP_READ_LOCKED, second, "driver_override")->card = second; /* there is none: it fails, slowly */
+        plan_add(&plan, STEP_READ_LOCKED, GPU, "driver_override")->card = (struct bdf){ 0, 1, 0, 0 };
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 700");
+        host_fault(&bench.host, "read:driver_override 0000:af:00.0 delay 700");
+        outcome = (struct outcome){ .bench = &bench };
+        hands_run(bench.hands, &plan, 1000, NULL, on_done, &outcome);
+        wait_done(&bench, &outcome, 1);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        bench_done(&bench);
+}
+
 static void test_a_read_that_hangs_is_stuck_at_its_step(void **state)
 {
         struct bench bench;
@@ -748,6 +770,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_plan_runs_in_another_process_and_answers),
                 TEST(test_a_long_walk_of_reads_is_measured_step_by_step),
+                TEST(test_the_deadline_is_for_each_slot),
                 TEST(test_a_read_that_hangs_is_stuck_at_its_step),
                 TEST(test_a_loop_that_is_late_blames_no_hand),
                 TEST(test_a_refusal_carries_step_reason_and_sentence),

@@ -223,6 +223,8 @@ static void test_a_step_that_fails_is_undone_in_reverse_order(void **state)
 static void test_an_undo_that_fails_is_said_and_the_others_are_tried(void **state)
 {
         static const struct row rows[] = {
+                { "a write that is not done once more", "driver_override 0000:3b:00.0 refuse EIO times 2", NULL, PLAN_UNDONE,
+                  REASON_STEP_FAILED, "Input/output error", "0 1 2 3 4 5 6! u6 u5" },
                 { "driver does not come back", "drivers_probe 0000:3b:00.0 ignore", NULL, PLAN_BROKEN, REASON_NOT_RESTORED,
                   "it could not be undone: 0000:3b:00.0 is on no driver instead of nvidia", "0 1 2 3 4 5 6 7 8 9! u8 u7! u6 u5" },
         };
