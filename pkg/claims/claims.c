@@ -196,11 +196,9 @@ static void mark_broken(struct job *job, const char *detail)
 static void mark_failed(struct job *job, const struct hands_result *result)
 {
         const struct claims_world *world = &job->claims->world;
-        char detail[DETAIL_MAX], step[160] = "";
+        char detail[DETAIL_MAX];
 
-        if (result->step < job->plan.n_steps)
-                step_describe(&job->plan.steps[result->step], step, sizeof(step));
-        str_format(detail, sizeof(detail), "step \"%.120s\": %.100s", step, result->text);
+        str_clean(detail, sizeof(detail), result->text); /* names the step */
         for (uint32_t i = 0; result->end == PLAN_STUCK && i < job->plan.n_cards; i++)
                 world->mark_card(world->ctx, job->plan.cards[i], REASON_STUCK, detail);
         if (result->end == PLAN_BROKEN)

@@ -90,7 +90,7 @@ enum reason_use {
         X(TOO_MANY_DEVICES, "too-many-devices", REFUSAL, "the request names more devices than one container can have",           \
           "ask for fewer devices per container")                                                                                 \
         X(UNKNOWN_DEVICE, "unknown-device", REFUSAL, "no such device in this pool", "delete the pod; kubelet will pick another device") \
-        X(NOT_HEALTHY, "not-healthy", REFUSAL, "the device is not healthy", "see 'sluicectl inventory' for the reason")          \
+        X(NOT_HEALTHY, "not-healthy", REFUSAL, "the device is not healthy", "or delete the pod, so that kubelet picks another device")          \
         X(IDENTITY, "identity-changed", REFUSAL, "another device than planned answers at its address",                           \
           "nothing: Sluice looks again and plans from what is there")                                                            \
         X(HELD, "held", REFUSAL, "a process still has the device open",                                                          \

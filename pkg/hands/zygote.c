@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,23 @@ static void send_refusal(int fd, const struct plan *plan, const struct err *why)
         send_report(&fd, &report);
 }
 
+/* Somebody may have swept the run directory away (the daemon lives on without): it is made again. */
+static int open_lock_dir(const char *path, struct err *err)
+{
+        int fd = fs_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+
+        if (fd == -ENOENT && (fd = fs_mkdir(AT_FDCWD, path, 0700)) == 0)
+                fd = fs_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+        return fd < 0 ? err_set(err, -fd, "cannot open %s", path) : fd;
+}
+
+static bool is_deleted(int dir)
+{
+        struct stat st;
+
+        return fstat(dir, &st) == 0 && st.st_nlink == 0;
+}
+
 /* Opens the host, and touches the memory of the plan, before the plan is here: that time is nobody's. */
 static int worker_main(int fd, const struct wire_hello *hello)
 {
@@ -45,15 +63,16 @@ static int worker_main(int fd, const struct wire_hello *hello)
         struct err err;
 
         int opened = kernel_open(&kernel, hello->sim_dir, &err);
-        if (opened == 0) {
-                lock_dir = opened = fs_open(AT_FDCWD, hello->lock_dir, O_RDONLY | O_DIRECTORY, 0);
-                if (opened < 0)
-                        (void)err_set(&err, -opened, "cannot open %s", hello->lock_dir);
-        }
+        if (opened == 0)
+                lock_dir = opened = open_lock_dir(hello->lock_dir, &err);
 
         ssize_t n = wire_recv(fd, &plan, sizeof(plan), NULL);
         if (n <= 0)
                 return n == 0 || n == -ECONNRESET ? 0 : STATUS_SYSTEM;
+        if (opened >= 0 && is_deleted(lock_dir)) {
+                (void)close(lock_dir);
+                lock_dir = opened = open_lock_dir(hello->lock_dir, &err);
+        }
         if (opened >= 0)
                 opened = wire_plan_valid(&plan, (size_t)n, &err);
         if (opened < 0) {

@@ -557,6 +557,22 @@ static void test_plans_wait_for_a_hand_and_each_gets_one(void **state)
         bench_done(&bench);
 }
 
+static void test_a_run_directory_that_was_swept_away_is_made_again(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        (void)wait_for_warm_worker(&bench);
+        assert_int_equal(nftw(bench.host.lock_dir, host_remove, 8, FTW_DEPTH | FTW_PHYS), 0);
+        plan_of_host(&plan);
+        run_plan(&bench, &plan, 5000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        bench_done(&bench);
+}
+
 static void test_a_hundred_plans_leave_no_descriptor_and_no_process(void **state)
 {
         struct bench bench;
@@ -729,8 +745,10 @@ static void test_a_host_that_cannot_be_opened_refuses_every_plan(void **state)
         run_for(&bench, 100);
         (void)snprintf(moved, sizeof(moved), "%s/moved", bench.host.root);
         assert_int_equal(rename(bench.host.lock_dir, moved), 0);
+        assert_int_equal(symlink("/dev/null", bench.host.lock_dir), 0); /* nothing that could be made again */
         run_plan(&bench, &plan, 5000, &outcome); /* and this one's */
         run_plan(&bench, &plan, 5000, &outcome);
+        assert_int_equal(unlink(bench.host.lock_dir), 0);
         assert_int_equal(rename(moved, bench.host.lock_dir), 0);
         ASSERT_ENDED(outcome, PLAN_REFUSED);
         ASSERT_TELLS(outcome, "cannot open");
@@ -781,6 +799,7 @@ int main(void)
                 TEST(test_a_killed_zygote_is_replaced_and_disturbs_no_plan),
                 TEST(test_a_zygote_that_dies_again_and_again_does_not_stop_the_plans),
                 TEST(test_plans_wait_for_a_hand_and_each_gets_one),
+                TEST(test_a_run_directory_that_was_swept_away_is_made_again),
                 TEST(test_a_hundred_plans_leave_no_descriptor_and_no_process),
                 TEST(test_a_hand_inherits_no_descriptor_no_blocked_signal_and_no_session),
                 TEST(test_stopping_ends_every_plan_once_and_leaves_the_hand_at_work),
