@@ -262,13 +262,13 @@ static void test_a_long_walk_of_reads_is_measured_step_by_step(void **state)
 
         (void)state;
         bench_make(&bench);
-        slow_reads(&bench, &plan, 150);
-        run_plan(&bench, &plan, 600, &outcome);
+        slow_reads(&bench, &plan, 400);
+        run_plan(&bench, &plan, 2000, &outcome);
         ASSERT_ENDED(outcome, PLAN_DONE);
         bench_done(&bench);
 }
 
-/* Each of the two takes 700 ms to let go; together they are over the deadline, each alone is not. */
+/* Each of the two takes 1.5 s to let go; together they are over the deadline, each alone is not. */
 static void test_the_deadline_is_for_each_slot(void **state)
 {
         struct bdf second = { 0, 0xaf, 0, 0 };
@@ -281,10 +281,10 @@ static void test_the_deadline_is_for_each_slot(void **state)
         one_slow_write(&plan);
         plan_add(&plan, STEP_READ_LOCKED, second, "driver_override")->card = second; /* there is none: it fails, slowly */
         plan_add(&plan, STEP_READ_LOCKED, GPU, "driver_override")->card = (struct bdf){ 0, 1, 0, 0 };
-        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 700");
-        host_fault(&bench.host, "read:driver_override 0000:af:00.0 delay 700");
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 1500");
+        host_fault(&bench.host, "read:driver_override 0000:af:00.0 delay 1500");
         outcome = (struct outcome){ .bench = &bench };
-        hands_run(bench.hands, &plan, 1000, NULL, on_done, &outcome);
+        hands_run(bench.hands, &plan, 2500, NULL, on_done, &outcome);
         wait_done(&bench, &outcome, 1);
         ASSERT_ENDED(outcome, PLAN_DONE);
         bench_done(&bench);
@@ -323,8 +323,8 @@ static void test_a_loop_that_is_late_blames_no_hand(void **state)
         run_for(&bench, 100); /* the next worker is warm */
         plan_of_host(&plan);
         outcome = (struct outcome){ .bench = &bench };
-        hands_run(bench.hands, &plan, 1000, NULL, on_done, &outcome);
-        (void)usleep(1500 * 1000);
+        hands_run(bench.hands, &plan, 2500, NULL, on_done, &outcome);
+        (void)usleep(3000 * 1000);
         wait_done(&bench, &outcome, 1);
         ASSERT_ENDED(outcome, PLAN_DONE);
         bench_done(&bench);
