@@ -68,12 +68,12 @@ SOURCES := $(PKG_C) $(wildcard cmd/*/*.c tests/*/*.c tests/unit/*/*.c)
 
 PACKAGES := build-essential pkg-config ca-certificates libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libuv1-dev \
             libyaml-dev libjansson-dev libpci-dev libsmartcols-dev libcmocka-dev zlib1g-dev pci.ids
-PACKAGES_test := clang libclang-rt-14-dev jq $(shell cat tests/*/packages.txt 2>/dev/null | grep -v '^\#')
-PACKAGES_lint := clang-format clang-tidy cppcheck shellcheck man-db gcovr universal-ctags
+PACKAGES_test := clang libclang-rt-14-dev $(shell cat tests/*/packages.txt 2>/dev/null | grep -v '^\#')
+PACKAGES_lint := clang-format cppcheck shellcheck man-db gcovr universal-ctags
 
 help: ## list the verbs
 	@echo "Sluice $(VERSION): verbs of this Makefile"
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile $(wildcard tests/*/*.mk)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' Makefile $(wildcard tests/*/*.mk)
 	@sed -n 's/^#   /  /p' Makefile | head -6
 
 # ---- packages ----
@@ -159,6 +159,7 @@ demo: ## the main job on a captured 8-GPU host with a stand-in kubelet
 	@deploy/deps.sh $(PACKAGES)
 	@$(MAKE) FLAVOUR=debug bins run-demo
 bench: ## the figures of docs/benchmarks.md; PEER=/path/to/binary measures a peer beside it
+	@deploy/deps.sh $(PACKAGES)
 	@$(MAKE) FLAVOUR=release bins run-bench
 
 # ---- keep it ----
