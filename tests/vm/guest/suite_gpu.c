@@ -29,6 +29,7 @@ static void test_group_is_viable_only_with_all_companions_bound(void **state)
         const char *group = group_of(QUADRO "0");
 
         (void)state;
+        load_nvidia("");
         load_modules("snd-hda-intel");
         bind_vfio("0000:03:00.0");
         assert_string_equal(driver_of("0000:03:00.1"), "snd_hda_intel");
@@ -44,6 +45,7 @@ static void test_group_is_viable_only_with_all_companions_bound(void **state)
 static void test_open_node_of_the_host_driver_shuts_the_unbind_lock(void **state)
 {
         (void)state;
+        load_nvidia("");
         struct process holder = hold_node("/dev/nvidia0");
         assert_int_equal(kernel_write("1", "/proc/driver/nvidia/gpus/" L40S "/unbindLock"), 0);
         assert_string_equal(kernel_read("/proc/driver/nvidia/gpus/" L40S "/unbindLock"), "0");
@@ -58,6 +60,7 @@ static void test_open_node_of_the_host_driver_shuts_the_unbind_lock(void **state
 static void test_unplugged_and_plugged_card_goes_and_comes(void **state)
 {
         (void)state;
+        load_nvidia("");
         host_do("device_del gpu4");
         assert_true(await_exists(false, 60000, PCI "0000:04:00.0"));
         host_do("device_add xpci,id=gpu4,bus=rp4,x-ids=10de:2330:030200:10de:16c1");
@@ -91,6 +94,8 @@ int suite_gpu(void)
                 cmocka_unit_test(test_every_reaction_is_tried_on_some_topology),
         };
         failed += RUN_SUITE(rig);
+        load_nvidia("");
+        load_modules("snd-hda-intel");
         failed += run_reactions("reactions", gpu_words, NULL);
         failed += node_suite_gpu();
         return failed;
