@@ -141,12 +141,35 @@ static void test_the_pages_are_of_this_version(void **state)
         }
 }
 
+/* libpci makes the whole GPL-3.0-or-later: said where a distributor looks, and not of the program that does not link it. */
+static void test_the_programs_that_link_libpci_say_their_licence(void **state)
+{
+        static const struct {
+                const char *page, *program, *version;
+                bool gpl;
+        } table[] = {
+                { "sluiced.8", "sluiced", "--version", true },
+                { "sluicectl.1", "sluicectl", "version", true },
+                { "sluice-hand.8", "sluice-hand", "--version", false },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(table); i++) {
+                _cleanup_free_ char *page = read_page(table[i].page);
+                _cleanup_strbuf_ struct strbuf said = { 0 };
+                add_output(table[i].program, table[i].version, &said);
+                if (!!strstr(page, "GPL-3.0-or-later") != table[i].gpl || !!strstr(said.text, "GPL-3.0-or-later") != table[i].gpl)
+                        fail_msg("%s and its page: GPL-3.0-or-later has%s to be there", table[i].program, table[i].gpl ? "" : " not");
+        }
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_sluiced_8_has_the_options_of_help_and_no_others),
                 TEST(test_sluicectl_1_has_the_verbs_and_options_of_help_and_no_others),
                 TEST(test_the_pages_are_of_this_version),
+                TEST(test_the_programs_that_link_libpci_say_their_licence),
         };
 
         return RUN(tests);
