@@ -22,24 +22,21 @@ int64_t life_delay_ms(unsigned failures, unsigned jitter)
 {
         if (failures == 0)
                 return 0;
-        if (failures == 1)
-                return LIFE_QUICK_MS / 2 + LIFE_QUICK_MS / 2 * (int64_t)jitter / 1024;
-
-        unsigned doublings = failures - 2 > 11 ? 11 : failures - 2;
-        int64_t base = INT64_C(20) << doublings;
+        unsigned doublings = failures - 1 > 13 ? 13 : failures - 1;
+        int64_t base = (int64_t)LIFE_RETRY_MS << doublings;
         if (base > LIFE_BACKOFF_MAX_MS)
                 base = LIFE_BACKOFF_MAX_MS;
         return base * 3 / 4 + base / 4 * (int64_t)jitter / 1024;
 }
 
-static bool epoch_equal(struct life_epoch a, struct life_epoch b)
+bool life_epoch_equal(struct life_epoch a, struct life_epoch b)
 {
         return a.dev == b.dev && a.ino == b.ino && a.born_ns == b.born_ns;
 }
 
 static bool kubelet_is_there(const struct life *life)
 {
-        return !epoch_equal(life->epoch, (struct life_epoch){ 0 });
+        return !life_epoch_equal(life->epoch, (struct life_epoch){ 0 });
 }
 
 void life_init(struct life *life)
@@ -102,7 +99,7 @@ static unsigned register_if_ready(struct life *life)
 
 unsigned life_kubelet(struct life *life, struct life_now now, struct life_epoch epoch)
 {
-        if (epoch_equal(epoch, life->epoch))
+        if (life_epoch_equal(epoch, life->epoch))
                 return 0;
         life->epoch = epoch;
         if (!kubelet_is_there(life)) {
@@ -173,7 +170,7 @@ unsigned life_registered(struct life *life, struct life_now now, unsigned attemp
         if (attempt != life->attempt || life->state != LIFE_REGISTERING)
                 return 0; /* Dropped meanwhile. */
 #ifndef SLUICE_BREAK_EPOCH_CHECK
-        if (!epoch_equal(life->asked, life->epoch))
+        if (!life_epoch_equal(life->asked, life->epoch))
                 return retry(life, now); /* The answer of a kubelet that is no more. */
         if (code == RPC_OK && life->ended && life->streams == 0)
                 return retry(life, now); /* It has asked for the list and left already. */

@@ -21,7 +21,7 @@
 #include "rpc/rpc.h"
 
 enum {
-        LIFE_QUICK_MS = 10,       /* the second retry comes within this */
+        LIFE_RETRY_MS = 4,        /* the first retry comes at once, the second within this, then ever slower */
         LIFE_BACKOFF_MAX_MS = 30000,
         LIFE_WAIT_MS = 15000,     /* Register was answered and no ListAndWatch came */
         LIFE_DRAIN_MS = 1500,     /* old streams that have not ended are cut off: ended within 2 s */
@@ -56,6 +56,8 @@ struct life_epoch {
         int64_t born_ns;
 };
 
+bool life_epoch_equal(struct life_epoch a, struct life_epoch b);
+
 struct life_now {
         int64_t ms;      /* monotonic */
         unsigned jitter; /* 0..1023, evenly spread */
@@ -88,8 +90,8 @@ unsigned life_stream_opened(struct life *life, struct life_now now);
 unsigned life_stream_closed(struct life *life, struct life_now now);
 unsigned life_tick(struct life *life, struct life_now now); /* any time; acts when due */
 
-/* Milliseconds before try number @failures (0 = the first retry): 0, then 5..10, then 20 doubling up to 30 s, the last
- * quarter by jitter. */
+/* Milliseconds before try number @failures (0 = the first retry): 0, then 4 doubling up to 30 s, the last quarter by jitter.
+ * The quick ones are for a kubelet.sock that is there before kubelet listens. */
 int64_t life_delay_ms(unsigned failures, unsigned jitter);
 
 #endif

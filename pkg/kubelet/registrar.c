@@ -42,7 +42,7 @@ static void act(struct plugin *plugin, unsigned actions);
 /* ---- saying what happened ---- */
 
 /* The first tries around a restart of kubelet fail as a matter of course; a problem that stays is said once. */
-enum { WORTH_SAYING = 4 };
+enum { WORTH_SAYING = 6 }; /* a tenth of a second */
 
 static void say(struct plugin *plugin, enum life_state before)
 {
@@ -57,6 +57,21 @@ static void say(struct plugin *plugin, enum life_state before)
         else if (life->problem[0])
                 return; /* not yet, or said already */
         str_format(plugin->said, sizeof(plugin->said), "%s", life->problem);
+}
+
+static struct life_epoch look_at(const char *sock)
+{
+        struct statx st;
+
+        if (statx(AT_FDCWD, sock, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
+                return (struct life_epoch){ 0 };
+        /* The birth where the file system knows it; the change time also moves on chmod: once too often, never too seldom. */
+        const struct statx_timestamp *born = st.stx_mask & STATX_BTIME ? &st.stx_btime : &st.stx_ctime;
+        return (struct life_epoch){
+                .dev = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor,
+                .ino = st.stx_ino,
+                .born_ns = born->tv_sec * INT64_C(1000000000) + born->tv_nsec,
+        };
 }
 
 /* ---- doing what the state machine says ---- */
@@ -83,7 +98,8 @@ static void on_registered(void *ctx, enum rpc_code code, const char *text, const
                 if (registering->attempt == plugin->life.attempt)
                         plugin->pending = NULL;
                 /* Whose answer this is, only a look at kubelet.sock can tell: its event may still be on the way. */
-                registrar_look(kubelet);
+                if (!life_epoch_equal(look_at(registrar->sock), plugin->life.epoch))
+                        registrar_look(kubelet);
                 enum life_state before = plugin->life.state;
                 act(plugin, life_registered(&plugin->life, kubelet_now(kubelet), registering->attempt, code, text));
                 say(plugin, before);
@@ -140,21 +156,6 @@ static void act(struct plugin *plugin, unsigned actions)
 }
 
 /* ---- looking ---- */
-
-static struct life_epoch look_at(const char *sock)
-{
-        struct statx st;
-
-        if (statx(AT_FDCWD, sock, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
-                return (struct life_epoch){ 0 };
-        /* The birth where the file system knows it; the change time also moves on chmod: once too often, never too seldom. */
-        const struct statx_timestamp *born = st.stx_mask & STATX_BTIME ? &st.stx_btime : &st.stx_ctime;
-        return (struct life_epoch){
-                .dev = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor,
-                .ino = st.stx_ino,
-                .born_ns = born->tv_sec * INT64_C(1000000000) + born->tv_nsec,
-        };
-}
 
 static void look_for(struct plugin *plugin, struct life_epoch epoch)
 {
