@@ -111,6 +111,7 @@ static void blame(struct group_verdict *verdict, enum reason reason, const struc
 
 /* The first of each sort among the other members of a group, in order of address. */
 struct census {
+        const struct broken *unreadable;       /* whatever it is */
         const struct function *foreign_active; /* foreign, and in use by the host as far as VFIO is concerned */
         const struct function *foreign_parked; /* foreign, and set aside */
         const struct function *gpu;            /* another GPU */
@@ -147,6 +148,25 @@ static void count_member(const struct inventory *inv, const struct rules *rules,
         if (!group_member_accepted(member)) {
                 verdict->n_to_bind++;
                 first(&census->on_host_driver, member);
+        }
+}
+
+/* A member of which nothing is known must be thought to be the host's. */
+static void blame_unreadable(struct group_verdict *verdict, const struct broken *broken)
+{
+        verdict->reason = REASON_GROUP_FOREIGN;
+        verdict->culprit = NULL;
+        str_format(verdict->detail, sizeof(verdict->detail), "%s (%s: %.80s)", broken->name, reason_word(broken->reason), broken->detail);
+}
+
+static void count_unreadable(const struct inventory *inv, int group, struct census *census, struct group_verdict *verdict)
+{
+        for (size_t i = 0; i < inv->n_broken; i++) {
+                if (inv->broken[i].group != group)
+                        continue;
+                verdict->n_members++;
+                if (!census->unreadable)
+                        census->unreadable = &inv->broken[i];
         }
 }
 
@@ -193,7 +213,10 @@ struct group_verdict group_judge(const struct inventory *inv, const struct rules
                 if (member->group == fn->group && !bdf_equal(member->bdf, fn->bdf))
                         count_member(inv, rules, member, &census, &verdict);
         }
-        if (vendor_vfio)
+        count_unreadable(inv, fn->group, &census, &verdict);
+        if (census.unreadable)
+                blame_unreadable(&verdict, census.unreadable);
+        else if (vendor_vfio)
                 conclude_alone(&verdict, &census);
         else
                 conclude(&verdict, &census, fn, rule);

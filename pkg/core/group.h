@@ -22,7 +22,7 @@ struct group_verdict {
         enum reason reason; /* REASON_NONE: viable now (n_to_bind == 0), or once n_to_bind members are bound. Else NO_GROUP,
                              * NOIOMMU, GROUP_FOREIGN, GROUP_SEVERAL or GROUP_FOLLOWER */
         const struct function *culprit; /* who spoils it; with REASON_NONE the first other member on a host driver;
-                                         * NULL = nobody. Borrowed from the inventory */
+                                         * NULL = nobody, or a member that could not be read. Borrowed from the inventory */
         unsigned n_gpus, n_members;     /* members without bridges, @fn included */
         unsigned n_to_bind;             /* members to bind: @fn unless it is on VFIO, GPUs and companions on a host driver */
         char detail[DETAIL_MAX];        /* the culprit: "0000:01:00.1 (class 0200, driver ixgbe)"; "" = no culprit */

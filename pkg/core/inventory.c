@@ -44,7 +44,7 @@ void inventory_add_broken(struct inventory *inv, const char *name, enum reason r
         GROW(inv->broken, inv->n_broken, inv->cap_broken);
         struct broken *broken = &inv->broken[inv->n_broken++];
 
-        *broken = (struct broken){ .reason = reason };
+        *broken = (struct broken){ .reason = reason, .group = -1 };
         str_clean(broken->name, sizeof(broken->name), name);
         str_clean(broken->detail, sizeof(broken->detail), detail);
 }
@@ -72,6 +72,8 @@ static int compare_broken(const void *a, const void *b)
 
         if (r == 0)
                 r = (int)x->reason - (int)y->reason;
+        if (r == 0)
+                r = (x->group > y->group) - (x->group < y->group);
         return r ? r : strcmp(x->detail, y->detail);
 }
 

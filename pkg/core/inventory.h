@@ -91,6 +91,7 @@ struct broken {
         char name[64]; /* BDF or UUID as the directory said it, cleaned */
         enum reason reason;
         char detail[192];
+        int group; /* the IOMMU group that it is known to be in: nobody knows what it does there; -1 = none, or unknown */
 };
 
 struct inventory {

@@ -305,5 +305,5 @@ int functions_read(struct scan *scan, struct err *err)
                         scan_broken(scan, address, fs_gone(r) && fs_exists(scan->bus, address) == 0, &why);
         }
         sriov_number(scan);
-        return 0;
+        return groups_of_broken(scan, err);
 }

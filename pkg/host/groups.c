@@ -102,3 +102,41 @@ int groups_read(struct scan *scan, int dir, const char *link, int *ret_group, st
         *ret_group = (int)group;
         return 0;
 }
+
+/* The group among whose members @name is; -1 = none that matters to a function that was read. */
+static int find_member(const struct scan *scan, const char *name, int *ret, struct err *err)
+{
+        for (size_t i = 0; i < scan->n_facts; i++) {
+                _cleanup_fs_list_ struct fs_list members = { 0 };
+                char path[64];
+                str_format(path, sizeof(path), "kernel/iommu_groups/%d/devices", scan->facts[i].group);
+                int r = scan_list(scan->tree->sys, path, &members, err);
+                if (r < 0)
+                        return err_prefix(err, "cannot list the members of group %d", scan->facts[i].group);
+                if (scan_has(&members, name)) {
+                        *ret = scan->facts[i].group;
+                        return 0;
+                }
+        }
+        return 0;
+}
+
+int groups_of_broken(struct scan *scan, struct err *err)
+{
+        for (size_t i = 0; i < scan->inv->n_broken; i++) {
+                struct broken *broken = &scan->inv->broken[i];
+                char path[96], text[64];
+                struct err unused;
+                uint64_t group;
+
+                str_format(path, sizeof(path), "%s/iommu_group", broken->name);
+                if (fs_readlink_last(scan->bus, path, text, sizeof(text), &unused) >= 0 && str_to_u64(text, 10, INT_MAX, &group)) {
+                        broken->group = (int)group;
+                        continue;
+                }
+                int r = find_member(scan, broken->name, &broken->group, err);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}

@@ -57,6 +57,8 @@ int sriov_read(struct scan *scan, int dir, struct function *fn, struct err *err)
 void sriov_number(struct scan *scan);
 /* groups.c: the group that @link of @dir points to, and its node. -1, false, false when there is no link. */
 int groups_read(struct scan *scan, int dir, const char *link, int *ret_group, struct group_fact *ret, struct err *err);
+/* Finds the groups of the functions that could not be read: they are members all the same. After functions_read's own look. */
+int groups_of_broken(struct scan *scan, struct err *err);
 /* Is @name, below dev/, a device node? */
 int groups_node_exists(const struct scan *scan, const char *name, bool *ret, struct err *err);
 /* mdev.c: every mediated device of a PCI function. */

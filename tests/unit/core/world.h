@@ -6,7 +6,7 @@
  *   without type)   mdev (is a parent)   boot, fb (host display)   cdev, nonode (group node absent)   noiommu   nogroup
  *   lock (NVIDIA's unbindLock)   override=DRIVER   root=NAME   model=NAME ('+' for a blank)
  * or per instance:  mdev UUID PARENT type_id NAME driver group   ("-" = none; '+' in NAME for a blank)
- * or words about the machine:  !vfio (no /dev/vfio/vfio)   !vfio-pci (no such driver)   !holders   broken NAME
+ * or words about the machine:  !vfio (no /dev/vfio/vfio)   !vfio-pci (no such driver)   !holders   broken NAME [g=N]
  * A node exists for what is on VFIO. Models: 26b9 L40S, 2335 H200, 2204 RTX 3090, 22a3 NVSwitch, 74a1 MI300X.
  *
  * Rules are lines:  key=value ...  with keys ids, addresses, deny, resource, prefix, alias, bind, group, topology, prefer. */
@@ -142,6 +142,17 @@ static inline void world_instance(struct inventory *inv, char *line)
         instance->group_node = instance->group >= 0;
 }
 
+/* NAME [g=N] */
+static inline void world_broken(struct inventory *inv, const char *words)
+{
+        const char *group = strstr(words, " g=");
+        _cleanup_free_ char *name = xasprintf("%.*s", (int)strcspn(words, " "), words);
+
+        inventory_add_broken(inv, name, REASON_GARBAGE, "vendor says 'zz'");
+        if (group)
+                inv->broken[inv->n_broken - 1].group = atoi(group + 3);
+}
+
 static inline struct inventory *world_host(const char *text)
 {
         struct inventory *inv = inventory_new();
@@ -158,7 +169,7 @@ static inline struct inventory *world_host(const char *text)
                 else if (streq(line, "!holders"))
                         inv->holders_visible = false;
                 else if (str_has_prefix(line, "broken "))
-                        inventory_add_broken(inv, line + 7, REASON_GARBAGE, "vendor says 'zz'");
+                        world_broken(inv, line + 7);
                 else if (str_has_prefix(line, "mdev "))
                         world_instance(inv, line);
                 else

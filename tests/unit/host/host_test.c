@@ -195,6 +195,44 @@ static void test_garbage_is_accounted_for_and_never_half_a_function(void **state
         }
 }
 
+/* A neighbour in the GPU's group that cannot be read is in the group all the same: else the GPU would look alone in it. */
+static void test_what_could_not_be_read_is_still_a_member_of_its_group(void **state)
+{
+#define NIC_DIR "sys/devices/pci0000:3a/0000:3a:00.0/0000:3c:00.0"
+        static const struct {
+                const char *file, *content; /* as above */
+                bool link;
+                int group;
+        } rows[] = {
+                { NIC_DIR "/numa_node", "many\n", false, 45 },
+                { NIC_DIR "/vendor", NULL, false, 45 },
+                { NIC_DIR "/iommu_group", "../../../kernel/iommu_groups/x", true, 45 }, /* the group lists it */
+                { "sys/bus/pci/devices/0000:3c:00.0", "../../../devices/nowhere", true, 45 },
+                { NIC_DIR "/iommu_group", "../../../kernel/iommu_groups/99", true, 99 },
+        };
+        static const struct fixture_function nic = { "pci0000:3a/0000:3a:00.0", "0000:3c:00.0", "0x15b3\n", "0x101d\n", "0x020000\n",
+                                                     "mlx5_core", 45 };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct fixture f;
+                fixture_make(&f);
+                make_l40s(&f);
+                fixture_function(&f, &nic);
+                if (rows[i].link)
+                        fixture_link(&f, rows[i].file, rows[i].content);
+                else if (rows[i].content)
+                        fixture_file(&f, rows[i].file, rows[i].content);
+                else
+                        fixture_remove(&f, rows[i].file);
+                _cleanup_inventory_ struct inventory *inv = scan(&f);
+                if (inv->n_broken != 1 || inv->n_functions != 2 || inv->broken[0].group != rows[i].group)
+                        fail_msg("row %zu: %zu broken, %zu whole, group %d", i, inv->n_broken, inv->n_functions,
+                                 inv->n_broken ? inv->broken[0].group : -2);
+                fixture_done(&f);
+        }
+}
+
 static void test_names_and_places_that_are_no_addresses_are_accounted_for(void **state)
 {
         struct fixture f;
@@ -568,6 +606,7 @@ int main(void)
                 TEST(test_a_gpu_is_read_whole),
                 TEST(test_what_the_host_does_not_say_stays_unknown),
                 TEST(test_garbage_is_accounted_for_and_never_half_a_function),
+                TEST(test_what_could_not_be_read_is_still_a_member_of_its_group),
                 TEST(test_names_and_places_that_are_no_addresses_are_accounted_for),
                 TEST(test_vfs_are_counted_and_numbered_by_the_links_of_their_pf),
                 TEST(test_vfs_count_without_their_links),
