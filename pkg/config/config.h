@@ -24,7 +24,7 @@ struct config {
 
 enum { CONFIG_MAX_BYTES = 1 << 20, CONFIG_MAX_RULES = 256 };
 
-struct config *config_default(void); /* design section 6.2: the implicit rule */
+struct config *config_default(void); /* the implicit rule (docs/config.md) */
 
 /* Parses @text (@file only for messages). On problems: returns -EINVAL, *ret untouched, one line per problem in
  * @problems ("file:line: key: sentence\n"). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The answer to an allocation: variable, nodes. KubeVirt's contract to the letter (facts/kubevirt.md section 4). Pure;
- * which nodes exist is in the inventory. */
+/* The answer to an allocation: variable, nodes. KubeVirt's contract to the letter. Pure; which nodes exist
+ * is in the inventory. */
 #ifndef SLUICE_CORE_ANSWER_H
 #define SLUICE_CORE_ANSWER_H
 

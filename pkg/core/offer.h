@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What to offer: inventory + rules + what was offered before -> devices with state and reason, gathered in pools.
  *
- * Pure. The rules of design section 6 that concern offering live here:
+ * Pure. The rules of docs/architecture.md that concern offering live here:
  *  - an id that was ever listed stays in its pool, Unhealthy once gone or no longer offered (until podresources is read), and
  *    also when it has become something else: another vGPU profile, another kind of device, another device in its slot;
  *  - no id is in two pools, no name changes while Sluice runs (the new name is said and takes effect at the next start);

@@ -71,6 +71,8 @@ check "every reason is given by something" "$dead"
 # 4. Paths and unfinished marks.
 check "unfinished marks" "$(grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $sources | grep -v tests/lint || true)"
 
+check "papers that are not in this tree" "$(git grep -nIE '(^|[^a-z/])(facts|shared)/[a-z-]+\.md|design (section|§)' -- . ':!tests/lint' || true)"
+
 # 5. Tools.
 if command -v cppcheck >/dev/null; then
         # It is not shown the system's headers: what the generated files need of protobuf-c's is said here.
