@@ -277,6 +277,7 @@ int agent_run(const struct agent_options *options)
         struct agent agent = { .options = options };
         struct err err;
 
+        agent_stamp_names(&agent);
         int r = prepare(&agent, &err);
         if (r == 0 && uv_loop_init(&agent.loop) < 0)
                 r = err_say(&err, ENOMEM, "no event loop can be made");

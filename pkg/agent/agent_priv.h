@@ -62,8 +62,9 @@ void agent_on_backstop(uv_timer_t *timer);
 void agent_reconcile(struct agent *agent);
 
 /* reload.c */
+void agent_stamp_names(struct agent *agent);  /* before the pci.ids file is read */
 void agent_watch_config(struct agent *agent);
-void agent_check_config(struct agent *agent); /* the backstop: reloads when a file has changed that no event told of */
+void agent_check_config(struct agent *agent); /* reloads when a file has changed, whether an event told of it or not */
 void agent_reload(struct agent *agent, bool asked /* by a signal: says so when nothing changed */);
 
 /* stop.c: ends streams, removes sockets, unbinds nothing; the loop runs out. @status is the process'. */

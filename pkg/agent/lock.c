@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/notify.h"
@@ -87,24 +88,44 @@ static int wait_our_turn(int fd, const char *path, int wait_s, int signal_fd, st
         return waiting.error ? err_set(err, waiting.error, "cannot lock %s", path) : 0;
 }
 
+/* Is the file at @path still the one that is open at @fd? A lock on one that was removed keeps nobody out. */
+static bool is_there(int fd, const char *path)
+{
+        struct stat ours, theirs;
+
+        return fstat(fd, &ours) == 0 && fs_stat(AT_FDCWD, path, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+               ours.st_ino == theirs.st_ino;
+}
+
+/* 0, or 1 when it had to wait. */
+static int lock_file(int fd, const char *path, int wait_s, int signal_fd, struct err *err)
+{
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+                return 0;
+        if (errno != EWOULDBLOCK)
+                return err_set(err, errno, "cannot lock %s", path);
+        log_info("another sluiced holds %s: waiting for it to end, touching nothing meanwhile", path);
+        notify_service_manager("STATUS=waiting for another sluiced to end");
+        int r = wait_our_turn(fd, path, wait_s, signal_fd, err);
+        return r < 0 ? r : 1;
+}
+
 int lock_state(const char *state_dir, int wait_s, int signal_fd, int *ret_fd, struct err *err)
 {
         _cleanup_free_ char *path = xasprintf("%s/lock", state_dir);
         bool waited = false;
 
-        _cleanup_close_ int fd = fs_open(AT_FDCWD, path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-        if (fd < 0)
-                return err_set(err, -fd, "cannot open %s", path);
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-                if (errno != EWOULDBLOCK)
-                        return err_set(err, errno, "cannot lock %s", path);
-                log_info("another sluiced holds %s: waiting for it to end, touching nothing meanwhile", path);
-                notify_service_manager("STATUS=waiting for another sluiced to end");
-                int r = wait_our_turn(fd, path, wait_s, signal_fd, err);
+        for (;;) {
+                _cleanup_close_ int fd = fs_open(AT_FDCWD, path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+                if (fd < 0)
+                        return err_set(err, -fd, "cannot open %s", path);
+                int r = lock_file(fd, path, wait_s, signal_fd, err);
                 if (r < 0)
                         return r;
-                waited = true;
+                waited |= r > 0;
+                if (is_there(fd, path)) {
+                        *ret_fd = TAKE_FD(fd);
+                        return waited;
+                }
         }
-        *ret_fd = TAKE_FD(fd);
-        return waited;
 }

@@ -72,6 +72,8 @@ void agent_reload(struct agent *agent, bool asked)
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *config = NULL;
 
+        if (agent->stopping)
+                return; /* What it would be put to work in is being taken down. */
         agent->config_stamp = stamp_of(agent->options->config_path); /* Good or bad, it is looked at once. */
         int r = config_load(agent->options->config_path, &config, &problems);
         if (r < 0) {
@@ -94,16 +96,12 @@ void agent_reload(struct agent *agent, bool asked)
         agent->pci_ids_stamp = used ? pci_ids : stamp_of(agent->world.config->pci_ids);
 }
 
-/* A configuration that is gone is no new one: the one in force stays. */
+/* ---- noticing ---- */
+
 static void on_reload_timer(uv_timer_t *timer)
 {
-        struct agent *agent = timer->data;
-
-        if (!agent->stopping && !stamp_is_absent(stamp_of(agent->options->config_path)))
-                agent_reload(agent, false);
+        agent_check_config(timer->data);
 }
-
-/* ---- noticing ---- */
 
 static void on_config_changed(uv_fs_event_t *watch, const char *name, int events, int status)
 {
@@ -121,27 +119,32 @@ static int watch_directory(struct agent *agent)
 {
         _cleanup_free_ char *path = xstrdup(agent->options->config_path);
 
+        (void)uv_fs_event_stop(&agent->config_watch);
         return uv_fs_event_start(&agent->config_watch, on_config_changed, dirname(path), 0);
 }
 
+void agent_stamp_names(struct agent *agent)
+{
+        agent->pci_ids_stamp = stamp_of(agent->options->config->pci_ids);
+}
+
+/* The file was read long before: without a stamp the first look by the clock reads it again. */
 void agent_watch_config(struct agent *agent)
 {
-        agent->config_stamp = stamp_of(agent->options->config_path);
-        agent->pci_ids_stamp = stamp_of(agent->world.config->pci_ids);
         int r = watch_directory(agent);
         if (r < 0 && r != UV_ENOENT)
                 log_warn("cannot watch %s for changes (%s): they are noticed within %u ms", agent->options->config_path, uv_strerror(r),
                          agent->world.config->rescan_ms);
 }
 
+/* A configuration that is gone is no new one: the one in force stays. */
 void agent_check_config(struct agent *agent)
 {
+        /* First, so that what changes between the two is told. It may be another directory by now. */
+        (void)watch_directory(agent);
         struct file_stamp config = stamp_of(agent->options->config_path), pci_ids = stamp_of(agent->world.config->pci_ids);
-
-        if (!uv_is_active((uv_handle_t *)&agent->config_watch))
-                (void)watch_directory(agent);
         bool config_changed = !stamp_is_absent(config) && !stamp_equal(config, agent->config_stamp);
         bool names_changed = !stamp_is_absent(pci_ids) && !stamp_equal(pci_ids, agent->pci_ids_stamp);
-        if (!agent->stopping && (config_changed || names_changed))
+        if (config_changed || names_changed)
                 agent_reload(agent, false);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The end. The last steps need each other: kubelet's open calls end with the claims, the claims with the hands. */
+/* The end. */
 #include "agent/agent_priv.h"
 #include "agent/notify.h"
 

@@ -89,13 +89,20 @@ bool str_is_utf8(const char *s, size_t n)
         return true;
 }
 
+/* C0, DEL, and C1, whose U+009B begins an escape sequence as ESC [ does. */
+static bool is_control(const unsigned char *s, size_t len)
+{
+        return (len == 1 && (s[0] < 0x20 || s[0] == 0x7f)) || (len == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+}
+
 void str_clean(char *dst, size_t size, const char *s)
 {
         size_t n = strlen(s), out = 0;
 
         for (size_t i = 0; i < n;) {
-                size_t len = utf8_char((const unsigned char *)s + i, n - i);
-                bool bad = len == 0 || (len == 1 && ((unsigned char)s[i] < 0x20 || s[i] == 0x7f));
+                const unsigned char *at = (const unsigned char *)s + i;
+                size_t len = utf8_char(at, n - i);
+                bool bad = len == 0 || is_control(at, len);
                 if (out + (bad ? 1 : len) >= size)
                         break;
                 if (bad)

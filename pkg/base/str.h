@@ -27,7 +27,7 @@ char *str_chomp(char *s);
 /* Well-formed UTF-8 (no overlong forms, no surrogates, at most U+10FFFF)? */
 bool str_is_utf8(const char *s, size_t n);
 
-/* Copies at most @size - 1 bytes of @s, replacing control bytes and ill-formed UTF-8 by '?': what comes from sysfs, a
+/* Copies at most @size - 1 bytes of @s, replacing control characters (C0, C1) and ill-formed UTF-8 by '?': what comes from sysfs, a
  * configuration or a peer is made safe to log and to send here, once. Cuts only between characters. */
 void str_clean(char *dst, size_t size, const char *s);
 

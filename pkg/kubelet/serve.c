@@ -131,7 +131,7 @@ static void asking_refuse(struct asking *asking, enum reason reason, const char 
         strbuf_add(&what, asking->verify_only ? "PreStartContainer" : "Allocate");
         for (size_t i = 0; i < asking->n_wishes; i++)
                 for (size_t j = 0; j < asking->wishes[i].n_ids && what.len < 256; j++)
-                        strbuf_addf(&what, "%s %s", i + j == 0 ? " of" : "", asking->wishes[i].ids[j]);
+                        strbuf_addf(&what, "%s %.64s", i + j == 0 ? " of" : "", asking->wishes[i].ids[j]);
         refuse(asking->plugin, asking->call, what.text, serve_code(reason), complete);
         asking_free(asking);
 }

@@ -56,6 +56,8 @@ static bool peer_is_allowed(int fd, unsigned *ret_uid)
 /* Returns false when there is nothing (more) to accept. */
 static bool accept_one(struct listener *listener)
 {
+        if (listener->spare < 0)
+                listener->spare = spare_open(); /* Another thread had been quicker when it was given up. */
         _cleanup_close_ int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         unsigned uid;
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -27,6 +28,21 @@ static void assert_answer(const struct fk_run *run, const char *name, const char
         assert_int_equal(run->n_devices, n_nodes);
         assert_string_equal(run->permissions, "mrw");
         assert_int_equal(run->n_mounts + run->n_annotations + run->n_cdi, 0);
+}
+
+/* The log line is cut at 2 KiB: a name of that size must not push out why. */
+static void test_an_endless_id_does_not_hide_the_refusal_in_the_log(void **state)
+{
+        struct rig *rig = *state;
+        char endless[4001] = "";
+        const char *ids[] = { endless };
+
+        memset(endless, 'x', sizeof(endless) - 1);
+        rig_open(rig, "l40s-8-vfio", "1.34", NULL);
+        rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(fk_raw_allocate(rig->k, L40S, ids, 1, rig->text), NOT_FOUND);
+        assert_true(rig_logged(rig, "unknown-device", RIG_SOON_MS));
+        rig_stop(rig);
 }
 
 static void test_a_bound_device_gives_exactly_kubevirts_answer_and_touches_nothing(void **state)
@@ -500,6 +516,7 @@ static void test_vendor_vfio_functions_are_given_by_address(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
+                RIG_TEST(test_an_endless_id_does_not_hide_the_refusal_in_the_log),
                 RIG_TEST(test_a_bound_device_gives_exactly_kubevirts_answer_and_touches_nothing),
                 RIG_TEST(test_all_eight_come_sorted_with_every_node_once),
                 RIG_TEST(test_allocate_binds_a_host_drivers_device),

@@ -343,16 +343,23 @@ static void test_a_written_file_is_put_in_force_without_a_signal(void **state)
         rig_stop(rig);
 }
 
+/* The configuration gets a directory of its own; returns its path, which the caller frees. */
+static char *config_elsewhere(struct rig *rig)
+{
+        char *elsewhere = xasprintf("%s/etc", rig->dir);
+
+        assert_int_equal(mkdir(elsewhere, 0755), 0);
+        str_format(rig->config, sizeof(rig->config), "%s/config.yaml", elsewhere);
+        return elsewhere;
+}
+
 /* A directory that is made later, or replaced, has no watch: the backstop finds the file in it. */
 static void test_a_configuration_whose_directory_comes_later_is_found(void **state)
 {
         struct rig *rig = *state;
-        char elsewhere[64];
 
         rig_prepare(rig, "l40s-8", CONFIG "rescan: 5s\n");
-        str_format(elsewhere, sizeof(elsewhere), "%s/etc", rig->dir);
-        assert_int_equal(mkdir(elsewhere, 0755), 0);
-        str_format(rig->config, sizeof(rig->config), "%s/config.yaml", elsewhere);
+        _cleanup_free_ char *elsewhere = config_elsewhere(rig);
         rig_config(rig, CONFIG "rescan: 5s\n");
         rig_kubelet(rig, "1.34");
         rig_daemon(rig);
@@ -363,6 +370,74 @@ static void test_a_configuration_whose_directory_comes_later_is_found(void **sta
         assert_int_equal(mkdir(elsewhere, 0755), 0);
         rig_config(rig, CONFIG "rescan: 5s\nrules:\n  - bind: on-allocate\n");
         rig_ready(rig, L40S, 8, 8);
+        rig_stop(rig);
+}
+
+/* Once the backstop has found the new directory, it is watched as the old one was. */
+static void test_a_directory_that_was_replaced_is_watched_again(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8-vfio", CONFIG);
+        _cleanup_free_ char *elsewhere = config_elsewhere(rig);
+        rig_config(rig, CONFIG "rescan: 5s\nrules:\n  - resource: example.com/first\n");
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, "example.com/first", 8, 8);
+        _cleanup_free_ char *aside = xasprintf("%s/old", rig->dir);
+        assert_int_equal(rename(elsewhere, aside), 0);
+        (void)usleep(500 * 1000);
+        assert_int_equal(mkdir(elsewhere, 0755), 0);
+        rig_config(rig, CONFIG "rescan: 5m\nrules:\n  - deny: true\n");
+        rig_ready(rig, "example.com/first", 8, 0);
+        rig_config(rig, CONFIG "rescan: 5m\nrules:\n  - resource: example.com/first\n");
+        rig_ready(rig, "example.com/first", 8, 8); /* not after five minutes */
+        rig_stop(rig);
+}
+
+/* Between the reading of the file and the first watch lies the reading of a pci.ids file, here a long one. */
+static void test_a_change_during_the_start_is_not_missed(void **state)
+{
+        struct rig *rig = *state;
+        _cleanup_free_ char *ids = xasprintf("%s/pci.ids", rig->dir);
+        _cleanup_free_ char *first = xasprintf(CONFIG "rescan: 5s\npciIds: %s\nrules:\n  - deny: true\n", ids);
+
+        rig_prepare(rig, "l40s-8-vfio", first);
+        _cleanup_free_ char *elsewhere = config_elsewhere(rig); /* nothing else is written there: no event brings the truth by chance */
+        rig_config(rig, first);
+        FILE *f = fopen(ids, "we");
+        assert_non_null(f);
+        for (unsigned i = 0; i < 300000; i++) {
+                if (i % 0x10000 == 0)
+                        (void)fprintf(f, "2%03x  A vendor\n", i / 0x10000);
+                (void)fprintf(f, "\t%04x  A\n", i % 0x10000);
+        }
+        assert_int_equal(fclose(f), 0);
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        assert_true(rig_logged(rig, " starts", RIG_SOON_MS));
+        rig_config(rig, CONFIG);
+        rig_ready(rig, L40S, 8, 8);
+        rig_stop(rig);
+}
+
+/* What a reload would put to work is being taken down. */
+static void test_a_reload_after_the_end_was_asked_for_is_not_made(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8", AT_START "bindDeadline: 60s\n");
+        rig_fault(rig, "unbind 0000:18:00.0 delay 1300 times 1");
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        assert_true(rig_logged(rig, "0000:19:00.0 is bound", RIG_SOON_MS)); /* the other hand is at work: the end waits for it */
+        assert_int_equal(kill(rig->pid, SIGTERM), 0);
+        assert_true(rig_logged(rig, "bindings stay as they are", RIG_SOON_MS));
+        rig_config(rig, CONFIG "rules:\n  - deny: true\n");
+        assert_int_equal(kill(rig->pid, SIGHUP), 0);
+        assert_int_equal(rig_reap(rig->pid, RIG_SOON_MS), 0);
+        rig->pid = 0;
+        assert_int_equal(rig_log_count(rig, "is in force"), 0);
         rig_stop(rig);
 }
 
@@ -423,6 +498,9 @@ int main(void)
                 RIG_TEST(test_other_classes_take_effect_at_sighup),
                 RIG_TEST(test_a_written_file_is_put_in_force_without_a_signal),
                 RIG_TEST(test_a_configuration_whose_directory_comes_later_is_found),
+                RIG_TEST(test_a_directory_that_was_replaced_is_watched_again),
+                RIG_TEST(test_a_change_during_the_start_is_not_missed),
+                RIG_TEST(test_a_reload_after_the_end_was_asked_for_is_not_made),
                 RIG_TEST(test_a_directory_too_long_for_sockets_is_said_before_anything_is_bound),
                 RIG_TEST(test_json_logs_are_one_object_a_line),
         };

@@ -40,6 +40,7 @@ static void test_text_from_outside_is_made_safe(void **state)
                 { "AD102GL [L40S]", "AD102GL [L40S]", 64 },
                 { "a\nb\x1b[31m\x7f", "a?b?[31m?", 64 },
                 { "t\xc3\xa9st", "t\xc3\xa9st", 64 },
+                { "a\xc2\x9b" "31m\xc2\x85\xc2\xa0", "a?31m?\xc2\xa0", 64 }, /* C1: an escape sequence to terminals */
                 { "t\xc3\xa9st", "t", 3 },               /* never half a character */
                 { "\xff\xfe", "??", 64 },
                 { "\xc0\xaf", "??", 64 },                /* overlong */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -124,6 +125,57 @@ static void test_a_peer_is_accepted_when_it_is_root_and_turned_away_otherwise(vo
         listener_close(listener);
 }
 
+/* Opens descriptors until there are no more; returns how many. */
+static size_t take_all(int *fds, size_t max)
+{
+        size_t n = 0;
+
+        while (n < max && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+                n++;
+        assert_true(n < max);
+        return n;
+}
+
+static void give_back(const int *fds, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                (void)close(fds[i]);
+}
+
+/* The spare descriptor may get lost to another thread; then, and the next time that descriptors are out, nobody may wait for
+ * ever and the loop may not spin. */
+static void test_a_lost_spare_descriptor_is_replaced(void **state)
+{
+        struct seen seen = { 0 };
+        struct rlimit before, few;
+        int fds[64];
+        char byte;
+
+        (void)state;
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        few = before;
+        few.rlim_cur = 48;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        size_t n = take_all(fds, N_ELEMENTS(fds));
+        (void)close(fds[--n]); /* for the socket; none is left for the spare */
+        struct listener *listener = open_or_die("a.sock", &seen);
+        give_back(fds, n);
+
+        int first = dial(listener_path(listener));
+        (void)uv_run(&loop, UV_RUN_ONCE);
+        assert_int_equal(seen.accepted, 1);
+        int second = dial(listener_path(listener));
+        n = take_all(fds, N_ELEMENTS(fds));
+        (void)uv_run(&loop, UV_RUN_NOWAIT);
+        assert_int_equal(seen.accepted, 1);
+        assert_int_equal(recv(second, &byte, 1, MSG_DONTWAIT), 0); /* turned away, not left waiting */
+        give_back(fds, n);
+        (void)close(first);
+        (void)close(second);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        listener_close(listener);
+}
+
 static void test_a_path_of_107_bytes_is_the_longest(void **state)
 {
         char path[256];
@@ -207,6 +259,7 @@ int main(void)
                 ROW(test_a_path_of_107_bytes_is_the_longest),
                 ROW(test_a_name_that_exists_is_left_alone),
                 ROW(test_only_our_own_file_is_unlinked),
+                ROW(test_a_lost_spare_descriptor_is_replaced),
                 ROW(test_a_sweep_takes_dead_sockets_of_ours_and_nothing_else),
         };
 
