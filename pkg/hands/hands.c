@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "hands/hands.h"
+#include "hands/hands_priv.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,324 +18,12 @@ enum {
         WARM_MAX = 17,        /* workers ready or asked for: one, and one per waiting plan up to 16 */
         RETRY_FIRST_MS = 100, /* pauses before the zygote or a worker is started again: 0, 100, 200, ... */
         RETRY_MAX_MS = 5000,
-        /* Read from one socket before others have their turn. On an error (the peer died with something of ours unread) libuv has
-         * stopped the watch: then everything is read, to the end of the stream. */
-        MESSAGES_PER_TURN = 64,
 };
 
-/* A running plan's end is decided once, by job_finish(); @done is called when its timer has closed. */
-struct job {
-        struct hands *hands;
-        struct job *next; /* in hands.waiting */
-        struct plan plan;
-        struct worker *worker; /* NULL = waiting, or finished */
-        uv_timer_t timer;      /* the deadline */
-        unsigned deadline_ms;
-        struct bdf at;       /* the function it is at work on */
-        bool begun, undoing; /* what the last report said ... */
-        uint32_t step;       /* ... and of which step */
-        struct hands_result result;
-        hands_value_fn *value;
-        hands_done_fn *done;
-        void *ctx;
-};
-
-/* Warm (no job), at work (job), or abandoned. */
-struct worker {
-        struct hands *hands;
-        struct worker *next;
-        pid_t pid;
-        int fd;
-        uv_poll_t poll;
-        struct job *job;
-        bool abandoned;
-};
-
-struct zygote {
-        struct hands *hands;
-        pid_t pid;
-        int fd;
-        uv_poll_t poll;
-        unsigned n_wanted; /* workers asked for that have not come yet */
-};
-
-struct hands {
-        char *program;
-        struct wire_hello hello;
-        uv_loop_t *loop; /* NULL until attached */
-        unsigned n_handles;
-        struct zygote *zygote; /* NULL = dead, to be started by @retry */
-        uv_timer_t retry;
-        unsigned failures;     /* since a plan last ended properly */
-        char why[ERR_MSG_MAX]; /* the last of them */
-        struct worker *workers;
-        struct job *waiting, **waiting_tail;
-        bool stopping;
-        void (*closed)(void *ctx);
-        void *closed_ctx;
-};
-
-static void dispatch(struct hands *hands);
-static void retry_later(struct hands *hands, const char *why);
-
-static void handle_closed(struct hands *hands)
+void hands_handle_closed(struct hands *hands)
 {
         if (--hands->n_handles == 0 && hands->stopping)
                 hands->closed(hands->closed_ctx);
-}
-
-/* ---- jobs ----------------------------------------------------------------------------------------------------------- */
-
-static void on_job_closed(uv_handle_t *handle)
-{
-        struct job *job = handle->data;
-        struct hands *hands = job->hands;
-
-        job->done(job->ctx, &job->result);
-        free(job);
-        handle_closed(hands);
-}
-
-__attribute__((format(printf, 4, 5))) static void job_finish(struct job *job, enum plan_end end, enum reason reason, const char *fmt, ...)
-{
-        va_list args;
-
-        va_start(args, fmt);
-        (void)vsnprintf(job->result.text, sizeof(job->result.text), fmt, args);
-        va_end(args);
-        job->result.end = end;
-        job->result.reason = reason;
-        if (job->worker)
-                job->worker->job = NULL;
-        job->worker = NULL;
-        uv_close((uv_handle_t *)&job->timer, on_job_closed);
-}
-
-/* Where the plan was when it was last heard of: "in step 5 of 9 (unbind ...)". Also sets the result's step. */
-static void job_locate(struct job *job, char *out, size_t size)
-{
-        char step[160];
-
-        job->result.step = job->begun ? job->step : job->plan.n_steps;
-        if (!job->begun) {
-                str_format(out, size, "before the first step");
-                return;
-        }
-        step_describe(&job->plan.steps[job->step], step, sizeof(step));
-        str_format(out, size, "%s step %u of %u (%s)", job->undoing ? "while undoing" : "in", job->step + 1, job->plan.n_steps, step);
-}
-
-static struct job *waiting_pop(struct hands *hands)
-{
-        struct job *job = hands->waiting;
-
-        hands->waiting = job->next;
-        if (!hands->waiting)
-                hands->waiting_tail = &hands->waiting;
-        return job;
-}
-
-static void waiting_remove(struct job *job)
-{
-        struct hands *hands = job->hands;
-        struct job **p = &hands->waiting;
-
-        while (*p != job)
-                p = &(*p)->next;
-        *p = job->next;
-        if (hands->waiting_tail == &job->next)
-                hands->waiting_tail = p;
-}
-
-static void worker_listen(struct worker *worker, int n_max);
-
-static void on_deadline(uv_timer_t *timer)
-{
-        struct job *job = timer->data;
-        char where[256];
-
-        /* The loop itself may be late (a stopped or busy process): what was said in time counts. */
-        if (job->worker)
-                worker_listen(job->worker, INT_MAX);
-        if (uv_is_closing((uv_handle_t *)timer) || uv_is_active((uv_handle_t *)timer))
-                return; /* it has ended, or (a reading plan) is further than it was */
-
-        if (!job->worker) {
-                waiting_remove(job);
-                job_finish(job, PLAN_LOST, REASON_HAND_LOST, "no hand was ready within %u ms%s%.200s; nothing was touched",
-                           job->deadline_ms, *job->hands->why ? ": " : "", job->hands->why);
-                return;
-        }
-        job->worker->abandoned = true;
-        job_locate(job, where, sizeof(where));
-        job_finish(job, PLAN_STUCK, REASON_DEADLINE, "the kernel did not return within %u ms, %s", job->deadline_ms, where);
-}
-
-static void on_refused(uv_timer_t *timer)
-{
-        struct job *job = timer->data;
-
-        if (job->hands->stopping)
-                job_finish(job, PLAN_LOST, REASON_TOO_LATE, "Sluice is shutting down; nothing was touched");
-        else
-                job_finish(job, PLAN_LOST, REASON_HAND_LOST,
-                           "%u hands hang in the kernel, no further one is started; "
-                           "nothing was touched",
-                           hands_stuck(job->hands));
-}
-
-void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx)
-{
-        struct job *job = xcalloc(1, sizeof(*job));
-
-        assert(hands->loop);
-        job->hands = hands;
-        job->plan = *plan;
-        job->deadline_ms = deadline_ms;
-        job->value = value;
-        job->done = done;
-        job->ctx = ctx;
-        job->result.step = plan->n_steps;
-        (void)uv_timer_init(hands->loop, &job->timer);
-        job->timer.data = job;
-        hands->n_handles++;
-        if (hands->stopping || hands_stuck(hands) >= HANDS_MAX_STUCK) {
-                (void)uv_timer_start(&job->timer, on_refused, 0, 0);
-                return;
-        }
-        (void)uv_timer_start(&job->timer, on_deadline, deadline_ms, 0);
-        *hands->waiting_tail = job;
-        hands->waiting_tail = &job->next;
-        dispatch(hands);
-}
-
-/* ---- workers -------------------------------------------------------------------------------------------------------- */
-
-unsigned hands_stuck(const struct hands *hands)
-{
-        unsigned n = 0;
-
-        for (const struct worker *w = hands->workers; w; w = w->next)
-                n += w->abandoned;
-        return n;
-}
-
-static void on_worker_closed(uv_handle_t *handle)
-{
-        struct worker *worker = handle->data;
-        struct hands *hands = worker->hands;
-
-        cleanup_close(&worker->fd);
-        free(worker);
-        handle_closed(hands);
-}
-
-static void worker_close(struct worker *worker)
-{
-        struct worker **p = &worker->hands->workers;
-
-        while (*p != worker)
-                p = &(*p)->next;
-        *p = worker->next;
-        uv_close((uv_handle_t *)&worker->poll, on_worker_closed);
-}
-
-/* The process has ended, or says things nobody understands. */
-static void worker_lost(struct worker *worker, const char *why)
-{
-        struct job *job = worker->job;
-        char where[256];
-
-        if (job) {
-                job_locate(job, where, sizeof(where));
-                job_finish(job, PLAN_LOST, REASON_HAND_LOST, "the hand (pid %d) %.160s, %s", (int)worker->pid, why, where);
-        } else if (!worker->abandoned) {
-                retry_later(worker->hands, "a hand ended before it had a plan");
-        }
-        worker_close(worker);
-}
-
-static bool same_slot(struct bdf a, struct bdf b)
-{
-        return a.domain == b.domain && a.bus == b.bus && a.device == b.device;
-}
-
-static void worker_heard(struct worker *worker, const struct report *report)
-{
-        struct job *job = worker->job;
-
-        if (report->kind == REPORT_END) {
-                worker->hands->failures = 0;
-                *worker->hands->why = '\0';
-                job->result.step = report->step;
-                job_finish(job, report->end, report->reason, "%s", report->text);
-                worker_close(worker);
-                return;
-        }
-        if (job->value || (job->begun && !same_slot(job->at, job->plan.steps[report->step].bdf)))
-                (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
-        job->begun = true;
-        job->step = report->step;
-        job->at = job->plan.steps[report->step].bdf;
-        job->undoing = report->kind == REPORT_UNDO_BEFORE || report->kind == REPORT_UNDO_AFTER;
-        if (report->kind == REPORT_AFTER && job->plan.steps[job->step].kind == STEP_READ_LOCKED && job->value)
-                job->value(job->ctx, report->step, report->result, report->text);
-}
-
-static void worker_listen(struct worker *worker, int n_max)
-{
-        struct report report;
-        struct err err;
-
-        for (int i = 0; i < n_max && !uv_is_closing((uv_handle_t *)&worker->poll); i++) {
-                ssize_t n = wire_recv(worker->fd, &report, sizeof(report), NULL);
-                if (n == -EAGAIN)
-                        break;
-                if (n <= 0 && n != -EMSGSIZE)
-                        worker_lost(worker, "ended");
-                else if (worker->abandoned)
-                        continue;
-                else if (!worker->job)
-                        worker_lost(worker, "spoke without a plan");
-                else if (wire_report_valid(&report, n < 0 ? 0 : (size_t)n, worker->job->plan.n_steps, &err) < 0)
-                        worker_lost(worker, err.msg);
-                else
-                        worker_heard(worker, &report);
-        }
-}
-
-static void on_worker(uv_poll_t *poll, int status, int events)
-{
-        (void)events;
-        worker_listen(poll->data, status < 0 ? INT_MAX : MESSAGES_PER_TURN);
-}
-
-static void worker_new(struct hands *hands, pid_t pid, int fd)
-{
-        struct worker *worker = xcalloc(1, sizeof(*worker));
-
-        if (uv_poll_init(hands->loop, &worker->poll, fd) < 0) {
-                free(worker);
-                (void)close(fd);
-                retry_later(hands, "a hand's socket cannot be watched");
-                return;
-        }
-        worker->hands = hands;
-        worker->pid = pid;
-        worker->fd = fd;
-        worker->poll.data = worker;
-        worker->next = hands->workers;
-        hands->workers = worker;
-        hands->n_handles++;
-        (void)uv_poll_start(&worker->poll, UV_READABLE, on_worker);
-}
-
-static struct worker *warm_worker(struct hands *hands)
-{
-        for (struct worker *w = hands->workers; w; w = w->next)
-                if (!w->job && !w->abandoned)
-                        return w;
-        return NULL;
 }
 
 /* ---- zygote --------------------------------------------------------------------------------------------------------- */
@@ -347,7 +35,7 @@ static void on_zygote_closed(uv_handle_t *handle)
 
         cleanup_close(&zygote->fd);
         free(zygote);
-        handle_closed(hands);
+        hands_handle_closed(hands);
 }
 
 /* The zygote touches no hardware, so that SIGKILL ends it at once and waiting for it does not block. Its workers live on. */
@@ -370,7 +58,7 @@ static void zygote_lost(struct hands *hands, const char *why)
 {
         log_warn("the hands' zygote (pid %d) is lost: %s; starting another", (int)hands->zygote->pid, why);
         zygote_close(hands);
-        retry_later(hands, why);
+        hands_retry_later(hands, why);
 }
 
 /* False: the zygote is lost. */
@@ -419,7 +107,7 @@ static void on_zygote(uv_poll_t *poll, int status, int events)
                 else
                         go_on = zygote_heard(hands, &msg, &passed);
         }
-        dispatch(hands);
+        hands_dispatch(hands);
 }
 
 static int zygote_watch(struct hands *hands, struct err *err)
@@ -493,19 +181,19 @@ static void on_retry(uv_timer_t *timer)
         if (!hands->zygote && zygote_start(hands, &err) < 0) {
                 if (hands->failures == 1)
                         log_error("no hand can be started: %s", err.msg);
-                retry_later(hands, err.msg);
+                hands_retry_later(hands, err.msg);
                 return;
         }
-        dispatch(hands);
+        hands_dispatch(hands);
 }
 
 static void on_retry_closed(uv_handle_t *handle)
 {
-        handle_closed(handle->data);
+        hands_handle_closed(handle->data);
 }
 
 /* Starts what is missing again: at once the first time, then after growing pauses. */
-static void retry_later(struct hands *hands, const char *why)
+void hands_retry_later(struct hands *hands, const char *why)
 {
         uint64_t pause = 0;
 
@@ -519,7 +207,7 @@ static void retry_later(struct hands *hands, const char *why)
 }
 
 /* Gives waiting plans to warm workers, and keeps one warm. */
-static void dispatch(struct hands *hands)
+void hands_dispatch(struct hands *hands)
 {
         struct worker *worker;
 
@@ -575,7 +263,7 @@ void hands_attach(struct hands *hands, uv_loop_t *loop)
         hands->n_handles++;
         if (zygote_watch(hands, &err) < 0) {
                 zygote_drop(hands);
-                retry_later(hands, err.msg);
+                hands_retry_later(hands, err.msg);
         }
 }
 
