@@ -19,7 +19,7 @@
 
 enum {
         DEFAULT_MEMORY_MB = 512,
-        DEFAULT_TIMEOUT_S = 240, /* ten times what a suite takes on an idle machine */
+        DEFAULT_TIMEOUT_S = 900, /* ten times what the longest suite takes on an idle machine */
         DEBUG_EXIT_PORT = 0x501,
         REFUSED_PATIENCE_MS = 10000,
 };
