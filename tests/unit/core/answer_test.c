@@ -33,7 +33,7 @@ struct row {
 };
 
 static const struct row rows[] = {
-        /* The four forms: whole GPU, VF, mdev instance, vendor-VFIO VF. */
+        /* The forms of a device */
         { "a whole GPU with a cdev node", L40S, { { "0000:65:00.0", DEVICE_GPU, "vfio-pci", 45, 0, CDEV } }, { "0000:65:00.0" },
           .name = "PCI_RESOURCE_NVIDIA_COM_AD102GL_L40S", .value = "0000:65:00.0",
           .nodes = "/dev/vfio/vfio /dev/vfio/45 /dev/vfio/devices/vfio0" },
