@@ -357,8 +357,16 @@ static void top_kind(struct yaml *yaml, const struct yaml_node *value, const cha
 static void classes_item_top(struct yaml *yaml, const struct yaml_node *item, const char *path, void *target)
 {
         struct rules *rules = target;
+        size_t n = rules->n_classes;
 
         take_class(yaml, item, path, &rules->classes, &rules->n_classes);
+        if (rules->n_classes == n)
+                return;
+        /* A slip here, and a rule that binds every GPU would take the node's disks or its network away. */
+        unsigned base = rules->classes[n] >> 8;
+        if (base == 0x01 || base == 0x02 || base == 0x06)
+                yaml_problem(yaml, item, path, "%04x is a class of storage, network or bridge functions: a rule may name one by its address",
+                             rules->classes[n]);
 }
 
 static void top_classes(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)

@@ -72,6 +72,13 @@ check "every reason is given by something" "$dead"
 check "unfinished marks" "$(grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $sources | grep -v tests/lint || true)"
 
 check "papers that are not in this tree" "$(git grep -nIE '(^|[^a-z/])(facts|shared)/[a-z-]+\.md|design (section|§)' -- . ':!tests/lint' || true)"
+# Links of the documents, to files of this tree.
+links=$(git ls-files '*.md' | while read -r page; do
+        grep -oE '\]\([^)#: ]+' "$page" | cut -c3- | grep -v '^https*$' | while read -r to; do
+                [ -e "$(dirname "$page")/$to" ] || echo "$page: $to"
+        done
+done)
+check "links of the documents" "$links"
 
 # 5. Tools.
 if command -v cppcheck >/dev/null; then

@@ -30,6 +30,8 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
                     "f:5: registration: \"both\" is none of socket, watcher" } },
                 { "apiVersion: v1\nkind: Pod\n", { "f:1: apiVersion: \"v1\" is not understood", "f:2: kind: \"Pod\" is not understood" } },
                 { HEAD "classes: []\n", { "f:3: classes: it is empty" } },
+                { HEAD "classes: [\"0302\", \"0200\", \"0108\", \"0604\"]\n",
+                  { "f:3: classes[1]: 0200 is a class of storage, network or bridge functions", "f:3: classes[2]: ", "f:3: classes[3]: " } },
                 { HEAD "classes: [\"302\", \"0302\", 0x03]\n", { "f:3: classes[0]: ", "f:3: classes[2]: " } },
                 { HEAD "rules:\n  - select:\n      ids: [\"10de:26b\", \"10de:*\"]\n      roles: pf\n",
                   { "f:5: rules[0].select.ids[0]: \"10de:26b\" is no vendor:device", "f:6: rules[0].select: unknown key \"roles\"" } },
