@@ -35,6 +35,7 @@ struct job {
         struct bdf cards[JOB_CARDS_MAX];
         size_t n_cards;
         struct plan plan;
+        bool again; /* the plan was made a second time */
         int64_t held_until_ms; /* 0 = not waited yet */
         bool nobody_holds;     /* a hand has asked every process */
         claims_done_fn *done;
@@ -205,6 +206,16 @@ static void mark_failed(struct job *job, const struct hands_result *result)
                 mark_broken(job, detail);
 }
 
+/* Done, and yet: unplugged and back, or rebound by somebody, while the plan ran or just after it. That is worth a second plan,
+ * for a refusal is final for its pod. */
+static bool needs_bind(const struct device *const *devices, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (devices[i]->needs_bind)
+                        return true;
+        return false;
+}
+
 static void plan_done(void *ctx, const struct hands_result *result)
 {
         struct job *job = ctx;
@@ -226,10 +237,14 @@ static void plan_done(void *ctx, const struct hands_result *result)
         (void)claims->world.rescan(claims->world.ctx);
         int r = claims->store->ops->complete(claims->store, key, &err);
         enum reason reason = r < 0 ? REASON_STEP_FAILED : check(job, devices, &err);
-        if (reason)
+        if (reason) {
                 job_refuse(job, reason, &err);
-        else
+        } else if (!job->again && needs_bind(devices, job->n_devices)) {
+                job->again = true;
+                job->state = JOB_WAITING;
+        } else {
                 job_answer(job, devices);
+        }
         pump(claims);
 }
 

@@ -314,6 +314,29 @@ static void test_an_unbound_device_is_answered_after_its_plan(void **state)
         assert_true(claims_has(claims, CARD0));
 }
 
+static void test_a_device_that_lost_its_binding_again_is_bound_once_more(void **state)
+{
+        struct outcome o = { 0 }, lost = { 0 };
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        end_plan(0, PLAN_DONE, REASON_NONE, ""); /* the world says that it is on its host driver */
+        assert_int_equal(o.n, 0);
+        assert_int_equal(hands.n, 2);
+        bind_world(true);
+        end_plan(1, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.n, 1);
+        assert_int_equal(o.reason, REASON_NONE);
+
+        bind_world(false);
+        ask(&lost, OWNER_KUBELET, false, CARD0, NULL);
+        end_plan(2, PLAN_DONE, REASON_NONE, "");
+        end_plan(3, PLAN_DONE, REASON_NONE, ""); /* once, not for ever */
+        assert_int_equal(lost.n, 1);
+        assert_int_equal(lost.reason, REASON_NOT_BOUND);
+        assert_int_equal(hands.n, 4);
+}
+
 static void test_requests_for_one_card_wait_for_each_other_and_others_do_not(void **state)
 {
         struct outcome a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
@@ -560,6 +583,7 @@ int main(void)
                 CASE(test_bad_requests_are_refused_and_touch_nothing),
                 CASE(test_a_bound_device_is_answered_at_once_without_a_hand),
                 CASE(test_an_unbound_device_is_answered_after_its_plan),
+                CASE(test_a_device_that_lost_its_binding_again_is_bound_once_more),
                 CASE(test_requests_for_one_card_wait_for_each_other_and_others_do_not),
                 CASE(test_a_request_is_checked_again_when_its_turn_comes),
                 CASE(test_how_a_plan_ends_decides_the_mark),

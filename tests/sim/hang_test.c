@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A kernel that does not answer, hands that outlive their daemon, and many callers at once. */
+#include "rig.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+
+#define GPU0 "0000:18:00.0"
+#define OTHER "0000:bb:00.0"
+enum { ABORTED = 10, FAILED_PRECONDITION = 9 };
+
+static int allocate(struct rig *rig, const char *id)
+{
+        return fk_raw_allocate(rig->k, L40S, &id, 1, rig->text);
+}
+
+static void test_a_read_that_hangs_makes_its_card_stuck_and_no_other(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8", ON_ALLOCATE);
+        rig_fault(rig, "read:driver_override " GPU0 " hang");
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        /* The probing hand hangs there already: nobody else touches the card meanwhile, and other cards do not wait. */
+        assert_int_equal(allocate(rig, GPU0), ABORTED);
+        int64_t before = clock_ms();
+        assert_int_equal(allocate(rig, OTHER), 0);
+        assert_true(clock_ms() - before < 2500);
+        assert_driver(rig, GPU0, "nvidia");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        rig_ready(rig, L40S, 8, 7);
+        assert_int_equal(allocate(rig, GPU0), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "(stuck)"));
+        /* It does not recover by being looked at, not even by leaving and coming back. */
+        rig_unplug(rig, GPU0);
+        assert_true(rig_logged(rig, "host: " GPU0 " gone", RIG_SOON_MS));
+        rig_plug(rig, GPU0);
+        assert_true(rig_logged(rig, "host: " GPU0 " appeared", RIG_SOON_MS));
+        assert_string_equal(rig_health(rig, L40S, GPU0), "Unhealthy");
+        rig_fault(rig, "");
+        rig_stop(rig);
+}
+
+struct job {
+        struct rig *rig;
+        const char *id;
+        int code;
+        char text[FK_TEXT_MAX];
+};
+
+static void *allocate_thread(void *arg)
+{
+        struct job *job = arg;
+
+        job->code = fk_raw_allocate(job->rig->k, L40S, &job->id, 1, job->text);
+        return NULL;
+}
+
+/* The driver needs longer to let go than a read may take: the new daemon must not take that for a hang of the kernel. */
+static void test_a_daemon_that_finds_a_slow_hand_at_work_waits_for_it(void **state)
+{
+        struct rig *rig = *state;
+        struct job job = { .rig = rig, .id = GPU0 };
+        pthread_t thread;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        rig_fault(rig, "unbind " GPU0 " delay 7000 times 1");
+        assert_int_equal(pthread_create(&thread, NULL, allocate_thread, &job), 0);
+        (void)usleep(700 * 1000);
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(allocate(rig, GPU0), ABORTED);
+        for (int64_t until = clock_ms() + 2 * RIG_SOON_MS; allocate(rig, GPU0) != 0;) {
+                if (clock_ms() > until)
+                        fail_msg("%s", rig->text);
+                (void)usleep(200 * 1000);
+        }
+        assert_driver(rig, GPU0, "vfio-pci");
+        assert_string_equal(rig_health(rig, L40S, GPU0), "Healthy");
+        assert_int_equal(rig_log_count(rig, "stuck"), 0);
+        rig_stop(rig);
+}
+
+static void test_what_could_not_be_undone_is_healthy_again_when_somebody_mended_it(void **state)
+{
+        struct rig *rig = *state;
+        struct err err;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE "bindDeadline: 4s\n");
+        rig_ready(rig, L40S, 8, 8);
+        rig_fault(rig, "drivers_probe " GPU0 " ignore");
+        assert_int_equal(allocate(rig, GPU0), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "could not be undone"));
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        rig_fault(rig, "");
+        assert_int_equal(allocate(rig, GPU0), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "binding-failed"));
+        ASSERT_OK(sim_write(rig->sim, "bus/pci/drivers_probe", GPU0, &err), &err);
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Healthy", RIG_SOON_MS));
+        assert_int_equal(allocate(rig, GPU0), 0);
+        rig_stop(rig);
+}
+
+/* A list that cannot be written to is nobody's fault but the mount's. */
+static void test_a_read_only_sys_refuses_and_leaves_the_device_healthy(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        _cleanup_free_ char *before = rig_tree(rig);
+        rig_fault(rig, "driver_override " GPU0 " refuse EPERM");
+        assert_int_not_equal(allocate(rig, GPU0), 0);
+        assert_non_null(strstr(rig->text, "everything was undone"));
+        _cleanup_free_ char *after = rig_tree(rig);
+        assert_string_equal(before, after);
+        assert_string_equal(rig_health(rig, L40S, GPU0), "Healthy");
+        assert_int_equal(rig_log_count(rig, "refused"), 1);
+        rig_stop(rig);
+}
+
+/* ---- many callers ---- */
+
+enum { CALLERS = 12, CALLS = 15 };
+
+struct caller {
+        struct rig *rig;
+        unsigned seed, n_granted, n_refused;
+        char wrong[FK_TEXT_MAX]; /* what should not have happened, "" = nothing */
+        pthread_t thread;
+};
+
+static const char *const gpus[] = { "0000:18:00.0", "0000:19:00.0", "0000:3a:00.0", "0000:3b:00.0",
+                                    "0000:9a:00.0", "0000:9b:00.0", "0000:ba:00.0", "0000:bb:00.0" };
+
+static void *call_often(void *arg)
+{
+        struct caller *caller = arg;
+        char text[FK_TEXT_MAX];
+
+        for (unsigned i = 0; i < CALLS; i++) {
+                const char *ids[] = { gpus[rand_r(&caller->seed) % 8], gpus[rand_r(&caller->seed) % 8] };
+                size_t n = 1 + (size_t)rand_r(&caller->seed) % 2;
+                int code = fk_raw_allocate(caller->rig->k, L40S, ids, n, text);
+                bool twice = n == 2 && ids[0] == ids[1];
+                caller->n_granted += code == 0;
+                caller->n_refused += code != 0;
+                if (code == 0 && twice)
+                        (void)str_copy(caller->wrong, sizeof(caller->wrong), "a device twice in one answer");
+                /* Each may have been unplugged; nothing else may go wrong. */
+                if (code != 0 && !twice && !strstr(text, "[gone]") && !strstr(text, "[not-healthy]") && !strstr(text, "[vanished]"))
+                        (void)str_copy(caller->wrong, sizeof(caller->wrong), text);
+        }
+        return NULL;
+}
+
+static void test_many_callers_while_devices_come_and_go(void **state)
+{
+        struct rig *rig = *state;
+        struct caller callers[CALLERS];
+        unsigned granted = 0, refused = 0;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        for (unsigned i = 0; i < CALLERS; i++) {
+                callers[i] = (struct caller){ .rig = rig, .seed = i };
+                assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
+        }
+        for (unsigned i = 0; i < 20; i++) {
+                rig_unplug(rig, gpus[i % 8]);
+                (void)usleep(20 * 1000);
+                rig_plug(rig, gpus[i % 8]);
+                (void)usleep(80 * 1000);
+        }
+        for (unsigned i = 0; i < CALLERS; i++) {
+                assert_int_equal(pthread_join(callers[i].thread, NULL), 0);
+                if (callers[i].wrong[0])
+                        fail_msg("%s", callers[i].wrong);
+                granted += callers[i].n_granted;
+                refused += callers[i].n_refused;
+        }
+        assert_true(granted > CALLERS);
+        assert_int_equal(rig_log_count(rig, " refused: "), refused); /* one line each, none for the others */
+        rig_ready(rig, L40S, 8, 8);
+        for (unsigned i = 0; i < 8; i++) {
+                if (allocate(rig, gpus[i]) != 0)
+                        fail_msg("%s", rig->text);
+                assert_driver(rig, gpus[i], "vfio-pci");
+        }
+        rig_stop(rig);
+}
+
+int main(void)
+{
+        static const struct CMUnitTest tests[] = {
+                RIG_TEST(test_a_read_that_hangs_makes_its_card_stuck_and_no_other),
+                RIG_TEST(test_a_daemon_that_finds_a_slow_hand_at_work_waits_for_it),
+                RIG_TEST(test_what_could_not_be_undone_is_healthy_again_when_somebody_mended_it),
+                RIG_TEST(test_a_read_only_sys_refuses_and_leaves_the_device_healthy),
+                RIG_TEST(test_many_callers_while_devices_come_and_go),
+        };
+
+        return RUN(tests);
+}
