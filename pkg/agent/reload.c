@@ -72,8 +72,9 @@ void agent_reload(struct agent *agent, bool asked)
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *config = NULL;
 
+        /* What it would be put to work in is being taken down. */
         if (agent->stopping)
-                return; /* What it would be put to work in is being taken down. */
+                return;
         agent->config_stamp = stamp_of(agent->options->config_path); /* Good or bad, it is looked at once. */
         int r = config_load(agent->options->config_path, &config, &problems);
         if (r < 0) {

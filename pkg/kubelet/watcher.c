@@ -108,12 +108,16 @@ static int open_service(struct plugin *plugin, struct err *err)
 static int open_registration(struct plugin *plugin, struct err *err)
 {
         struct watcher *watcher = &plugin->watcher;
-        char path[256];
+        char dir[256], name[SOCKET_NAME_MAX], path[256];
 
         listener_close(watcher->listener);
         watcher->listener = NULL;
         watcher->asked = false;
-        str_format(path, sizeof(path), "%s/plugins_registry/sluice-%08x-reg.sock", plugin->kubelet->dir, kubelet_hash(plugin->resource));
+        str_format(dir, sizeof(dir), "%s/plugins_registry", plugin->kubelet->dir);
+        str_format(name, sizeof(name), "sluice-%08x-reg.sock", kubelet_hash(plugin->resource));
+        /* Always the same name: what a killed daemon left stands in the way, in a directory that was mounted after our start too. */
+        listener_sweep(dir, name);
+        str_format(path, sizeof(path), "%.200s/%s", dir, name);
         return listener_open(&watcher->listener, plugin->kubelet->loop, path, on_accept, on_refused, plugin, err);
 }
 

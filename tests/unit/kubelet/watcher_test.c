@@ -93,26 +93,49 @@ static void test_a_failed_registration_is_shown(void **state)
         stage_free(stage);
 }
 
+/* What a killed daemon leaves: the file of a registration socket that nobody listens on. */
+static void leave_dead_socket(const struct stage *stage)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        str_format(address.sun_path, sizeof(address.sun_path), "%s", registration_path(stage));
+        assert_int_equal(bind(fd, (const struct sockaddr *)(const void *)&address, sizeof(address)), 0);
+        (void)close(fd);
+}
+
 static void test_a_stale_socket_is_replaced_by_a_new_inode(void **state)
 {
         struct stage *stage = stage_new(REGISTER_WATCHER);
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct stat before, after;
         struct err err = { 0 };
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         (void)state;
-        str_format(address.sun_path, sizeof(address.sun_path), "%s", registration_path(stage));
-        assert_int_equal(bind(fd, (const struct sockaddr *)(const void *)&address, sizeof(address)), 0);
-        assert_int_equal(stat(address.sun_path, &before), 0);
-        (void)close(fd);
+        leave_dead_socket(stage);
+        assert_int_equal(stat(registration_path(stage), &before), 0);
         stage_stop(stage);
         stage->kubelet_closed = false;
         const struct kubelet_config config = { .dir = stage->dir, .registration = REGISTER_WATCHER };
         ASSERT_OK(kubelet_start(&stage->kubelet, &stage->loop, stage->rpc, NULL, &config, &err), &err);
         stage_offer(stage, 8, 8);
-        assert_int_equal(stat(address.sun_path, &after), 0);
+        assert_int_equal(stat(registration_path(stage), &after), 0);
         assert_true(after.st_ino != before.st_ino || after.st_ctim.tv_nsec != before.st_ctim.tv_nsec);
+        (void)get_info(stage);
+        stage_free(stage);
+}
+
+/* Kubelet's directory may be mounted later than Sluice starts, and hold what a killed daemon left. */
+static void test_a_registry_that_comes_late_with_a_dead_socket_in_it_is_used(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+
+        (void)state;
+        assert_int_equal(rmdir(stage_path(stage, "plugins_registry")), 0);
+        stage_offer(stage, 8, 8);
+        assert_int_equal(mkdir(stage_path(stage, "plugins_registry"), 0750), 0);
+        leave_dead_socket(stage);
+        stage_turn(stage, 1200);
+        assert_string_equal(stage_status(stage).state, "listening");
         (void)get_info(stage);
         stage_free(stage);
 }
@@ -223,6 +246,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_get_info_names_a_service_that_answers), TEST(test_a_failed_registration_is_shown),
                 TEST(test_a_stale_socket_is_replaced_by_a_new_inode), TEST(test_a_registry_that_comes_late_is_found),
+                TEST(test_a_registry_that_comes_late_with_a_dead_socket_in_it_is_used),
                 TEST(test_a_stream_that_ended_for_good_makes_the_registration_socket_anew),
                 TEST(test_a_kubelet_that_comes_back_by_itself_finds_the_same_socket),
                 TEST(test_stopping_removes_both_sockets),
