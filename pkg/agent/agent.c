@@ -140,6 +140,13 @@ static bool may_be_held(void *ctx, const struct device *device)
         return world_may_be_held(&((struct agent *)ctx)->world, device);
 }
 
+static bool at_work(void *ctx, struct bdf card)
+{
+        const struct claims *claims = ((struct agent *)ctx)->claims;
+
+        return claims && claims_at_work(claims, card);
+}
+
 /* ---- serving ---- */
 
 static struct kubelet_config kubelet_config(const struct agent *agent)
@@ -214,6 +221,8 @@ static void start_claims(struct agent *agent)
                 .is_current = is_current, .mark = mark, .mark_card = mark_card, .may_be_held = may_be_held,
         };
 
+        agent->world.at_work = at_work;
+        agent->world.at_work_ctx = agent;
         agent->store = store_memory_new();
         agent->claims = claims_new(&agent->loop, agent->hands, agent->store, &world, agent->world.config->bind_deadline_ms);
 }

@@ -44,6 +44,8 @@ static void decide(struct world *world)
                 .past = world->offer,
                 .marks = world->marks,
                 .n_marks = world->n_marks,
+                .at_work = world->at_work,
+                .ctx = world->at_work_ctx,
         };
 
         struct offer *offer = offer_decide(&in);

@@ -18,6 +18,8 @@ struct world {
         const struct tree *tree; /* one of the two */
         struct config *config;
         struct names *names;
+        bool (*at_work)(void *ctx, struct bdf card); /* offer_input's; NULL = never */
+        void *at_work_ctx;
         struct probe *probe;         /* what hands read; borrowed, NULL = none */
         struct inventory *inventory; /* NULL before the first look */
         struct offer *offer;         /* NULL before the first look */

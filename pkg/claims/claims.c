@@ -20,7 +20,7 @@ enum {
         JOB_CARDS_MAX = 2 * REQUEST_DEVICES_MAX,
 };
 
-enum job_state { JOB_WAITING, JOB_HELD, JOB_RUNNING };
+enum job_state { JOB_WAITING, JOB_HELD, JOB_RUNNING, JOB_ENDING };
 
 struct job {
         struct claims *claims;
@@ -78,6 +78,15 @@ static struct granted *find_granted(const struct claims *claims, const char *id)
 bool claims_has(const struct claims *claims, const char *device)
 {
         return find_granted(claims, device) != NULL;
+}
+
+bool claims_at_work(const struct claims *claims, struct bdf card)
+{
+        for (const struct job *job = claims->jobs; job; job = job->next)
+                for (uint32_t i = 0; job->state == JOB_RUNNING && i < job->plan.n_cards; i++)
+                        if (bdf_equal(job->plan.cards[i], card))
+                                return true;
+        return false;
 }
 
 static void record_key(char *out, size_t size, const struct job *job)
@@ -224,6 +233,7 @@ static void plan_done(void *ctx, const struct hands_result *result)
         char key[sizeof(((struct claim_record *)0)->key)];
         struct err err;
 
+        job->state = JOB_ENDING;
         record_key(key, sizeof(key), job);
         if (result->end != PLAN_DONE) {
                 mark_failed(job, result);
@@ -412,7 +422,7 @@ static bool share_a_card(const struct job *a, const struct job *b)
 
 static bool may_start(const struct claims *claims, const struct job *job)
 {
-        if (job->state == JOB_RUNNING)
+        if (job->state == JOB_RUNNING || job->state == JOB_ENDING)
                 return false;
         for (const struct job *earlier = claims->jobs; earlier != job; earlier = earlier->next)
                 if (share_a_card(earlier, job))
@@ -516,7 +526,7 @@ void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx)
         (void)err_say(&err, ESHUTDOWN, "Sluice is shutting down");
         for (struct job *job = claims->jobs, *next; job; job = next) {
                 next = job->next;
-                if (job->state != JOB_RUNNING)
+                if (job->state != JOB_RUNNING && job->state != JOB_ENDING)
                         job_refuse(job, REASON_TOO_LATE, &err);
         }
         if (claims->n_jobs == 0) {

@@ -51,6 +51,7 @@ struct claims_world {
 struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct store *store, const struct claims_world *world,
                           unsigned deadline_ms);
 void claims_prepare(struct claims *claims, const struct claim_request *request, claims_done_fn *done, void *ctx);
+bool claims_at_work(const struct claims *claims, struct bdf card); /* is a plan at work on it? */
 bool claims_has(const struct claims *claims, const char *device);
 void claims_set_deadline(struct claims *claims, unsigned deadline_ms);
 void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx); /* pending requests: TOO_LATE */

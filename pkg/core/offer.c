@@ -223,6 +223,20 @@ static void apply_marks(const struct offer_input *in, struct offer *offer)
         }
 }
 
+static void overlook_half_way(const struct offer_input *in, struct offer *offer)
+{
+        for (size_t i = 0; in->at_work && i < offer->n_devices; i++) {
+                struct device *now = &offer->devices[i];
+                const struct device *then = offer_listed(in->past, now->id);
+
+                if (now->reason != REASON_NODE_MISSING || !then || then->state != DEVICE_HEALTHY || !in->at_work(in->ctx, now->card))
+                        continue;
+                now->state = DEVICE_HEALTHY;
+                now->reason = then->reason;
+                str_format(now->detail, sizeof(now->detail), "%s", then->detail);
+        }
+}
+
 struct offer *offer_decide(const struct offer_input *in)
 {
         struct offer *offer = xcalloc(1, sizeof(*offer));
@@ -230,6 +244,7 @@ struct offer *offer_decide(const struct offer_input *in)
         offer->refs = 1;
         judge_all(in, offer);
         keep_past(in, offer);
+        overlook_half_way(in, offer);
         apply_marks(in, offer);
         pools_gather(in, offer);
         return offer;

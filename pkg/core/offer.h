@@ -48,6 +48,10 @@ struct offer_input {
         const struct offer *past; /* what is offered now; NULL at start */
         const struct device_mark *marks;
         size_t n_marks;
+        /* Is a plan at work on @card? NULL = never. Half-way a driver is bound and the node is not there yet: what was healthy
+         * stays so until the plan has ended. */
+        bool (*at_work)(void *ctx, struct bdf card);
+        void *ctx;
 };
 
 struct offer *offer_decide(const struct offer_input *in); /* one reference; never NULL */

@@ -345,6 +345,39 @@ static void test_a_name_never_changes_while_sluice_runs(void **state)
                { GPU_A VFIO, "any resource=a.com/y", "0000:3b:00.0 healthy a.com/y\npool a.com/y: 0000:3b:00.0 +topology\n" } });
 }
 
+static bool is_card_of_ctx(void *ctx, struct bdf card)
+{
+        return bdf_equal(*(const struct bdf *)ctx, card);
+}
+
+/* The driver is bound before the node is made; a look in between is no reason to tell kubelet. */
+static void test_a_device_that_a_plan_has_half_way_stays_healthy(void **state)
+{
+        _cleanup_inventory_ struct inventory *half_way = world_host(GPU_A VFIO " nonode");
+        _cleanup_(rules_done) struct rules rules = world_rules("any bind=on-allocate");
+        _cleanup_offer_ struct offer *before = decide(GPU_A "nvidia", "any bind=on-allocate", NULL, NULL, 0);
+        _cleanup_offer_ struct offer *ill = decide(GPU_A VFIO " nonode", "any bind=on-allocate", NULL, NULL, 0);
+        struct bdf card = { 0, 0x3b, 0, 0 }, other = { 0, 0x3c, 0, 0 };
+        const struct {
+                const struct offer *past;
+                struct bdf *at_work;
+                enum device_state want;
+        } rows[] = {
+                { before, &card, DEVICE_HEALTHY },  { before, &other, DEVICE_UNHEALTHY },
+                { ill, &card, DEVICE_UNHEALTHY }, { NULL, &card, DEVICE_UNHEALTHY },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                const struct offer_input in = { .inventory = half_way, .rules = &rules, .past = rows[i].past,
+                                                .at_work = is_card_of_ctx, .ctx = rows[i].at_work };
+                _cleanup_offer_ struct offer *now = offer_decide(&in);
+                assert_int_equal(now->n_devices, 1);
+                assert_int_equal(now->devices[0].state, rows[i].want);
+                assert_int_equal(now->devices[0].reason, rows[i].want == DEVICE_HEALTHY ? REASON_NONE : REASON_NODE_MISSING);
+        }
+}
+
 static void test_marks_are_said_of_what_is_listed(void **state)
 {
         static const struct device_mark marks[] = {
@@ -439,6 +472,7 @@ int main(void)
                 TEST(test_what_was_listed_stays_in_its_pool),
                 TEST(test_what_became_something_else_is_unhealthy_under_its_old_name),
                 TEST(test_a_name_never_changes_while_sluice_runs),
+                TEST(test_a_device_that_a_plan_has_half_way_stays_healthy),
                 TEST(test_marks_are_said_of_what_is_listed),
                 TEST(test_details_say_what_to_look_at),
                 TEST(test_pools_are_equal_when_there_is_nothing_to_push),
