@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration changes: the new one is put in force, or the old one stays and the log says why. */
+#include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <string.h>
@@ -77,6 +78,10 @@ void agent_reload(struct agent *agent, bool asked)
                 return;
         agent->config_stamp = stamp_of(agent->options->config_path); /* Good or bad, it is looked at once. */
         int r = config_load(agent->options->config_path, &config, &problems);
+        if (r == -ENOENT && agent->world.config->rules.implicit) {
+                log_info("there is no %s: the implicit rule stays in force", agent->options->config_path);
+                return;
+        }
         if (r < 0) {
                 log_lines(problems.text ? problems.text : "");
                 log_error("%s is not used, the configuration in force stays", agent->options->config_path);

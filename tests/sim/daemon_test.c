@@ -332,6 +332,24 @@ static void test_other_classes_take_effect_at_sighup(void **state)
         rig_stop(rig);
 }
 
+static void test_sighup_without_a_file_changes_nothing(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8-vfio", "1.34", NULL);
+        rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(unlink(rig->config), 0);
+        assert_int_equal(kill(rig->pid, SIGHUP), 0);
+        assert_true(rig_logged(rig, "the implicit rule stays in force", RIG_SOON_MS));
+        rig_config(rig, ON_ALLOCATE);
+        assert_true(rig_logged(rig, "config.yaml is in force", RIG_SOON_MS));
+        assert_int_equal(unlink(rig->config), 0);
+        assert_int_equal(kill(rig->pid, SIGHUP), 0);
+        assert_true(rig_logged(rig, "is not used, the configuration in force stays", RIG_SOON_MS)); /* rules do not go with their file */
+        rig_ready(rig, L40S, 8, 8);
+        rig_stop(rig);
+}
+
 static void test_a_written_file_is_put_in_force_without_a_signal(void **state)
 {
         struct rig *rig = *state;
@@ -496,6 +514,7 @@ int main(void)
                 RIG_TEST(test_a_new_pci_ids_file_is_read_at_sighup_and_names_nobody_anew),
                 RIG_TEST(test_a_pci_ids_file_that_is_gone_keeps_the_configuration_in_force),
                 RIG_TEST(test_other_classes_take_effect_at_sighup),
+                RIG_TEST(test_sighup_without_a_file_changes_nothing),
                 RIG_TEST(test_a_written_file_is_put_in_force_without_a_signal),
                 RIG_TEST(test_a_configuration_whose_directory_comes_later_is_found),
                 RIG_TEST(test_a_directory_that_was_replaced_is_watched_again),
