@@ -58,7 +58,8 @@ static void look_in(struct agent *agent, uint64_t in_ms)
         (void)uv_timer_start(&agent->look, on_look, in_ms, 0);
 }
 
-void agent_look_later(struct agent *agent)
+/* Soon, and not too often. */
+static void look_later(struct agent *agent)
 {
         int64_t due_ms = agent->last_look_ms + LOOK_GAP_MS - clock_ms();
 
@@ -68,13 +69,13 @@ void agent_look_later(struct agent *agent)
 static void on_event(void *ctx, const char *what)
 {
         log_debug("event: %s", what);
-        agent_look_later(ctx);
+        look_later(ctx);
 }
 
 void agent_on_backstop(uv_timer_t *timer)
 {
         agent_check_config(timer->data);
-        agent_look_later(timer->data);
+        look_later(timer->data);
 }
 
 static void on_probed(void *ctx)
@@ -88,7 +89,7 @@ static void on_probe_stuck(void *ctx, struct bdf card, const char *text)
         struct agent *agent = ctx;
 
         world_mark_card(&agent->world, card, REASON_STUCK, text);
-        agent_look_later(agent);
+        look_later(agent);
 }
 
 /* ---- what the claims see ---- */

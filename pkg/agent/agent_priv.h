@@ -55,7 +55,6 @@ struct agent {
 
 /* agent.c */
 void agent_serve(struct agent *agent);       /* kubelet from now on; once */
-void agent_look_later(struct agent *agent);  /* soon, and not too often */
 void agent_on_backstop(uv_timer_t *timer);
 
 /* bind.c: devices that a rule wants bound at start and that are not; serves when none is left to wait for. */

@@ -67,8 +67,6 @@ struct rpc_call {
         int cancelled;
 };
 void call_free(struct rpc_call *call); /* any thread, once no op of it is in flight */
-/* Sends a status alone and frees the call when it is gone. */
-void call_refuse(struct rpc_call *call, enum rpc_code code, const char *text);
 
 struct rpc_server {
         struct rpc *rpc;

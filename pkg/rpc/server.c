@@ -57,7 +57,8 @@ static void call_end(struct rpc_call *call, enum rpc_code code, const char *text
                 grpc_byte_buffer_destroy(reply);
 }
 
-void call_refuse(struct rpc_call *call, enum rpc_code code, const char *text)
+/* Sends a status alone and frees the call when it is gone. */
+static void call_refuse(struct rpc_call *call, enum rpc_code code, const char *text)
 {
         call_end(call, code, text, NULL);
 }

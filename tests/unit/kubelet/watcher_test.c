@@ -244,8 +244,10 @@ static void test_stopping_removes_both_sockets(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                TEST(test_get_info_names_a_service_that_answers), TEST(test_a_failed_registration_is_shown),
-                TEST(test_a_stale_socket_is_replaced_by_a_new_inode), TEST(test_a_registry_that_comes_late_is_found),
+                TEST(test_get_info_names_a_service_that_answers),
+                TEST(test_a_failed_registration_is_shown),
+                TEST(test_a_stale_socket_is_replaced_by_a_new_inode),
+                TEST(test_a_registry_that_comes_late_is_found),
                 TEST(test_a_registry_that_comes_late_with_a_dead_socket_in_it_is_used),
                 TEST(test_a_stream_that_ended_for_good_makes_the_registration_socket_anew),
                 TEST(test_a_kubelet_that_comes_back_by_itself_finds_the_same_socket),
