@@ -34,7 +34,9 @@ static void on_bound(void *ctx, const struct claim_result *result)
         struct attempt *attempt = find_attempt(agent, job->id);
 
         attempt->running = false;
-        if (result->reason) {
+        if (result->reason == REASON_TOO_LATE) {
+                log_info("bind at start of %s was not finished: %s", job->id, result->text);
+        } else if (result->reason) {
                 log_warn("bind at start of %s failed, next try in %lld s: %s", job->id, (long long)attempt->delay_ms / 1000, result->text);
                 attempt->next_ms = clock_ms() + attempt->delay_ms;
                 attempt->delay_ms = attempt->delay_ms * 2 > BIND_RETRY_MAX_MS ? BIND_RETRY_MAX_MS : attempt->delay_ms * 2;

@@ -16,7 +16,7 @@
 #include "kubelet/kubelet_priv.h"
 
 #define KUBELET_SOCK "kubelet.sock"
-#define PLUGINS_DIR "device-plugins"
+#define PLUGINS_DIR  "device-plugins"
 
 struct registrar {
         struct kubelet *kubelet;
@@ -130,8 +130,8 @@ static void call_register(struct plugin *plugin)
         request.options = &options; /* Old kubelets read them here. */
         kubelet->open++;
         registrar->n_pending++;
-        plugin->pending = rpc_client_call(registrar->client, "/v1beta1.Registration/Register", &request.base,
-                                          &v1beta1__empty__descriptor, LIFE_REGISTER_MS, on_registered, registering);
+        plugin->pending = rpc_client_call(registrar->client, "/v1beta1.Registration/Register", &request.base, &v1beta1__empty__descriptor,
+                                          LIFE_REGISTER_MS, on_registered, registering);
 }
 
 static void drop_register(struct plugin *plugin)
@@ -168,19 +168,30 @@ static void look_for(struct plugin *plugin, struct life_epoch epoch)
         say(plugin, before);
 }
 
-/* Watches the directory, or the one above it as long as kubelet has not made it. Asked for again at every look, because
- * the directory may be another one by now (re-mounted, made anew); for the same one this changes nothing. */
+/* Makes *@watch one on @path; for the same directory as before this changes nothing. False: there is none. */
+static bool watch_path(const struct registrar *registrar, int *watch, const char *path, uint32_t mask)
+{
+        int now = inotify_add_watch(registrar->inotify, path, mask | IN_ONLYDIR);
+
+        if (*watch >= 0 && *watch != now)
+                (void)inotify_rm_watch(registrar->inotify, *watch);
+        *watch = now;
+        return now >= 0;
+}
+
+static bool watch_it(struct registrar *registrar)
+{
+        return watch_path(registrar, &registrar->watch, registrar->dir,
+                          IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF);
+}
+
+/* Watches the directory, or the one above it as long as kubelet has not made it; tried once more then, because it may have
+ * been made between the two. Asked for again at every look: it may be another one by now (re-mounted, made anew). */
 static void watch_directory(struct registrar *registrar)
 {
-        int watch = inotify_add_watch(registrar->inotify, registrar->dir,
-                                      IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
-
-        if (registrar->watch >= 0 && registrar->watch != watch)
-                (void)inotify_rm_watch(registrar->inotify, registrar->watch);
-        registrar->watch = watch;
-        if (watch < 0) {
-                registrar->watch_above =
-                        inotify_add_watch(registrar->inotify, registrar->kubelet->dir, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
+        if (!watch_it(registrar)) {
+                (void)watch_path(registrar, &registrar->watch_above, registrar->kubelet->dir, IN_CREATE | IN_MOVED_TO);
+                (void)watch_it(registrar);
         } else if (registrar->watch_above >= 0) {
                 (void)inotify_rm_watch(registrar->inotify, registrar->watch_above);
                 registrar->watch_above = -1;
