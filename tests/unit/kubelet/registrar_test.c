@@ -330,6 +330,49 @@ static void test_stopping_in_the_middle_of_register_is_clean(void **state)
         stage_free(stage);
 }
 
+/* Whatever it waits for: nothing is called, sent or left behind after the end (the sanitizer watches). */
+static void test_stopping_is_clean_in_every_state(void **state)
+{
+        static const struct {
+                const char *name, *fail_text;
+                enum rpc_code fail;
+                bool kubelet, stream;
+        } rows[] = {
+                { "no-kubelet", NULL, RPC_OK, false, false },
+                { "backoff", "not now", RPC_UNAVAILABLE, true, false },
+                { "refused", "the ResourceName \"x\" is invalid", RPC_UNKNOWN, true, false },
+                { "waiting", NULL, RPC_OK, true, false },
+                { "listening", NULL, RPC_OK, true, true }, /* held up by a stream that nobody reads */
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct stage *stage = stage_new(REGISTER_SOCKET);
+                struct raw *raw = NULL;
+                stage->fail = rows[i].fail;
+                stage->fail_text = rows[i].fail_text;
+                if (rows[i].kubelet)
+                        stage_kubelet_up(stage);
+                stage_offer(stage, rows[i].stream ? 60000 : 8, 8);
+                if (rows[i].stream) {
+                        assert_true(stage_until(stage, stage_registered, 3000));
+                        raw = raw_open(stage_endpoint(stage), LIST);
+                        assert_true(reaches(stage, "serving", 3000));
+                        assert_int_equal(unlink(stage_endpoint(stage)), 0);
+                }
+                bool there = false;
+                for (unsigned n = 0; n < 20 && !there; n++) /* the first backoffs last a few milliseconds only */
+                        there = reaches(stage, rows[i].name, 1000);
+                if (!there)
+                        fail_msg("%s, not %s", stage_status(stage).state, rows[i].name);
+                stage_stop(stage);
+                stage_turn(stage, 50);
+                if (raw)
+                        raw_close(raw);
+                stage_free(stage);
+        }
+}
+
 static void test_a_directory_too_long_for_a_socket_is_said_at_start(void **state)
 {
         struct stage *stage = stage_new(REGISTER_SOCKET);
@@ -361,6 +404,7 @@ int main(void)
                 TEST(test_what_a_killed_daemon_left_is_swept_whichever_way_it_was_registered),
                 TEST(test_stopping_ends_streams_and_removes_sockets),
                 TEST(test_stopping_in_the_middle_of_register_is_clean),
+                TEST(test_stopping_is_clean_in_every_state),
                 TEST(test_a_directory_too_long_for_a_socket_is_said_at_start),
         };
 
