@@ -13,7 +13,7 @@ struct known {
         uint16_t vendor, device;
         char driver[DRIVER_LEN];
         char override[DRIVER_LEN];
-        bool read;      /* @override is what the kernel said */
+        bool read;       /* @override is what the kernel said */
         int64_t read_ms; /* when it was asked last, 0 = is to be asked */
         int64_t busy_ms; /* since when its card is at work, 0 = it is not */
 };

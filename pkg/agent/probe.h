@@ -9,7 +9,7 @@
 #include "core/rules.h"
 #include "hands/hands.h"
 
-typedef void probe_done_fn(void *ctx);                                /* something new is known: look again */
+typedef void probe_done_fn(void *ctx);                                     /* something new is known: look again */
 typedef void probe_stuck_fn(void *ctx, struct bdf card, const char *text); /* the kernel does not answer for @card */
 
 struct probe;

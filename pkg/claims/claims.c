@@ -14,8 +14,8 @@
 #include "claims/request.h"
 
 enum {
-        JOBS_MAX = 256,        /* waiting and running together; beyond it OVERLOAD */
-        HELD_WAIT_MS = 2000,   /* design 4.5: a former user's descriptor may be open for a moment */
+        JOBS_MAX = 256,      /* waiting and running together; beyond it OVERLOAD */
+        HELD_WAIT_MS = 2000, /* design 4.5: a former user's descriptor may be open for a moment */
         HELD_RETRY_MS = 100,
         JOB_CARDS_MAX = 2 * REQUEST_DEVICES_MAX,
 };
@@ -35,7 +35,7 @@ struct job {
         struct bdf cards[JOB_CARDS_MAX];
         size_t n_cards;
         struct plan plan;
-        bool again; /* the plan was made a second time */
+        bool again;            /* the plan was made a second time */
         int64_t held_until_ms; /* 0 = not waited yet */
         bool nobody_holds;     /* a hand has asked every process */
         claims_done_fn *done;
@@ -162,8 +162,7 @@ static void job_answer(struct job *job, const struct device *const *devices)
         _cleanup_answer_ struct answer answer = { 0 };
         struct err err;
 
-        enum reason reason =
-                answer_make(claims->world.inventory(claims->world.ctx), job->resource, devices, job->n_devices, &answer, &err);
+        enum reason reason = answer_make(claims->world.inventory(claims->world.ctx), job->resource, devices, job->n_devices, &answer, &err);
         if (reason) {
                 job_refuse(job, reason, &err);
                 return;
@@ -177,7 +176,11 @@ static enum reason check(struct job *job, const struct device **devices, struct 
 {
         const struct claims *claims = job->claims;
         const struct claim_request request = {
-                .owner = job->owner, .resource = job->resource, .devices = job->devices, .n_devices = job->n_devices, .mode = job->mode,
+                .owner = job->owner,
+                .resource = job->resource,
+                .devices = job->devices,
+                .n_devices = job->n_devices,
+                .mode = job->mode,
         };
 
         return request_check(claims->world.offer(claims->world.ctx), &request, devices, err);
@@ -468,7 +471,12 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
 
         struct job *job = xcalloc(1, sizeof(*job));
         *job = (struct job){
-                .claims = claims, .owner = request->owner, .verify_only = request->verify_only, .mode = request->mode, .done = done, .ctx = ctx,
+                .claims = claims,
+                .owner = request->owner,
+                .verify_only = request->verify_only,
+                .mode = request->mode,
+                .done = done,
+                .ctx = ctx,
         };
         (void)str_copy(job->resource, sizeof(job->resource), request->resource);
         if (reason) {
@@ -497,8 +505,7 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
 
 /* ---- life ---- */
 
-struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct store *store, const struct claims_world *world,
-                          unsigned deadline_ms)
+struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct store *store, const struct claims_world *world, unsigned deadline_ms)
 {
         struct claims *claims = xcalloc(1, sizeof(*claims));
 

@@ -26,8 +26,8 @@ static enum reason check_device(const struct offer *offer, const struct pool *po
         }
         if (device->state != DEVICE_HEALTHY) {
                 (void)err_say(err, EBUSY, "device %s of %s is not healthy: %s (%s)%s%s; %s", device->id, pool->resource,
-                              reason_sentence(device->reason), reason_word(device->reason), device->detail[0] ? ": " : "",
-                              device->detail, reason_remedy(device->reason));
+                              reason_sentence(device->reason), reason_word(device->reason), device->detail[0] ? ": " : "", device->detail,
+                              reason_remedy(device->reason));
                 return REASON_NOT_HEALTHY;
         }
         *ret = device;

@@ -48,7 +48,8 @@ static enum reason check_function(const struct device *device, const struct func
         if (bdf_domain_is_wide(fn->bdf))
                 return refuse(REASON_DOMAIN_WIDE, err, EINVAL, "%s: %s", device->id, reason_sentence(REASON_DOMAIN_WIDE));
         if (fn->n_vfs > 0)
-                return refuse(REASON_PF_HAS_VFS, err, ENODEV, "%s has %u virtual functions enabled and cannot be handed out", device->id, fn->n_vfs);
+                return refuse(REASON_PF_HAS_VFS, err, ENODEV, "%s has %u virtual functions enabled and cannot be handed out", device->id,
+                              fn->n_vfs);
         if (fn->group < 0)
                 return refuse(REASON_NO_GROUP, err, ENODEV, "%s has no IOMMU group", device->id);
         if (fn->noiommu)
@@ -74,8 +75,9 @@ static enum reason locate_function(const struct inventory *inv, const struct dev
         bool has_cdev = fn->vfio_index >= 0 && fn->cdev_node;
         if (!fn->group_node && !has_cdev)
                 return refuse(REASON_NODE_MISSING, err, ENODEV, "%s: its node /dev/vfio/%d does not exist", device->id, fn->group);
-        *ret = (struct part){ .device = device, .fn = fn, .group = fn->group_node ? fn->group : -1,
-                              .cdev = has_cdev ? fn->vfio_index : -1 };
+        *ret = (struct part){
+                .device = device, .fn = fn, .group = fn->group_node ? fn->group : -1, .cdev = has_cdev ? fn->vfio_index : -1
+        };
         return REASON_NONE;
 }
 
@@ -88,23 +90,24 @@ static enum reason locate_instance(const struct inventory *inv, const struct dev
         if (instance->group < 0)
                 return refuse(REASON_NO_GROUP, err, ENODEV, "the vGPU %s has no IOMMU group", device->id);
         if (!instance->group_node)
-                return refuse(REASON_NODE_MISSING, err, ENODEV, "the vGPU %s: its node /dev/vfio/%d does not exist", device->id, instance->group);
+                return refuse(REASON_NODE_MISSING, err, ENODEV, "the vGPU %s: its node /dev/vfio/%d does not exist", device->id,
+                              instance->group);
         *ret = (struct part){ .device = device, .group = instance->group, .cdev = -1 };
         return REASON_NONE;
 }
 
 static enum reason locate_all(const struct inventory *inv, const struct device *const *devices, size_t n, struct part *parts,
-                      struct err *err)
+                              struct err *err)
 {
         bool mdev = devices[0]->kind == DEVICE_VGPU_MDEV;
 
         for (size_t i = 0; i < n; i++) {
                 /* Two kinds would need both of KubeVirt's prefixes, and then every device counts twice. */
                 if ((devices[i]->kind == DEVICE_VGPU_MDEV) != mdev)
-                        return refuse(REASON_UNKNOWN_DEVICE, err, EINVAL, "mediated and PCI devices cannot be answered for together (%s, %s)",
-                                      devices[0]->id, devices[i]->id);
-                enum reason reason = mdev ? locate_instance(inv, devices[i], &parts[i], err)
-                                          : locate_function(inv, devices[i], &parts[i], err);
+                        return refuse(REASON_UNKNOWN_DEVICE, err, EINVAL,
+                                      "mediated and PCI devices cannot be answered for together (%s, %s)", devices[0]->id, devices[i]->id);
+                enum reason reason =
+                        mdev ? locate_instance(inv, devices[i], &parts[i], err) : locate_function(inv, devices[i], &parts[i], err);
                 if (reason)
                         return reason;
         }

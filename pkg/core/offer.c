@@ -117,8 +117,7 @@ static void judge_all(const struct offer_input *in, struct offer *offer)
 {
         const struct inventory *inv = in->inventory;
 
-        offer->devices = xcalloc(inv->n_functions + inv->n_instances + (in->past ? in->past->n_devices : 0) + 1,
-                                 sizeof(*offer->devices));
+        offer->devices = xcalloc(inv->n_functions + inv->n_instances + (in->past ? in->past->n_devices : 0) + 1, sizeof(*offer->devices));
         for (size_t i = 0; i < inv->n_functions; i++)
                 if (judge_is_candidate(in->rules, &inv->functions[i]))
                         judge_function(inv, in->rules, &inv->functions[i], &offer->devices[offer->n_devices++]);

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-#define GPU0 "0000:18:00.0"
+#define GPU0  "0000:18:00.0"
 #define OTHER "0000:bb:00.0"
 enum { ABORTED = 10, FAILED_PRECONDITION = 9 };
 

@@ -746,7 +746,7 @@ static void test_a_host_that_cannot_be_opened_refuses_every_plan(void **state)
         (void)snprintf(moved, sizeof(moved), "%s/moved", bench.host.root);
         assert_int_equal(rename(bench.host.lock_dir, moved), 0);
         assert_int_equal(symlink("/dev/null", bench.host.lock_dir), 0); /* nothing that could be made again */
-        run_plan(&bench, &plan, 5000, &outcome); /* and this one's */
+        run_plan(&bench, &plan, 5000, &outcome);                        /* and this one's */
         run_plan(&bench, &plan, 5000, &outcome);
         assert_int_equal(unlink(bench.host.lock_dir), 0);
         assert_int_equal(rename(moved, bench.host.lock_dir), 0);
