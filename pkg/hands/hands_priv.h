@@ -22,6 +22,7 @@ struct job {
         struct bdf at;       /* the function it is at work on */
         bool begun, undoing; /* what the last report said ... */
         uint32_t step;       /* ... and of which step */
+        bool killed;         /* its worker, which had not begun in time */
         struct hands_result result;
         hands_value_fn *value;
         hands_done_fn *done;

@@ -79,6 +79,8 @@ static void waiting_remove(struct job *job)
 
 static void worker_listen(struct worker *worker, int n_max);
 
+enum { KILLED_MS = 1000 /* what has not begun ends at once when it is killed */ };
+
 static void on_deadline(uv_timer_t *timer)
 {
         struct job *job = timer->data;
@@ -94,6 +96,14 @@ static void on_deadline(uv_timer_t *timer)
                 waiting_remove(job);
                 job_finish(job, PLAN_LOST, REASON_HAND_LOST, "no hand was ready within %u ms%s%.200s; nothing was touched",
                            job->deadline_ms, *job->hands->why ? ": " : "", job->hands->why);
+                return;
+        }
+        /* It has not come to the first step, so no device keeps it (a node without memory or processor time does): it must not
+         * begin any more. Its end is heard by worker_lost(). */
+        if (!job->begun && !job->killed) {
+                job->killed = true;
+                (void)kill(job->worker->pid, SIGKILL);
+                (void)uv_timer_start(timer, on_deadline, KILLED_MS, 0);
                 return;
         }
         job->worker->abandoned = true;

@@ -557,6 +557,27 @@ static void test_plans_wait_for_a_hand_and_each_gets_one(void **state)
         bench_done(&bench);
 }
 
+/* A node without memory or processor time: no device is to blame, and none may be touched later. */
+static void test_a_hand_that_does_not_begin_is_killed_and_blames_no_device(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        assert_int_equal(kill(wait_for_warm_worker(&bench), SIGSTOP), 0);
+        plan_of_host(&plan);
+        run_plan(&bench, &plan, 1000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_LOST);
+        ASSERT_TELLS(outcome, "before the first step");
+        assert_int_equal(hands_stuck(bench.hands), 0);
+        assert_string_equal(host_driver(&bench.host, GPU), "nvidia");
+        run_plan(&bench, &plan, 10000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        bench_done(&bench);
+}
+
 static void test_a_run_directory_that_was_swept_away_is_made_again(void **state)
 {
         struct bench bench;
@@ -799,6 +820,7 @@ int main(void)
                 TEST(test_a_killed_zygote_is_replaced_and_disturbs_no_plan),
                 TEST(test_a_zygote_that_dies_again_and_again_does_not_stop_the_plans),
                 TEST(test_plans_wait_for_a_hand_and_each_gets_one),
+                TEST(test_a_hand_that_does_not_begin_is_killed_and_blames_no_device),
                 TEST(test_a_run_directory_that_was_swept_away_is_made_again),
                 TEST(test_a_hundred_plans_leave_no_descriptor_and_no_process),
                 TEST(test_a_hand_inherits_no_descriptor_no_blocked_signal_and_no_session),
