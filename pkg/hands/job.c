@@ -106,7 +106,10 @@ static void on_deadline(uv_timer_t *timer)
                 (void)uv_timer_start(timer, on_deadline, KILLED_MS, 0);
                 return;
         }
+        static const char stop = WIRE_STOP;
+
         job->worker->abandoned = true;
+        (void)wire_send(job->worker->fd, &stop, sizeof(stop), -1);
         job_locate(job, where, sizeof(where));
         job_finish(job, PLAN_STUCK, REASON_DEADLINE, "the kernel did not return within %u ms, %s", job->deadline_ms, where);
 }

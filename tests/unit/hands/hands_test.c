@@ -578,6 +578,29 @@ static void test_a_hand_that_does_not_begin_is_killed_and_blames_no_device(void 
         bench_done(&bench);
 }
 
+/* What its guards saw is long past when the kernel returns. */
+static void test_an_abandoned_hand_takes_no_further_step(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        plan_of_host(&plan);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 hang");
+        run_plan(&bench, &plan, 1000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_STUCK);
+        host_fault(&bench.host, "");
+        for (int i = 0; i < 500 && hands_stuck(bench.hands) > 0; i++)
+                run_for(&bench, 20);
+        assert_int_equal(hands_stuck(bench.hands), 0);
+        assert_string_equal(host_driver(&bench.host, GPU), "");
+        assert_string_equal(host_driver(&bench.host, AUDIO), "snd_hda_intel");
+        assert_true(host_lock_is_free(&bench.host));
+        bench_done(&bench);
+}
+
 static void test_a_run_directory_that_was_swept_away_is_made_again(void **state)
 {
         struct bench bench;
@@ -821,6 +844,7 @@ int main(void)
                 TEST(test_a_zygote_that_dies_again_and_again_does_not_stop_the_plans),
                 TEST(test_plans_wait_for_a_hand_and_each_gets_one),
                 TEST(test_a_hand_that_does_not_begin_is_killed_and_blames_no_device),
+                TEST(test_an_abandoned_hand_takes_no_further_step),
                 TEST(test_a_run_directory_that_was_swept_away_is_made_again),
                 TEST(test_a_hundred_plans_leave_no_descriptor_and_no_process),
                 TEST(test_a_hand_inherits_no_descriptor_no_blocked_signal_and_no_session),
