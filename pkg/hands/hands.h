@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon's side of the hands: starts the zygote (before grpc_init), keeps one warm worker, runs plans with a deadline.
  * Loop thread. The loop never waits: a worker past its deadline is abandoned (told to stop before its next step; what it still says is
- * dropped, the process is left to the kernel) and the plan ends as PLAN_STUCK; another worker takes the next plan. An abandoned worker counts as
- * stuck until its socket closes, that is, until the process ends, whoever its parent is by then. */
+ * dropped, the process is left to the kernel) and the plan ends as PLAN_STUCK; another worker takes the next plan. An abandoned worker
+ * counts as stuck until its socket closes, that is, until the process ends, whoever its parent is by then. */
 #ifndef SLUICE_HANDS_HANDS_H
 #define SLUICE_HANDS_HANDS_H
 

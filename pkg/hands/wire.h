@@ -15,7 +15,12 @@
 #include "core/plan.h"
 #include "core/reason.h"
 
-enum { WIRE_VERSION = 1, WIRE_WANT = 'w', WIRE_STOP = 's' /* to a worker: no further step */, WIRE_FD = 3 /* where zygote and worker find their socket */ };
+enum {
+        WIRE_VERSION = 1,
+        WIRE_WANT = 'w',
+        WIRE_STOP = 's' /* to a worker: no further step */,
+        WIRE_FD = 3 /* where zygote and worker find their socket */
+};
 
 enum report_kind { REPORT_BEFORE, REPORT_AFTER, REPORT_UNDO_BEFORE, REPORT_UNDO_AFTER, REPORT_END };
 
