@@ -130,9 +130,12 @@ static int run(const struct verb *verb, int argc, char **argv)
 {
         enum { OFFLINE = 256, HOST, SIM_DIR, CONFIG };
         static const struct option options[] = {
-                { "offline", no_argument, NULL, OFFLINE },      { "host", required_argument, NULL, HOST },
-                { "sim-dir", required_argument, NULL, SIM_DIR }, { "config", required_argument, NULL, CONFIG },
-                { "output", required_argument, NULL, 'o' },     OPTION_HELP,
+                { "offline", no_argument, NULL, OFFLINE },
+                { "host", required_argument, NULL, HOST },
+                { "sim-dir", required_argument, NULL, SIM_DIR },
+                { "config", required_argument, NULL, CONFIG },
+                { "output", required_argument, NULL, 'o' },
+                OPTION_HELP,
                 { 0 },
         };
         struct request rq = { .format = PRESENT_TABLE };

@@ -13,8 +13,7 @@ int say_failed(const char *what, const struct err *err)
 
 int say_usage(const struct verb *verb, const char *what, const char *why)
 {
-        (void)fprintf(stderr, "sluicectl: %s: %s\nTry 'sluicectl %s%s--help'.\n", what, why, verb ? verb->name : "",
-                      verb ? " " : "");
+        (void)fprintf(stderr, "sluicectl: %s: %s\nTry 'sluicectl %s%s--help'.\n", what, why, verb ? verb->name : "", verb ? " " : "");
         return EXIT_USAGE;
 }
 

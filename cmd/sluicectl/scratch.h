@@ -13,7 +13,7 @@ struct scratch {
         char path[PATH_MAX];
         sigset_t before; /* the signal mask to go back to */
 };
-int scratch_make(struct scratch *ret, struct err *err); /* below $TMPDIR, else /dev/shm or /tmp; mode 0700 */
+int scratch_make(struct scratch *ret, struct err *err);             /* below $TMPDIR, else /dev/shm or /tmp; mode 0700 */
 int scratch_remove(const struct scratch *scratch, struct err *err); /* a signal that waited arrives here */
 
 #endif

@@ -16,9 +16,9 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct verb {
         const char *name;
-        const char *words;   /* what follows the name in the synopsis */
-        const char *summary; /* for the list of verbs */
-        const char *help;    /* options and what else there is to know, whole lines */
+        const char *words;                                          /* what follows the name in the synopsis */
+        const char *summary;                                        /* for the list of verbs */
+        const char *help;                                           /* options and what else there is to know, whole lines */
         int (*run)(const struct verb *verb, int argc, char **argv); /* argv[0] is the verb; returns an exit status */
 };
 
@@ -29,10 +29,13 @@ void verb_print_help(const struct verb *verb);
 /* Next option of a verb, as getopt_long; -1 at the end, which is the first word that is none. @shorts is "+:h" and what else
  * has a short form. 'h' = the help was printed, return EXIT_OK; '?' = the mistake was said, return EXIT_USAGE. */
 int verb_option(const struct verb *verb, int argc, char **argv, const char *shorts, const struct option *options);
-#define OPTION_HELP { "help", no_argument, NULL, 'h' }
+#define OPTION_HELP                            \
+        {                                      \
+                "help", no_argument, NULL, 'h' \
+        }
 
 /* "sluicectl: WHAT: WHY" on stderr, and the exit status. */
-int say_failed(const char *what, const struct err *err);                  /* EXIT_FAILED */
+int say_failed(const char *what, const struct err *err);                   /* EXIT_FAILED */
 int say_usage(const struct verb *verb, const char *what, const char *why); /* EXIT_USAGE */
 
 /* Prints a text on standard output. */

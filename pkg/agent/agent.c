@@ -14,7 +14,7 @@
 #include "base/log.h"
 
 enum {
-        LOOK_GAP_MS = 20,   /* two looks are at least this far apart, however many events come */
+        LOOK_GAP_MS = 20,     /* two looks are at least this far apart, however many events come */
         PROBED_LOOK_MS = 250, /* what hands have read changes no list, and a plan looks by itself: not in the way of the start */
 };
 
@@ -218,8 +218,15 @@ static void init_handles(struct agent *agent)
 static void start_claims(struct agent *agent)
 {
         const struct claims_world world = {
-                .ctx = agent, .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = see_again,
-                .is_current = is_current, .mark = mark, .mark_card = mark_card, .may_be_held = may_be_held,
+                .ctx = agent,
+                .inventory = see_inventory,
+                .offer = see_offer,
+                .rules = see_rules,
+                .rescan = see_again,
+                .is_current = is_current,
+                .mark = mark,
+                .mark_card = mark_card,
+                .may_be_held = may_be_held,
         };
 
         agent->world.at_work = at_work;
@@ -244,7 +251,9 @@ static void start_events(struct agent *agent)
 static int start(struct agent *agent, struct err *err)
 {
         const struct hands_config hands = {
-                .program = agent->options->hand_program, .sim_dir = agent->options->sim_dir, .lock_dir = agent->options->run_dir,
+                .program = agent->options->hand_program,
+                .sim_dir = agent->options->sim_dir,
+                .lock_dir = agent->options->run_dir,
         };
 
         int r = hands_start(&agent->hands, &hands, err);

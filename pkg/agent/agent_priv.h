@@ -52,16 +52,15 @@ struct agent {
         int status;
 };
 
-
 /* agent.c */
-void agent_serve(struct agent *agent);       /* kubelet from now on; once */
+void agent_serve(struct agent *agent); /* kubelet from now on; once */
 void agent_on_backstop(uv_timer_t *timer);
 
 /* bind.c: devices that a rule wants bound at start and that are not; serves when none is left to wait for. */
 void agent_reconcile(struct agent *agent);
 
 /* reload.c */
-void agent_stamp_names(struct agent *agent);  /* before the pci.ids file is read */
+void agent_stamp_names(struct agent *agent); /* before the pci.ids file is read */
 void agent_watch_config(struct agent *agent);
 void agent_check_config(struct agent *agent); /* reloads when a file has changed, whether an event told of it or not */
 void agent_reload(struct agent *agent, bool asked /* by a signal: says so when nothing changed */);

@@ -18,12 +18,12 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), retur
 void *alloc_check(void *p) __attribute__((returns_nonnull));
 
 /* Makes room for one more element at the end of a growing array: `GROW(list, n, cap)`, then list[n++] = x. */
-#define GROW(array, n, cap)                                                       \
-        do {                                                                      \
-                if ((n) == (cap)) {                                               \
-                        (cap) = (cap) ? 2 * (cap) : 8;                            \
-                        (array) = xrealloc((array), (cap), sizeof(*(array)));     \
-                }                                                                 \
+#define GROW(array, n, cap)                                                   \
+        do {                                                                  \
+                if ((n) == (cap)) {                                           \
+                        (cap) = (cap) ? 2 * (cap) : 8;                        \
+                        (array) = xrealloc((array), (cap), sizeof(*(array))); \
+                }                                                             \
         } while (0)
 
 #endif

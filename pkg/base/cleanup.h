@@ -12,19 +12,19 @@
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
 /* Hand a pointer or descriptor over to a new owner: the old name no longer owns anything. */
-#define TAKE_PTR(p)                       \
-        ({                                \
+#define TAKE_PTR(p)                        \
+        ({                                 \
                 __typeof__(p) *_pp = &(p); \
-                __typeof__(p) _v = *_pp;  \
-                *_pp = NULL;              \
-                _v;                       \
+                __typeof__(p) _v = *_pp;   \
+                *_pp = NULL;               \
+                _v;                        \
         })
-#define TAKE_FD(fd)            \
-        ({                     \
+#define TAKE_FD(fd)               \
+        ({                        \
                 int *_pf = &(fd); \
-                int _f = *_pf; \
-                *_pf = -1;     \
-                _f;            \
+                int _f = *_pf;    \
+                *_pf = -1;        \
+                _f;               \
         })
 
 static inline void cleanup_free(void *p)
@@ -38,15 +38,15 @@ static inline void cleanup_close(const int *fd)
                 (void)close(*fd);
 }
 
-#define _cleanup_free_ _cleanup_(cleanup_free)
+#define _cleanup_free_  _cleanup_(cleanup_free)
 #define _cleanup_close_ _cleanup_(cleanup_close)
 
 /* Defines `func##p(T *)` for `_cleanup_(func##p)`: calls @func when the pointer is not NULL. */
-#define DEFINE_CLEANUP(type, func)                 \
-        static inline void func##p(type *p)        \
-        {                                          \
-                if (*p)                            \
-                        (void)func(*p);            \
+#define DEFINE_CLEANUP(type, func)          \
+        static inline void func##p(type *p) \
+        {                                   \
+                if (*p)                     \
+                        (void)func(*p);     \
         }
 
 /* The struct that embeds @member at @ptr. */

@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-__attribute__((format(printf, 4, 0))) static void set(struct err *err, int code, const char *why, const char *fmt,
-                                                       va_list args)
+__attribute__((format(printf, 4, 0))) static void set(struct err *err, int code, const char *why, const char *fmt, va_list args)
 {
         assert(code > 0);
         err->code = code;

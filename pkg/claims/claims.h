@@ -23,12 +23,12 @@ struct claim_request {
         char *const *devices; /* ids, any order */
         size_t n_devices;
         enum device_mode mode;
-        bool verify_only;     /* PreStartContainer: verify, re-bind if needed, no new claim */
+        bool verify_only; /* PreStartContainer: verify, re-bind if needed, no new claim */
 };
 
 struct claim_result {
-        enum reason reason; /* REASON_NONE: @answer is valid */
-        const char *text;   /* a sentence for the person who reads the pod's event; "" when granted */
+        enum reason reason;          /* REASON_NONE: @answer is valid */
+        const char *text;            /* a sentence for the person who reads the pod's event; "" when granted */
         const struct answer *answer; /* borrowed for the call; NULL when refused or verify_only */
 };
 typedef void claims_done_fn(void *ctx, const struct claim_result *result);
@@ -40,7 +40,7 @@ struct claims_world {
         const struct inventory *(*inventory)(void *ctx); /* current */
         const struct offer *(*offer)(void *ctx);
         const struct rules *(*rules)(void *ctx);
-        const struct inventory *(*rescan)(void *ctx);    /* look now: after a plan ran */
+        const struct inventory *(*rescan)(void *ctx);               /* look now: after a plan ran */
         bool (*is_current)(void *ctx, const struct device *device); /* still on the driver and in the group of the snapshot? */
         void (*mark)(void *ctx, const char *device, enum reason reason, const char *detail); /* broken */
         /* Stuck: all that hangs on the card, or shares a group with it. */

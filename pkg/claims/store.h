@@ -8,7 +8,7 @@
 #include "core/plan.h"
 
 struct claim_record {
-        char key[128];                    /* "kubelet:<device id>" for kubelet's pools */
+        char key[128]; /* "kubelet:<device id>" for kubelet's pools */
         char resource[RESOURCE_MAX];
         char (*devices)[DEVICE_ID_MAX];
         size_t n_devices;

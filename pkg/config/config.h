@@ -15,11 +15,11 @@ enum registration { REGISTER_SOCKET /* path A: kubelet.sock */, REGISTER_WATCHER
 struct config {
         unsigned refs;
         struct rules rules;
-        char *pci_ids;              /* user pci.ids file, NULL = none */
-        unsigned pci_ids_line;      /* where it is named, for messages */
+        char *pci_ids;         /* user pci.ids file, NULL = none */
+        unsigned pci_ids_line; /* where it is named, for messages */
         enum registration registration;
-        unsigned bind_deadline_ms;  /* for each card; 1000..60000, default 10000 */
-        unsigned rescan_ms;         /* backstop; 5000..600000, default 10000 */
+        unsigned bind_deadline_ms; /* for each card; 1000..60000, default 10000 */
+        unsigned rescan_ms;        /* backstop; 5000..600000, default 10000 */
 };
 
 enum { CONFIG_MAX_BYTES = 1 << 20, CONFIG_MAX_RULES = 256 };

@@ -62,8 +62,7 @@ static void take_address(struct yaml *yaml, const struct yaml_node *item, const 
                 if (*p >= 'A' && *p <= 'F')
                         *p = (char)(*p - 'A' + 'a');
         bool has_wildcard = strpbrk(address, "*?") != NULL;
-        bool good = has_wildcard ? address[strspn(address, "0123456789abcdef:.-*?")] == '\0'
-                                 : bdf_parse(address, &bdf) || is_uuid(address);
+        bool good = has_wildcard ? address[strspn(address, "0123456789abcdef:.-*?")] == '\0' : bdf_parse(address, &bdf) || is_uuid(address);
         if (!good) {
                 yaml_problem(yaml, item, path, "\"%.64s\" is no PCI address such as 0000:3b:00.0 or 0000:3b:*, nor the UUID of an mdev",
                              text);
@@ -126,15 +125,15 @@ static void select_list(struct yaml *yaml, const struct yaml_node *value, const 
                 yaml_problem(yaml, value, path, "it is empty: leave the key out to select every GPU");
 }
 
-#define LIST_TAKER(key, item_taker, list)                                                                                        \
-        static void key##_item(struct yaml *yaml, const struct yaml_node *item, const char *path, void *target)                 \
-        {                                                                                                                        \
-                struct selector *s = target;                                                                                     \
-                item_taker(yaml, item, path, &s->list, &s->n_##list);                                                            \
-        }                                                                                                                        \
-        static void select_##key(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)              \
-        {                                                                                                                        \
-                select_list(yaml, value, path, key##_item, target, &((struct selector *)target)->n_##list);                      \
+#define LIST_TAKER(key, item_taker, list)                                                                          \
+        static void key##_item(struct yaml *yaml, const struct yaml_node *item, const char *path, void *target)    \
+        {                                                                                                          \
+                struct selector *s = target;                                                                       \
+                item_taker(yaml, item, path, &s->list, &s->n_##list);                                              \
+        }                                                                                                          \
+        static void select_##key(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target) \
+        {                                                                                                          \
+                select_list(yaml, value, path, key##_item, target, &((struct selector *)target)->n_##list);        \
         }
 LIST_TAKER(ids, take_id, ids)
 LIST_TAKER(subsystems, take_id, subsystems)
@@ -195,9 +194,9 @@ static void select_vf_range(struct yaml *yaml, const struct yaml_node *value, co
 }
 
 static const struct yaml_key select_keys[] = {
-        { "ids", select_ids, false },         { "subsystems", select_subsystems, false }, { "addresses", select_addresses, false },
-        { "classes", select_classes, false }, { "drivers", select_drivers, false },       { "role", select_role, false },
-        { "vfRange", select_vf_range, false }, { "numaNodes", select_numa, false },       { "models", select_models, false },
+        { "ids", select_ids, false },          { "subsystems", select_subsystems, false }, { "addresses", select_addresses, false },
+        { "classes", select_classes, false },  { "drivers", select_drivers, false },       { "role", select_role, false },
+        { "vfRange", select_vf_range, false }, { "numaNodes", select_numa, false },        { "models", select_models, false },
 };
 
 /* ---- a rule ---- */
@@ -251,12 +250,12 @@ static void rule_mode(struct yaml *yaml, const struct yaml_node *value, const ch
                 yaml_problem(yaml, value, path, "\"%.64s\" is not possible: vfio is the only mode so far", text);
 }
 
-#define CHOICE_TAKER(key, field, type, names)                                                                           \
-        static void rule_##key(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)       \
-        {                                                                                                               \
-                int i = yaml_choice(yaml, value, path, names, N_ELEMENTS(names));                                       \
-                if (i >= 0)                                                                                             \
-                        ((struct rule *)target)->field = (type)i;                                                       \
+#define CHOICE_TAKER(key, field, type, names)                                                                    \
+        static void rule_##key(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target) \
+        {                                                                                                        \
+                int i = yaml_choice(yaml, value, path, names, N_ELEMENTS(names));                                \
+                if (i >= 0)                                                                                      \
+                        ((struct rule *)target)->field = (type)i;                                                \
         }
 CHOICE_TAKER(bind, bind, enum bind_policy, config_binds)
 CHOICE_TAKER(group, group, enum group_rule, config_groups)
@@ -365,7 +364,8 @@ static void classes_item_top(struct yaml *yaml, const struct yaml_node *item, co
         /* A slip here, and a rule that binds every GPU would take the node's disks or its network away. */
         unsigned base = rules->classes[n] >> 8;
         if (base == 0x01 || base == 0x02 || base == 0x06)
-                yaml_problem(yaml, item, path, "%04x is a class of storage, network or bridge functions: a rule may name one by its address",
+                yaml_problem(yaml, item, path,
+                             "%04x is a class of storage, network or bridge functions: a rule may name one by its address",
                              rules->classes[n]);
 }
 
@@ -432,11 +432,16 @@ static void top_rules(struct yaml *yaml, const struct yaml_node *value, const ch
 }
 
 static const struct yaml_key top_keys[] = {
-        { "apiVersion", top_api_version, true }, { "kind", top_kind, true },
-        { "classes", top_classes, false },       { "nameRule", top_name_rule, false },
-        { "aliases", top_aliases, false },       { "pciIds", top_pci_ids, false },
-        { "registration", top_registration, false }, { "bindDeadline", top_bind_deadline, false },
-        { "rescan", top_rescan, false },         { "rules", top_rules, false },
+        { "apiVersion", top_api_version, true },
+        { "kind", top_kind, true },
+        { "classes", top_classes, false },
+        { "nameRule", top_name_rule, false },
+        { "aliases", top_aliases, false },
+        { "pciIds", top_pci_ids, false },
+        { "registration", top_registration, false },
+        { "bindDeadline", top_bind_deadline, false },
+        { "rescan", top_rescan, false },
+        { "rules", top_rules, false },
 };
 
 void config_each_key(void (*each)(void *ctx, const char *path), void *ctx)
@@ -483,8 +488,8 @@ static void check_variables(struct yaml *yaml, const struct rules *rules)
                         _cleanup_free_ char *vb = naming_kubevirt_variable(b, false);
                         str_format(path, sizeof(path), "rules[%zu]", i);
                         if (streq(va, vb))
-                                yaml_problem_at(yaml, rules->rules[i].line, path, "%s and %s (rules[%zu]) become the same KubeVirt variable %s", a,
-                                                b, k, va);
+                                yaml_problem_at(yaml, rules->rules[i].line, path,
+                                                "%s and %s (rules[%zu]) become the same KubeVirt variable %s", a, b, k, va);
                 }
 }
 

@@ -6,7 +6,7 @@
 #include "config/config.h"
 
 #define CONFIG_API_VERSION "sluice.dev/v1alpha1"
-#define CONFIG_KIND "NodeConfig"
+#define CONFIG_KIND        "NodeConfig"
 
 static const char *const config_roles[] = { "any", "pf", "vf" };
 static const char *const config_binds[] = { "never", "on-allocate", "at-start" };

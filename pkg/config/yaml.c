@@ -142,7 +142,8 @@ struct yaml *yaml_open(const char *file, const char *text, size_t n, struct strb
                         yaml_node_t *root = yaml_document_get_root_node(&yaml->document);
                         if (root && root->type == YAML_MAPPING_NODE)
                                 return yaml;
-                        yaml_problem_at(yaml, (unsigned)(root ? root->start_mark.line + 1 : 1), "", "%s", root ? "a mapping is expected" : "it is empty");
+                        yaml_problem_at(yaml, (unsigned)(root ? root->start_mark.line + 1 : 1), "", "%s",
+                                        root ? "a mapping is expected" : "it is empty");
                         yaml_document_delete(&yaml->document);
                 }
         }

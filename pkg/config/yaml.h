@@ -26,8 +26,7 @@ const struct yaml_node *yaml_root(const struct yaml *yaml);
 void yaml_problem(struct yaml *yaml, const struct yaml_node *node, const char *path, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));
 /* As yaml_problem, for what is found out after the walk: @line as yaml_line() gave it. */
-void yaml_problem_at(struct yaml *yaml, unsigned line, const char *path, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
+void yaml_problem_at(struct yaml *yaml, unsigned line, const char *path, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 unsigned yaml_n_problems(const struct yaml *yaml);
 unsigned yaml_line(const struct yaml_node *node);
 

@@ -14,7 +14,7 @@ struct bdf {
 };
 
 enum { BDF_TEXT_MAX = sizeof("ffffffff:ff:1f.7") };
-#define BDF_FMT "%04x:%02x:%02x.%x"
+#define BDF_FMT     "%04x:%02x:%02x.%x"
 #define BDF_ARGS(b) (b).domain, (b).bus, (b).device, (b).function
 
 /* The whole of @s is `DDDD:BB:DD.F`, hexadecimal of either case: 4 to 8 domain digits, 2, 2, 1; device at most 1f,

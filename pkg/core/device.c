@@ -25,9 +25,7 @@ const char *device_mode_name(enum device_mode mode)
 
 const char *bind_policy_name(enum bind_policy bind)
 {
-        static const char *const names[] = {
-                [BIND_NEVER] = "never", [BIND_ON_ALLOCATE] = "on-allocate", [BIND_AT_START] = "at-start"
-        };
+        static const char *const names[] = { [BIND_NEVER] = "never", [BIND_ON_ALLOCATE] = "on-allocate", [BIND_AT_START] = "at-start" };
 
         assert((size_t)bind < N_ELEMENTS(names));
         return names[bind];

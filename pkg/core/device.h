@@ -30,7 +30,7 @@ enum device_state {
 const char *device_state_name(enum device_state state); /* "withheld", "healthy", "unhealthy" */
 
 struct device {
-        char id[DEVICE_ID_MAX];      /* kubelet's device id: BDF, or mdev UUID. Stable */
+        char id[DEVICE_ID_MAX]; /* kubelet's device id: BDF, or mdev UUID. Stable */
         enum device_kind kind;
         enum device_mode mode;
         enum device_state state;
@@ -46,8 +46,8 @@ struct device {
         uint16_t vendor, device_id;
         char driver[DRIVER_LEN];
         enum bind_policy bind;
-        bool needs_bind;             /* an Allocate would have to run a plan */
-        unsigned rule;               /* 1-based number of the rule that decided, 0 = the implicit one, none = UINT_MAX */
+        bool needs_bind; /* an Allocate would have to run a plan */
+        unsigned rule;   /* 1-based number of the rule that decided, 0 = the implicit one, none = UINT_MAX */
         char root[ROOT_LEN];
         struct bdf upstream;
 };

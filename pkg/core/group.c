@@ -72,8 +72,8 @@ static bool is_companion(const struct inventory *inv, const struct rules *rules,
         for (size_t i = 0; i < inv->n_functions; i++) {
                 const struct function *other = &inv->functions[i];
 
-                if (other->group == member->group && same_slot(other->bdf, member->bdf) &&
-                    !bdf_equal(other->bdf, member->bdf) && is_plain_gpu(rules, other))
+                if (other->group == member->group && same_slot(other->bdf, member->bdf) && !bdf_equal(other->bdf, member->bdf) &&
+                    is_plain_gpu(rules, other))
                         return true;
         }
         return false;
@@ -105,8 +105,8 @@ static void blame(struct group_verdict *verdict, enum reason reason, const struc
         verdict->culprit = culprit;
         verdict->detail[0] = '\0';
         if (culprit)
-                str_format(verdict->detail, sizeof(verdict->detail), BDF_FMT " (class %04x, driver %s)",
-                           BDF_ARGS(culprit->bdf), class_top(culprit), *culprit->driver ? culprit->driver : "none");
+                str_format(verdict->detail, sizeof(verdict->detail), BDF_FMT " (class %04x, driver %s)", BDF_ARGS(culprit->bdf),
+                           class_top(culprit), *culprit->driver ? culprit->driver : "none");
 }
 
 /* The first of each sort among the other members of a group, in order of address. */
@@ -125,8 +125,8 @@ static void first(const struct function **slot, const struct function *fn)
                 *slot = fn;
 }
 
-static void count_member(const struct inventory *inv, const struct rules *rules, const struct function *member,
-                         struct census *census, struct group_verdict *verdict)
+static void count_member(const struct inventory *inv, const struct rules *rules, const struct function *member, struct census *census,
+                         struct group_verdict *verdict)
 {
         enum member_role role = group_member_role(inv, rules, member);
 
@@ -197,8 +197,8 @@ static void conclude_alone(struct group_verdict *verdict, const struct census *c
                 blame(verdict, REASON_GROUP_FOREIGN, census->companion);
 }
 
-struct group_verdict group_judge(const struct inventory *inv, const struct rules *rules, const struct function *fn,
-                                 enum group_rule rule, bool vendor_vfio)
+struct group_verdict group_judge(const struct inventory *inv, const struct rules *rules, const struct function *fn, enum group_rule rule,
+                                 bool vendor_vfio)
 {
         struct group_verdict verdict = { .n_gpus = 1, .n_members = 1, .n_to_bind = group_on_vfio(fn) ? 0 : 1 };
         struct census census = { 0 };

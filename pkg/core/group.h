@@ -19,8 +19,8 @@ enum member_role {
 };
 
 struct group_verdict {
-        enum reason reason; /* REASON_NONE: viable now (n_to_bind == 0), or once n_to_bind members are bound. Else NO_GROUP,
-                             * NOIOMMU, GROUP_FOREIGN, GROUP_SEVERAL or GROUP_FOLLOWER */
+        enum reason reason;             /* REASON_NONE: viable now (n_to_bind == 0), or once n_to_bind members are bound. Else NO_GROUP,
+                                         * NOIOMMU, GROUP_FOREIGN, GROUP_SEVERAL or GROUP_FOLLOWER */
         const struct function *culprit; /* who spoils it; with REASON_NONE the first other member on a host driver;
                                          * NULL = nobody, or a member that could not be read. Borrowed from the inventory */
         unsigned n_gpus, n_members;     /* members without bridges, @fn included */
@@ -47,8 +47,8 @@ bool group_is_bmc(const struct function *fn);
  * aside (VFIO driver, pci-stub, or no driver and not the host's display) spoils it only when something would have to be
  * bound: a group with a foreign member is never bound by us, but one that an administrator prepared whole may be used. For a
  * vendor-VFIO VF pass @vendor_vfio: it stays on its driver, nothing is bound, its group must have no other member. */
-struct group_verdict group_judge(const struct inventory *inv, const struct rules *rules, const struct function *fn,
-                                 enum group_rule rule, bool vendor_vfio);
+struct group_verdict group_judge(const struct inventory *inv, const struct rules *rules, const struct function *fn, enum group_rule rule,
+                                 bool vendor_vfio);
 
 /* Card of a function: function 0 of its slot, for a VF of its PF's slot (also when there is no function 0). */
 struct bdf card_of(const struct function *fn);

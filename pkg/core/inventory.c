@@ -24,7 +24,13 @@ struct function *inventory_add_function(struct inventory *inv, struct bdf bdf)
         struct function *fn = &inv->functions[inv->n_functions++];
 
         *fn = (struct function){
-                .bdf = bdf, .root_port = bdf, .upstream = bdf, .numa_node = -1, .group = -1, .vfio_index = -1, .vf_index = -1,
+                .bdf = bdf,
+                .root_port = bdf,
+                .upstream = bdf,
+                .numa_node = -1,
+                .group = -1,
+                .vfio_index = -1,
+                .vf_index = -1,
                 .boot_vga = -1,
         };
         return fn;
@@ -167,7 +173,10 @@ struct field {
         size_t offset;
 };
 
-#define FN(type, label, member) { label, FIELD_##type, offsetof(struct function, member) }
+#define FN(type, label, member)                                        \
+        {                                                              \
+                label, FIELD_##type, offsetof(struct function, member) \
+        }
 static const struct field function_fields[] = {
         FN(HEX16, "vendor", vendor),
         FN(HEX16, "device", device),
@@ -211,14 +220,13 @@ static const struct field learnt_fields[] = {
 };
 #undef FN
 
-#define INSTANCE(type, label, member) { label, FIELD_##type, offsetof(struct instance, member) }
+#define INSTANCE(type, label, member)                                  \
+        {                                                              \
+                label, FIELD_##type, offsetof(struct instance, member) \
+        }
 static const struct field instance_fields[] = {
-        INSTANCE(BDF, "parent", parent),
-        INSTANCE(TEXT, "type", type_id),
-        INSTANCE(TEXT, "type name", type_name),
-        INSTANCE(TEXT, "driver", driver),
-        INSTANCE(INT, "group", group),
-        INSTANCE(BOOL, "group node", group_node),
+        INSTANCE(BDF, "parent", parent),  INSTANCE(TEXT, "type", type_id), INSTANCE(TEXT, "type name", type_name),
+        INSTANCE(TEXT, "driver", driver), INSTANCE(INT, "group", group),   INSTANCE(BOOL, "group node", group_node),
 };
 #undef INSTANCE
 
@@ -326,8 +334,8 @@ bool inventory_equal(const struct inventory *a, const struct inventory *b)
 {
         if (a == b)
                 return true;
-        if (!flags_equal(a, b) || a->n_functions != b->n_functions || a->n_instances != b->n_instances ||
-            a->n_broken != b->n_broken || a->n_drivers != b->n_drivers)
+        if (!flags_equal(a, b) || a->n_functions != b->n_functions || a->n_instances != b->n_instances || a->n_broken != b->n_broken ||
+            a->n_drivers != b->n_drivers)
                 return false;
         for (size_t i = 0; i < a->n_functions; i++)
                 if (!bdf_equal(a->functions[i].bdf, b->functions[i].bdf) ||
@@ -378,10 +386,10 @@ static void print_broken(const void *element, struct strbuf *name, struct strbuf
                 strbuf_addf(why, " (%s)", broken->detail);
 }
 
-static const struct list_kind function_kind = { sizeof(struct function), compare_functions, function_fields,
-                                                N_ELEMENTS(function_fields), print_function };
-static const struct list_kind instance_kind = { sizeof(struct instance), compare_instances, instance_fields,
-                                                N_ELEMENTS(instance_fields), print_instance };
+static const struct list_kind function_kind = { sizeof(struct function), compare_functions, function_fields, N_ELEMENTS(function_fields),
+                                                print_function };
+static const struct list_kind instance_kind = { sizeof(struct instance), compare_instances, instance_fields, N_ELEMENTS(instance_fields),
+                                                print_instance };
 static const struct list_kind broken_kind = { sizeof(struct broken), compare_broken, NULL, 0, print_broken };
 
 static void report(const struct list_kind *kind, const void *old, const void *now, inventory_change_fn *each, void *ctx)

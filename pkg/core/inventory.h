@@ -42,33 +42,33 @@ struct function {
         char driver[DRIVER_LEN];     /* bound driver, "" = none */
         int numa_node;               /* -1 = unknown */
 
-        char root[ROOT_LEN];   /* "pci0000:60", the nearest root above (behind a VMD: its own); "" = unknown */
-        struct bdf root_port;  /* first BDF below the root; equals bdf for a function on the root bus */
-        struct bdf upstream;   /* the bridge directly above; equals bdf for a function on the root bus */
+        char root[ROOT_LEN];  /* "pci0000:60", the nearest root above (behind a VMD: its own); "" = unknown */
+        struct bdf root_port; /* first BDF below the root; equals bdf for a function on the root bus */
+        struct bdf upstream;  /* the bridge directly above; equals bdf for a function on the root bus */
 
-        int group;         /* IOMMU group, -1 = none */
-        bool noiommu;      /* the group's name is vfio-noiommu: no protection */
-        bool group_node;   /* /dev/vfio/<group> (or noiommu-<group>) exists */
-        int vfio_index;    /* N of vfio-dev/vfioN, -1 = not on a VFIO driver (or a kernel before 6.1) */
-        bool cdev_node;    /* /dev/vfio/devices/vfioN exists */
+        int group;       /* IOMMU group, -1 = none */
+        bool noiommu;    /* the group's name is vfio-noiommu: no protection */
+        bool group_node; /* /dev/vfio/<group> (or noiommu-<group>) exists */
+        int vfio_index;  /* N of vfio-dev/vfioN, -1 = not on a VFIO driver (or a kernel before 6.1) */
+        bool cdev_node;  /* /dev/vfio/devices/vfioN exists */
 
-        bool is_pf;          /* has sriov_totalvfs: SR-IOV capable, with or without VFs */
-        unsigned total_vfs;  /* sriov_totalvfs */
-        unsigned n_vfs;      /* virtfnN links found (sriov_numvfs is a locked attribute and not read here) */
-        bool is_vf;          /* has physfn */
-        struct bdf physfn;   /* of a VF */
-        int vf_index;        /* of a VF: its virtfnN number, -1 = unknown */
+        bool is_pf;         /* has sriov_totalvfs: SR-IOV capable, with or without VFs */
+        unsigned total_vfs; /* sriov_totalvfs */
+        unsigned n_vfs;     /* virtfnN links found (sriov_numvfs is a locked attribute and not read here) */
+        bool is_vf;         /* has physfn */
+        struct bdf physfn;  /* of a VF */
+        int vf_index;       /* of a VF: its virtfnN number, -1 = unknown */
 
-        int boot_vga;        /* 1 / 0 / -1 = file absent */
-        bool framebuffer;    /* a firmware framebuffer (/sys/class/graphics/fb*, or /proc/iomem inside a BAR) is its */
+        int boot_vga;                  /* 1 / 0 / -1 = file absent */
+        bool framebuffer;              /* a firmware framebuffer (/sys/class/graphics/fb*, or /proc/iomem inside a BAR) is its */
         char reset_methods[RESET_LEN]; /* space list; "" = none or unknown */
         struct bar bars[N_BARS];
 
-        bool mdev_parent;    /* /sys/class/mdev_bus/<bdf> exists */
-        bool vgpu_capable;   /* vendor-VFIO: nvidia/current_vgpu_type exists */
-        uint32_t vgpu_type;  /* its content; 0 = no type set */
+        bool mdev_parent;         /* /sys/class/mdev_bus/<bdf> exists */
+        bool vgpu_capable;        /* vendor-VFIO: nvidia/current_vgpu_type exists */
+        uint32_t vgpu_type;       /* its content; 0 = no type set */
         char vgpu_name[TYPE_LEN]; /* name of vgpu_type ("NVIDIA L40S-24Q"), "" = not known */
-        bool unbind_lock;    /* /proc/driver/nvidia/gpus/<bdf>/unbindLock exists */
+        bool unbind_lock;         /* /proc/driver/nvidia/gpus/<bdf>/unbindLock exists */
 
         /* Locked attributes, known only after a hand's probe (see host/attribute.h). */
         bool override_known;
@@ -82,7 +82,7 @@ struct instance {
         char type_id[TYPE_LEN];   /* "nvidia-222" */
         char type_name[TYPE_LEN]; /* "GRID T4-1B"; the type_id where the type has no name file */
         char driver[DRIVER_LEN];
-        int group;                /* -1 = none */
+        int group; /* -1 = none */
         bool group_node;
 };
 
@@ -104,18 +104,18 @@ struct inventory {
         size_t n_broken;
         char (*drivers)[DRIVER_LEN]; /* PCI drivers registered (/sys/bus/pci/drivers), sorted */
         size_t n_drivers;
-        bool iommu;          /* at least one IOMMU group exists */
-        bool vfio_node;      /* /dev/vfio/vfio exists */
-        bool iommufd_node;   /* /dev/iommu exists */
-        bool holders_visible; /* /proc/<pid>/fd of other processes can be read */
+        bool iommu;                /* at least one IOMMU group exists */
+        bool vfio_node;            /* /dev/vfio/vfio exists */
+        bool iommufd_node;         /* /dev/iommu exists */
+        bool holders_visible;      /* /proc/<pid>/fd of other processes can be read */
         char boot_id[BOOT_ID_LEN]; /* "" = unknown */
         /* Capacity of the arrays while being filled; 0 once sealed. */
         size_t cap_functions, cap_instances, cap_broken, cap_drivers;
 };
 
-struct inventory *inventory_new(void); /* one reference */
+struct inventory *inventory_new(void);                                          /* one reference */
 struct function *inventory_add_function(struct inventory *inv, struct bdf bdf); /* unknowns preset; valid until the next add */
-struct instance *inventory_add_instance(struct inventory *inv); /* group -1; valid until the next add */
+struct instance *inventory_add_instance(struct inventory *inv);                 /* group -1; valid until the next add */
 /* Texts are cleaned and cut to fit. */
 void inventory_add_broken(struct inventory *inv, const char *name, enum reason reason, const char *detail);
 void inventory_add_driver(struct inventory *inv, const char *driver);

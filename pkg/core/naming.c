@@ -236,8 +236,7 @@ static char *trim_to_alnum(char *s)
         return s;
 }
 
-static char *vgpu_part(const struct rules *rules, const struct function *fn, const struct instance *instance,
-                       enum reason *warning)
+static char *vgpu_part(const struct rules *rules, const struct function *fn, const struct instance *instance, enum reason *warning)
 {
         const char *profile = instance ? instance->type_name : fn->vgpu_name;
 
@@ -254,8 +253,8 @@ static char *vgpu_part(const struct rules *rules, const struct function *fn, con
 }
 
 /* The name part before it is shortened. The caller frees. */
-static char *make_part(const struct rules *rules, const struct rule *rule, const struct function *fn,
-                       const struct instance *instance, enum device_kind kind, enum reason *warning)
+static char *make_part(const struct rules *rules, const struct rule *rule, const struct function *fn, const struct instance *instance,
+                       enum device_kind kind, enum reason *warning)
 {
         if (rule && *rule->alias)
                 return xstrdup(rule->alias);
@@ -275,9 +274,8 @@ static char *make_part(const struct rules *rules, const struct rule *rule, const
         return xasprintf("%04x", fn->device);
 }
 
-enum reason naming_resource(const struct rules *rules, const struct rule *rule, const struct function *fn,
-                            const struct instance *instance, enum device_kind kind, char out[static RESOURCE_MAX],
-                            enum reason *warning)
+enum reason naming_resource(const struct rules *rules, const struct rule *rule, const struct function *fn, const struct instance *instance,
+                            enum device_kind kind, char out[static RESOURCE_MAX], enum reason *warning)
 {
         char name[RESOURCE_MAX], part[NAME_PART_MAX + 1];
 

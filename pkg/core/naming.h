@@ -38,8 +38,7 @@ char *naming_kubevirt_variable(const char *resource, bool mdev);
  * table says nothing of vGPUs: their profiles would all become one name.) '_' at an end of a slug, which Kubernetes would
  * refuse, is dropped. @warning gets NAME_FALLBACK, NAME_SHORTENED or REASON_NONE. Returns REASON_NONE, or UNKNOWN_VENDOR or
  * NAME_INVALID with @out "". */
-enum reason naming_resource(const struct rules *rules, const struct rule *rule, const struct function *fn,
-                            const struct instance *instance, enum device_kind kind, char out[static RESOURCE_MAX],
-                            enum reason *warning);
+enum reason naming_resource(const struct rules *rules, const struct rule *rule, const struct function *fn, const struct instance *instance,
+                            enum device_kind kind, char out[static RESOURCE_MAX], enum reason *warning);
 
 #endif

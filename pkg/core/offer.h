@@ -29,9 +29,9 @@ struct pool {
         char resource[RESOURCE_MAX];
         size_t *devices; /* indexes into offer.devices, sorted by id */
         size_t n_devices;
-        bool topology;   /* send NUMA nodes: every device has one */
+        bool topology; /* send NUMA nodes: every device has one */
         enum prefer_strategy prefer;
-        bool mdev;       /* pool of mdev instances: MDEV_PCI_RESOURCE_ */
+        bool mdev; /* pool of mdev instances: MDEV_PCI_RESOURCE_ */
 };
 
 struct offer {

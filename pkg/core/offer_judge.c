@@ -27,8 +27,9 @@ typedef enum reason check_fn(const struct judgement *j, char detail[static DETAI
 
 const struct rule *offer_rule(const struct rules *rules, unsigned number)
 {
-        static const struct rule implicit = { .bind = BIND_NEVER, .mode = MODE_VFIO, .group = GROUP_WITHHOLD,
-                                              .topology = TOPOLOGY_DROP, .prefer = PREFER_PACK };
+        static const struct rule implicit = {
+                .bind = BIND_NEVER, .mode = MODE_VFIO, .group = GROUP_WITHHOLD, .topology = TOPOLOGY_DROP, .prefer = PREFER_PACK
+        };
 
         return number == 0 || number == RULE_NONE ? &implicit : &rules->rules[number - 1];
 }
@@ -268,8 +269,9 @@ static void fill_from_function(const struct function *fn, struct device *d)
 void judge_function(const struct inventory *inv, const struct rules *rules, const struct function *fn, struct device *ret)
 {
         static check_fn *const checks[] = {
-                check_denied, check_bmc, check_selected, check_host_display, check_no_vfs, check_no_mdev_parent, check_vgpu_type,
-                check_domain, check_group, check_followers, check_bound, check_members_bound, NULL,
+                check_denied,         check_bmc,           check_selected, check_host_display, check_no_vfs,
+                check_no_mdev_parent, check_vgpu_type,     check_domain,   check_group,        check_followers,
+                check_bound,          check_members_bound, NULL,
         };
         struct judgement j = { .inv = inv, .rules = rules, .fn = fn };
 
@@ -297,8 +299,12 @@ void judge_instance(const struct inventory *inv, const struct rules *rules, cons
         static check_fn *const checks[] = { check_denied, check_selected, check_instance_group, check_instance_bound, NULL };
         struct judgement j = { .inv = inv, .rules = rules, .instance = instance, .kind = DEVICE_VGPU_MDEV };
 
-        *ret = (struct device){ .kind = DEVICE_VGPU_MDEV, .group = instance->group, .bdf = instance->parent,
-                                .card = instance->parent, .numa_node = -1, .rule = RULE_NONE };
+        *ret = (struct device){ .kind = DEVICE_VGPU_MDEV,
+                                .group = instance->group,
+                                .bdf = instance->parent,
+                                .card = instance->parent,
+                                .numa_node = -1,
+                                .rule = RULE_NONE };
         str_format(ret->id, sizeof(ret->id), "%s", instance->uuid);
         str_format(ret->driver, sizeof(ret->driver), "%s", instance->driver);
         str_format(ret->model, sizeof(ret->model), "%s", instance->type_name);

@@ -19,7 +19,7 @@ struct naming {
         struct owner {
                 char *variable;
                 const struct device *device;
-        } *owners;
+        } * owners;
         size_t n_owners;
 };
 
@@ -93,8 +93,7 @@ static void split_by_numa(struct naming *naming)
                 const struct device *device = &offer->devices[i];
 
                 split[i] = is_listed(device) && device->numa_node < 0 && device->rule != RULE_NONE &&
-                           offer_rule(naming->in->rules, device->rule)->topology == TOPOLOGY_SPLIT &&
-                           is_mixed(naming, naming->wanted[i]);
+                           offer_rule(naming->in->rules, device->rule)->topology == TOPOLOGY_SPLIT && is_mixed(naming, naming->wanted[i]);
         }
         for (size_t i = 0; i < offer->n_devices; i++)
                 if (split[i])

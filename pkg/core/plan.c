@@ -12,11 +12,16 @@ static const char TARGET[] = "vfio-pci";
 const char *step_kind_name(enum step_kind kind)
 {
         static const char *const names[] = {
-                [STEP_NEED_DRIVER] = "need-driver",   [STEP_NEED_IDENTITY] = "need-identity",
-                [STEP_GUARD_NODES] = "guard-nodes",   [STEP_GUARD_UNBIND_LOCK] = "guard-unbind-lock",
-                [STEP_OVERRIDE] = "override",         [STEP_UNBIND] = "unbind",
-                [STEP_PROBE] = "probe",               [STEP_AWAIT_DRIVER] = "await-driver",
-                [STEP_AWAIT_NODE] = "await-node",     [STEP_READ_LOCKED] = "read-locked",
+                [STEP_NEED_DRIVER] = "need-driver",
+                [STEP_NEED_IDENTITY] = "need-identity",
+                [STEP_GUARD_NODES] = "guard-nodes",
+                [STEP_GUARD_UNBIND_LOCK] = "guard-unbind-lock",
+                [STEP_OVERRIDE] = "override",
+                [STEP_UNBIND] = "unbind",
+                [STEP_PROBE] = "probe",
+                [STEP_AWAIT_DRIVER] = "await-driver",
+                [STEP_AWAIT_NODE] = "await-node",
+                [STEP_READ_LOCKED] = "read-locked",
         };
 
         return names[kind];
@@ -90,8 +95,8 @@ static void collect_group(const struct inventory *inv, const struct rules *rules
 
         for (size_t i = 0; i < inv->n_functions && !needed; i++) {
                 const struct function *fn = &inv->functions[i];
-                needed = fn->group == gpu->group && group_member_role(inv, rules, fn) != MEMBER_BRIDGE && !is_bound(fn) &&
-                         fn->driver[0] && !streq(fn->driver, "pci-stub");
+                needed = fn->group == gpu->group && group_member_role(inv, rules, fn) != MEMBER_BRIDGE && !is_bound(fn) && fn->driver[0] &&
+                         !streq(fn->driver, "pci-stub");
         }
         for (size_t i = 0; i < inv->n_functions && needed; i++) {
                 const struct function *fn = &inv->functions[i];
@@ -176,7 +181,8 @@ static bool add_guards(struct plan *plan, const struct function *fn)
 {
         const uint32_t identity = (uint32_t)fn->vendor << 16 | fn->device;
 
-        return add_card(plan, card_of(fn)) && add(plan, (struct step){ .kind = STEP_NEED_IDENTITY, .bdf = fn->bdf, .number = identity }, "") &&
+        return add_card(plan, card_of(fn)) &&
+               add(plan, (struct step){ .kind = STEP_NEED_IDENTITY, .bdf = fn->bdf, .number = identity }, "") &&
                (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = fn->bdf }, ""));
 }
 
@@ -227,14 +233,16 @@ void plan_ask_holders(const struct device *const *devices, size_t n_devices, str
 
         for (size_t i = 0; i < n_devices; i++) {
                 bool mdev = devices[i]->kind == DEVICE_VGPU_MDEV;
-                (void)add(&plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = devices[i]->bdf, .number = mdev ? (uint32_t)devices[i]->group : 0 },
-                          mdev ? "group" : "");
+                (void)add(
+                        &plan,
+                        (struct step){ .kind = STEP_GUARD_NODES, .bdf = devices[i]->bdf, .number = mdev ? (uint32_t)devices[i]->group : 0 },
+                        mdev ? "group" : "");
         }
         *ret = plan;
 }
 
-enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices,
-                      size_t n_devices, struct plan *ret, struct err *err)
+enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
+                      struct plan *ret, struct err *err)
 {
         struct members members = { .n = 0 };
         struct plan plan = { 0 };

@@ -11,21 +11,22 @@
 
 enum step_kind {
         /* Conditions: change nothing. */
-        STEP_NEED_DRIVER,  /* PCI driver @text is registered, and /dev/vfio/vfio exists */
-        STEP_NEED_IDENTITY,/* vendor:device of @bdf is still @number (vendor << 16 | device) */
-        STEP_GUARD_NODES,  /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>); with
-                            * @text "group" (an mdev, whose nodes are not its parent's): of IOMMU group @number */
+        STEP_NEED_DRIVER,       /* PCI driver @text is registered, and /dev/vfio/vfio exists */
+        STEP_NEED_IDENTITY,     /* vendor:device of @bdf is still @number (vendor << 16 | device) */
+        STEP_GUARD_NODES,       /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>); with
+                                 * @text "group" (an mdev, whose nodes are not its parent's): of IOMMU group @number */
         STEP_GUARD_UNBIND_LOCK, /* write 1 to NVIDIA's unbindLock of @bdf, read 1 back (5 tries). undo: write 0 */
         /* Actions. */
-        STEP_OVERRIDE,     /* driver_override of @bdf <- @text ("" = clear); refused when another driver is named there. undo: the value read before */
-        STEP_UNBIND,       /* driver/unbind <- @bdf (nothing to do when it has no driver), gone within @wait_ms. undo: drivers_probe,
-                            * @text bound again within @wait_ms */
-        STEP_PROBE,        /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
+        STEP_OVERRIDE, /* driver_override of @bdf <- @text ("" = clear); refused when another driver is named there. undo: the value read
+                          before */
+        STEP_UNBIND,   /* driver/unbind <- @bdf (nothing to do when it has no driver), gone within @wait_ms. undo: drivers_probe,
+                        * @text bound again within @wait_ms */
+        STEP_PROBE,    /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
         /* Read-back. */
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
         STEP_AWAIT_NODE,   /* /dev/vfio/<number> (the group's node) exists, within @wait_ms */
         /* Probing (locked reads; the value comes back in the report). */
-        STEP_READ_LOCKED,  /* reads attribute @text of @bdf, unless a hand has plans with @card: -EBUSY then */
+        STEP_READ_LOCKED, /* reads attribute @text of @bdf, unless a hand has plans with @card: -EBUSY then */
 };
 const char *step_kind_name(enum step_kind kind); /* "need-driver", "override", ... */
 
@@ -60,7 +61,7 @@ void plan_ask_holders(const struct device *const *devices, size_t n_devices, str
  * exists for it. A driver_override that somebody else set is refused (FOREIGN_OWNER), and more functions than a plan holds
  * (PLAN_TOO_LARGE). The group is judged again: the offer may be a moment old. Returns REASON_NONE, or why not, with @err
  * filled and @ret untouched: nothing may be touched. */
-enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices,
-                      size_t n_devices, struct plan *ret, struct err *err);
+enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
+                      struct plan *ret, struct err *err);
 
 #endif

@@ -7,10 +7,9 @@ static const struct {
         const char *word;
         enum reason_use use;
         const char *sentence, *remedy;
-} reasons[] = {
-        { "", REASON_USE_WARNING, "", "" },
+} reasons[] = { { "", REASON_USE_WARNING, "", "" },
 #define X(id, word, use, sentence, remedy) { word, REASON_USE_##use, sentence, remedy },
-        REASON_TABLE(X)
+                REASON_TABLE(X)
 #undef X
 };
 

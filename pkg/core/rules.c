@@ -42,8 +42,9 @@ bool id_pattern_parse(const char *s, struct id_pattern *ret)
 
 void rule_init(struct rule *rule)
 {
-        *rule = (struct rule){ .bind = BIND_NEVER, .mode = MODE_VFIO, .group = GROUP_WITHHOLD, .topology = TOPOLOGY_DROP,
-                               .prefer = PREFER_PACK };
+        *rule = (struct rule){
+                .bind = BIND_NEVER, .mode = MODE_VFIO, .group = GROUP_WITHHOLD, .topology = TOPOLOGY_DROP, .prefer = PREFER_PACK
+        };
 }
 
 static void free_strings(char **list, size_t n)
@@ -74,8 +75,9 @@ void rules_init(struct rules *rules)
 {
         static const uint16_t classes[] = { 0x0300, 0x0302, 0x0380, 0x1200 };
 
-        *rules = (struct rules){ .implicit = true, .classes = xmemdup(classes, sizeof(classes)),
-                                 .n_classes = N_ELEMENTS(classes), .name_rule = NAME_DEFAULT };
+        *rules = (struct rules){
+                .implicit = true, .classes = xmemdup(classes, sizeof(classes)), .n_classes = N_ELEMENTS(classes), .name_rule = NAME_DEFAULT
+        };
 }
 
 void rules_done(struct rules *rules)
@@ -185,8 +187,7 @@ static bool match_role(const struct selector *select, const struct function *fn)
                 return false;
         if (!select->has_vf_range)
                 return true;
-        return fn->is_vf && fn->vf_index >= 0 && (unsigned)fn->vf_index >= select->vf_first &&
-               (unsigned)fn->vf_index <= select->vf_last;
+        return fn->is_vf && fn->vf_index >= 0 && (unsigned)fn->vf_index >= select->vf_first && (unsigned)fn->vf_index <= select->vf_last;
 }
 
 static bool selects(const struct selector *select, const struct candidate *c, struct hit *ret)

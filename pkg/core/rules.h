@@ -41,12 +41,12 @@ struct selector {
         unsigned vf_first, vf_last; /* inclusive, virtfnN numbers */
         int *numa_nodes;            /* -1 allowed: unknown */
         size_t n_numa_nodes;
-        char **models;              /* globs over the pci.ids name, or the profile name of a vGPU */
+        char **models; /* globs over the pci.ids name, or the profile name of a vGPU */
         size_t n_models;
 };
 
-enum group_rule { GROUP_WITHHOLD, GROUP_ONE_DEVICE };      /* two GPUs in one group */
-enum topology_rule { TOPOLOGY_DROP, TOPOLOGY_SPLIT };      /* a pool with known and unknown NUMA nodes */
+enum group_rule { GROUP_WITHHOLD, GROUP_ONE_DEVICE }; /* two GPUs in one group */
+enum topology_rule { TOPOLOGY_DROP, TOPOLOGY_SPLIT }; /* a pool with known and unknown NUMA nodes */
 enum prefer_strategy { PREFER_PACK, PREFER_SPREAD };
 
 struct rule {
@@ -73,7 +73,7 @@ struct alias {
 };
 
 struct rules {
-        bool implicit; /* no configuration */
+        bool implicit;     /* no configuration */
         uint16_t *classes; /* top 16 bits of GPU classes */
         size_t n_classes;
         enum name_rule name_rule;

@@ -104,8 +104,8 @@ int holders_nodes(const struct tree *tree, struct bdf bdf, struct node_list *ret
                 r = add_group(tree, &list, err, group);
         else if (fs_gone(r))
                 r = 0;
-        if (r < 0 || (r = add_cdevs(tree, &list, err, dir)) < 0 ||
-            (r = add_matching(tree, &list, err, dir, "drm", cards, "dri/")) < 0 || (r = add_nvidia(tree, &list, err, text)) < 0)
+        if (r < 0 || (r = add_cdevs(tree, &list, err, dir)) < 0 || (r = add_matching(tree, &list, err, dir, "drm", cards, "dri/")) < 0 ||
+            (r = add_nvidia(tree, &list, err, text)) < 0)
                 return err_prefix(err, "cannot find the nodes of %s", text);
         *ret = list;
         return 0;

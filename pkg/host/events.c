@@ -20,9 +20,9 @@
 #include "host/uevent.h"
 
 enum {
-        KERNEL_GROUP = 1,            /* udevd's messages are group 2 */
-        RECEIVE_BYTES = 4 << 20,     /* a card with 64 VFs says some hundred messages of 1 KiB at once */
-        MESSAGE_MAX = 8192,          /* the kernel's are at most 2 KiB and a few lines */
+        KERNEL_GROUP = 1,        /* udevd's messages are group 2 */
+        RECEIVE_BYTES = 4 << 20, /* a card with 64 VFs says some hundred messages of 1 KiB at once */
+        MESSAGE_MAX = 8192,      /* the kernel's are at most 2 KiB and a few lines */
         MESSAGES_PER_WAKEUP = 1024,
         WHAT_MAX = 256,
 };

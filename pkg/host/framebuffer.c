@@ -26,7 +26,7 @@ static void mark(struct scan *scan, struct bdf owner)
  * constant text in the kernel (name_show of fbsysfs.c), no lock is taken. A name that cannot be read is taken for one. */
 static bool is_firmware(const struct scan *scan, const char *fb)
 {
-        static const char *const names[] = { "EFI VGA",       "VESA VGA",     "simple",     "OFfb *",
+        static const char *const names[] = { "EFI VGA",        "VESA VGA",    "simple",       "OFfb *",
                                              "simpledrmdrmfb", "efidrmdrmfb", "vesadrmdrmfb", "ofdrmdrmfb" };
         char path[PATH_MAX], name[64];
         struct err unused;

@@ -54,8 +54,7 @@ static int read_ids_singly(int dir, struct value_ids *ret, struct err *err)
         int r;
 
         if ((r = read_id(dir, "class", 0xffffff, true, &class_code, err)) < 0 ||
-            (r = read_id(dir, "vendor", 0xffff, true, &vendor, err)) < 0 ||
-            (r = read_id(dir, "device", 0xffff, true, &device, err)) < 0 ||
+            (r = read_id(dir, "vendor", 0xffff, true, &vendor, err)) < 0 || (r = read_id(dir, "device", 0xffff, true, &device, err)) < 0 ||
             (r = read_id(dir, "subsystem_vendor", 0xffff, false, &subvendor, err)) < 0 ||
             (r = read_id(dir, "subsystem_device", 0xffff, false, &subdevice, err)) < 0)
                 return r;
@@ -253,8 +252,8 @@ static int read_whole(struct scan *scan, int dir, const char *address, struct fu
 {
         int r;
 
-        if ((r = read_ids(dir, fn, err)) < 0 || (r = read_place(scan, address, fn, err)) < 0 || (r = read_link(dir, "driver", fn->driver, sizeof(fn->driver), err)) < 0 ||
-            (r = read_group(scan, dir, fn, err)) < 0)
+        if ((r = read_ids(dir, fn, err)) < 0 || (r = read_place(scan, address, fn, err)) < 0 ||
+            (r = read_link(dir, "driver", fn->driver, sizeof(fn->driver), err)) < 0 || (r = read_group(scan, dir, fn, err)) < 0)
                 return r;
         if (!is_bridge(fn) && (r = read_endpoint(scan, dir, address, fn, err)) < 0)
                 return r;

@@ -193,8 +193,7 @@ bool holders_visible(const struct tree *tree)
         int r = fs_exists(tree->proc, "self");
         if (r <= 0)
                 return r == 0 && fs_list(tree->proc, ".", &entries, &unused) == 0;
-        if (fs_readlink(tree->proc, "1/ns/pid", namespace, sizeof(namespace), &unused) < 0 ||
-            !streq(namespace, host_pid_namespace))
+        if (fs_readlink(tree->proc, "1/ns/pid", namespace, sizeof(namespace), &unused) < 0 || !streq(namespace, host_pid_namespace))
                 return false;
         return may_read_all(tree) && fs_list(tree->proc, "1/fd", &entries, &unused) == 0;
 }

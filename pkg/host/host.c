@@ -109,7 +109,11 @@ static int read_host(struct scan *scan, struct err *err)
 int host_scan(const struct tree *tree, struct names *names, bool sim_nodes, struct inventory **ret, struct err *err)
 {
         _cleanup_(scan_done) struct scan scan = {
-                .tree = tree, .names = names, .sim_nodes = sim_nodes, .inv = inventory_new(), .bus = -1,
+                .tree = tree,
+                .names = names,
+                .sim_nodes = sim_nodes,
+                .inv = inventory_new(),
+                .bus = -1,
         };
         int r;
 

@@ -112,9 +112,9 @@ static bool list_find(struct list *list, uint64_t key, char *out, size_t size)
                 return false;
         }
         int vendor = (int)(key >> 16 & 0xffff), device = (int)(key & 0xffff);
-        const char *name = key & VENDOR_KEY ?
-                                   pci_lookup_name(list->access, text, sizeof(text), PCI_LOOKUP_VENDOR | LOOKUP_FLAGS, vendor) :
-                                   pci_lookup_name(list->access, text, sizeof(text), PCI_LOOKUP_DEVICE | LOOKUP_FLAGS, vendor, device);
+        const char *name = key & VENDOR_KEY
+                                   ? pci_lookup_name(list->access, text, sizeof(text), PCI_LOOKUP_VENDOR | LOOKUP_FLAGS, vendor)
+                                   : pci_lookup_name(list->access, text, sizeof(text), PCI_LOOKUP_DEVICE | LOOKUP_FLAGS, vendor, device);
         if (!name || says_nothing(name))
                 return false;
         str_clean(out, size, name);

@@ -29,14 +29,14 @@ struct scan {
         struct names *names; /* may be NULL */
         bool sim_nodes;
         struct inventory *inv;
-        int bus;                    /* bus/pci/devices */
-        struct fs_list functions;   /* names in it */
-        struct fs_list groups;      /* kernel/iommu_groups */
-        bool has_groups;            /* that directory exists (it does not in a pod that has only bus and devices) */
-        struct fs_list vfio_nodes;  /* dev/vfio */
-        struct fs_list vfio_cdevs;  /* dev/vfio/devices */
-        struct fs_list mdev_parents;/* class/mdev_bus */
-        struct fs_list nvidia_gpus; /* proc/driver/nvidia/gpus */
+        int bus;                     /* bus/pci/devices */
+        struct fs_list functions;    /* names in it */
+        struct fs_list groups;       /* kernel/iommu_groups */
+        bool has_groups;             /* that directory exists (it does not in a pod that has only bus and devices) */
+        struct fs_list vfio_nodes;   /* dev/vfio */
+        struct fs_list vfio_cdevs;   /* dev/vfio/devices */
+        struct fs_list mdev_parents; /* class/mdev_bus */
+        struct fs_list nvidia_gpus;  /* proc/driver/nvidia/gpus */
         struct group_fact *facts;
         size_t n_facts, cap_facts;
         struct vf_link *vfs;

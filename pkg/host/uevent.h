@@ -11,8 +11,8 @@ struct uevent {
         char action[16];    /* "add", "remove", "bind", "unbind", "change" */
         char subsystem[32]; /* "pci", "vfio" */
         char devpath[256];
-        char slot[24];      /* PCI_SLOT_NAME */
-        char error[32];     /* ERROR_EVENT: AER recovery */
+        char slot[24];  /* PCI_SLOT_NAME */
+        char error[32]; /* ERROR_EVENT: AER recovery */
 };
 
 /* False: it is not a kernel message (udevd's own begin with "libudev"), or has no action and path. @ret is untouched then. */

@@ -31,8 +31,8 @@ void kubelet_offer(struct kubelet *kubelet, struct offer *offer);
 
 struct kubelet_status {
         const char *resource;
-        const char *state;    /* "no-kubelet", "listening", "registering", "waiting", "serving", "backoff", "refused" */
-        const char *problem;  /* last refusal or error, "" = none */
+        const char *state;      /* "no-kubelet", "listening", "registering", "waiting", "serving", "backoff", "refused" */
+        const char *problem;    /* last refusal or error, "" = none */
         unsigned registrations; /* successful ones since start */
 };
 size_t kubelet_status(const struct kubelet *kubelet, struct kubelet_status *ret, size_t max); /* count of pools */

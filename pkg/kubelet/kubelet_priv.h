@@ -10,12 +10,12 @@
 #include "rpc/listener.h"
 
 enum {
-        GATHER_MS = 250,         /* changes of a list after the first are gathered this long: each costs kubelet an fsync */
-        LOOK_MS = 5000,          /* files are compared this often whatever inotify says: a re-mount makes it go silent */
+        GATHER_MS = 250, /* changes of a list after the first are gathered this long: each costs kubelet an fsync */
+        LOOK_MS = 5000,  /* files are compared this often whatever inotify says: a re-mount makes it go silent */
         STOP_GRACE_MS = 2000,
-        ASK_AGAIN_MS = 15000,    /* path B: a stream has ended and kubelet has not come back by then */
+        ASK_AGAIN_MS = 15000, /* path B: a stream has ended and kubelet has not come back by then */
         STREAMS_MAX = 64,
-        SOCKET_NAME_MAX = 40     /* "sluice-<8 hex>-<pid>-<n>.sock" */
+        SOCKET_NAME_MAX = 40 /* "sluice-<8 hex>-<pid>-<n>.sock" */
 };
 
 struct open_stream {
@@ -29,7 +29,7 @@ struct watcher {
         struct listener *listener;
         int64_t due_ms; /* when the registration socket is to be made (again); INT64_MAX = never */
         unsigned tries;
-        bool asked;     /* GetInfo came since the socket was made */
+        bool asked; /* GetInfo came since the socket was made */
         unsigned registrations;
         char problem[LIFE_PROBLEM_MAX];
 };
@@ -48,10 +48,10 @@ struct plugin {
         struct open_stream streams[STREAMS_MAX];
         size_t n_streams;
 
-        struct life life;             /* path A */
-        struct rpc_pending *pending;  /* the Register in flight */
-        char said[LIFE_PROBLEM_MAX];  /* the problem that the log knows */
-        struct watcher watcher;       /* path B */
+        struct life life;            /* path A */
+        struct rpc_pending *pending; /* the Register in flight */
+        char said[LIFE_PROBLEM_MAX]; /* the problem that the log knows */
+        struct watcher watcher;      /* path B */
 };
 
 struct registrar; /* path A: kubelet.sock and its directory */
@@ -71,7 +71,7 @@ struct kubelet {
         int64_t ask_again_ms; /* path B: ASK_AGAIN_MS; a field so that a test need not wait so long */
         uint32_t random;
         unsigned next_socket; /* makes socket names fresh */
-        unsigned open; /* servers, handles and calls that have not come back */
+        unsigned open;        /* servers, handles and calls that have not come back */
         bool stopping;
         void (*closed)(void *ctx);
         void *closed_ctx;

@@ -10,9 +10,8 @@ static const int64_t NEVER = INT64_MAX;
 const char *life_state_name(enum life_state state)
 {
         static const char *const names[] = {
-                [LIFE_INIT] = "no-kubelet", [LIFE_LISTENING] = "listening", [LIFE_REGISTERING] = "registering",
-                [LIFE_WAIT] = "waiting",    [LIFE_SERVING] = "serving",     [LIFE_BACKOFF] = "backoff",
-                [LIFE_REFUSED] = "refused",
+                [LIFE_INIT] = "no-kubelet", [LIFE_LISTENING] = "listening", [LIFE_REGISTERING] = "registering", [LIFE_WAIT] = "waiting",
+                [LIFE_SERVING] = "serving", [LIFE_BACKOFF] = "backoff",     [LIFE_REFUSED] = "refused",
         };
 
         return names[state];

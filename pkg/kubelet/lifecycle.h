@@ -21,7 +21,7 @@
 #include "rpc/rpc.h"
 
 enum {
-        LIFE_RETRY_MS = 4,        /* the first retry comes at once, the second within this, then ever slower */
+        LIFE_RETRY_MS = 4, /* the first retry comes at once, the second within this, then ever slower */
         LIFE_BACKOFF_MAX_MS = 30000,
         LIFE_WAIT_MS = 15000,     /* Register was answered and no ListAndWatch came */
         LIFE_DRAIN_MS = 1500,     /* old streams that have not ended are cut off: ended within 2 s */
@@ -75,7 +75,7 @@ struct life {
         bool refused;            /* the last try was refused by kubelet, not lost */
         int64_t due_ms;          /* when life_tick wants to be called; INT64_MAX = never */
         int64_t serving_since_ms;
-        unsigned registrations;  /* successful ones */
+        unsigned registrations;         /* successful ones */
         char problem[LIFE_PROBLEM_MAX]; /* why the last try failed; "" = none */
 };
 
@@ -83,8 +83,8 @@ void life_init(struct life *life);
 
 /* Each returns the actions to do now (0 = none). */
 unsigned life_kubelet(struct life *life, struct life_now now, struct life_epoch epoch); /* looked at kubelet.sock */
-unsigned life_socket_gone(struct life *life, struct life_now now);                     /* our file is not ours any more */
-unsigned life_listening(struct life *life, struct life_now now, const char *problem);  /* NULL = the socket is there */
+unsigned life_socket_gone(struct life *life, struct life_now now);                      /* our file is not ours any more */
+unsigned life_listening(struct life *life, struct life_now now, const char *problem);   /* NULL = the socket is there */
 unsigned life_registered(struct life *life, struct life_now now, unsigned attempt, enum rpc_code code, const char *text);
 unsigned life_stream_opened(struct life *life, struct life_now now);
 unsigned life_stream_closed(struct life *life, struct life_now now);

@@ -173,11 +173,11 @@ static json_t *inventory_tree(const struct inventory *inv, const struct offer *o
 enum cell { MODEL, BDF, DRIVER, GROUP, NUMA, RESOURCE, STATE, REASON, ID, KIND, IDS, CARD, BIND, DETAIL, N_CELLS };
 
 static const struct column titles[N_CELLS] = {
-        [MODEL] = { "MODEL", false },       [BDF] = { "BDF", false },     [DRIVER] = { "DRIVER", false },
-        [GROUP] = { "GROUP", true },        [NUMA] = { "NUMA", true },    [RESOURCE] = { "RESOURCE", false },
-        [STATE] = { "STATE", false },       [REASON] = { "REASON", false }, [ID] = { "ID", false },
-        [KIND] = { "KIND", false },         [IDS] = { "VENDOR:DEVICE", false }, [CARD] = { "CARD", false },
-        [BIND] = { "BIND", false },         [DETAIL] = { "DETAIL", false },
+        [MODEL] = { "MODEL", false }, [BDF] = { "BDF", false },           [DRIVER] = { "DRIVER", false },
+        [GROUP] = { "GROUP", true },  [NUMA] = { "NUMA", true },          [RESOURCE] = { "RESOURCE", false },
+        [STATE] = { "STATE", false }, [REASON] = { "REASON", false },     [ID] = { "ID", false },
+        [KIND] = { "KIND", false },   [IDS] = { "VENDOR:DEVICE", false }, [CARD] = { "CARD", false },
+        [BIND] = { "BIND", false },   [DETAIL] = { "DETAIL", false },
 };
 static const enum cell narrow[] = { MODEL, BDF, DRIVER, GROUP, NUMA, RESOURCE, STATE, REASON };
 static const enum cell wide[] = { ID, KIND, MODEL, BDF, CARD, IDS, DRIVER, GROUP, NUMA, BIND, RESOURCE, STATE, REASON, DETAIL };
@@ -226,10 +226,20 @@ static int add_device(struct view *view, const struct device *d, struct err *err
         view->used[d->reason] = true;
 
         const char *const texts[N_CELLS] = {
-                [MODEL] = d->model, [BDF] = bdf_format(d->bdf, bdf), [DRIVER] = d->driver, [GROUP] = group, [NUMA] = numa,
-                [RESOURCE] = d->resource, [STATE] = device_state_name(d->state), [REASON] = reason, [ID] = d->id,
-                [KIND] = device_kind_name(d->kind), [IDS] = ids, [CARD] = bdf_format(d->card, card),
-                [BIND] = bind_policy_name(d->bind), [DETAIL] = d->detail,
+                [MODEL] = d->model,
+                [BDF] = bdf_format(d->bdf, bdf),
+                [DRIVER] = d->driver,
+                [GROUP] = group,
+                [NUMA] = numa,
+                [RESOURCE] = d->resource,
+                [STATE] = device_state_name(d->state),
+                [REASON] = reason,
+                [ID] = d->id,
+                [KIND] = device_kind_name(d->kind),
+                [IDS] = ids,
+                [CARD] = bdf_format(d->card, card),
+                [BIND] = bind_policy_name(d->bind),
+                [DETAIL] = d->detail,
         };
         return add_line(view, texts, err);
 }
@@ -242,8 +252,7 @@ static int add_broken(struct view *view, const struct broken *b, struct err *err
         view->used[b->reason] = true;
 
         const char *const texts[N_CELLS] = {
-                [BDF] = b->name, [ID] = b->name, [STATE] = device_state_name(DEVICE_WITHHELD), [REASON] = reason,
-                [DETAIL] = b->detail,
+                [BDF] = b->name, [ID] = b->name, [STATE] = device_state_name(DEVICE_WITHHELD), [REASON] = reason, [DETAIL] = b->detail,
         };
         return add_line(view, texts, err);
 }
@@ -286,8 +295,7 @@ static int fill_view(struct view *view, const struct inventory *inv, const struc
         return 0;
 }
 
-static int inventory_table(const struct inventory *inv, const struct offer *offer, bool is_wide, struct strbuf *out,
-                           struct err *err)
+static int inventory_table(const struct inventory *inv, const struct offer *offer, bool is_wide, struct strbuf *out, struct err *err)
 {
         struct view view = { .cells = is_wide ? wide : narrow, .n_cells = is_wide ? N_ELEMENTS(wide) : N_ELEMENTS(narrow) };
         _cleanup_text_table_ struct text_table *table = NULL;

@@ -38,14 +38,15 @@ void present_reasons_markdown(struct strbuf *out)
                 { REASON_USE_WARNING, "Warnings", "The device is offered, and there is something to know about it." },
         };
 
-        strbuf_add(out, "# Reasons\n\n"
-                        "Every device that is not offered, is unhealthy, was refused or deserves a warning carries one word of this\n"
-                        "table. The words are stable: scripts may rely on them. `sluicectl inventory` shows the word, the sentence and the\n"
-                        "case behind it; `sluicectl reasons` prints this table.\n\n"
-                        "This page is generated from `pkg/core/reason.h` by `sluicectl reasons --output markdown`.\n");
+        strbuf_add(out,
+                   "# Reasons\n\n"
+                   "Every device that is not offered, is unhealthy, was refused or deserves a warning carries one word of this\n"
+                   "table. The words are stable: scripts may rely on them. `sluicectl inventory` shows the word, the sentence and the\n"
+                   "case behind it; `sluicectl reasons` prints this table.\n\n"
+                   "This page is generated from `pkg/core/reason.h` by `sluicectl reasons --output markdown`.\n");
         for (size_t i = 0; i < N_ELEMENTS(sections); i++) {
-                strbuf_addf(out, "\n## %s\n\n%s\n\n| Word | What is the case | What to do |\n| --- | --- | --- |\n",
-                            sections[i].title, sections[i].text);
+                strbuf_addf(out, "\n## %s\n\n%s\n\n| Word | What is the case | What to do |\n| --- | --- | --- |\n", sections[i].title,
+                            sections[i].text);
                 for (enum reason r = REASON_NONE + 1; r < REASON_MAX; r++)
                         if (reason_use(r) == sections[i].use)
                                 add_row(out, r);

@@ -69,9 +69,7 @@ static bool emit_object(yaml_emitter_t *emitter, const json_t *object)
 
         if (!emit(emitter, yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE), &event))
                 return false;
-        json_object_foreach((json_t *)object, key, value)
-                if (!emit_string(emitter, key) || !emit_value(emitter, value))
-                        return false;
+        json_object_foreach((json_t *)object, key, value) if (!emit_string(emitter, key) || !emit_value(emitter, value)) return false;
         return emit(emitter, yaml_mapping_end_event_initialize(&event), &event);
 }
 
@@ -116,8 +114,8 @@ static bool emit_document(yaml_emitter_t *emitter, const json_t *tree)
         yaml_event_t event;
 
         return emit(emitter, yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING), &event) &&
-               emit(emitter, yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1), &event) &&
-               emit_value(emitter, tree) && emit(emitter, yaml_document_end_event_initialize(&event, 1), &event) &&
+               emit(emitter, yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1), &event) && emit_value(emitter, tree) &&
+               emit(emitter, yaml_document_end_event_initialize(&event, 1), &event) &&
                emit(emitter, yaml_stream_end_event_initialize(&event), &event);
 }
 

@@ -20,7 +20,7 @@ struct rpc_client {
         struct rpc *rpc;
         char *target; /* "unix:/path" */
         size_t receive_max;
-        grpc_channel *channel; /* NULL until a call needs it */
+        grpc_channel *channel;       /* NULL until a call needs it */
         struct rpc_pending *pending; /* in flight */
 };
 
@@ -173,14 +173,14 @@ struct rpc_pending *rpc_client_call(struct rpc_client *client, const char *metho
         pending->details = grpc_empty_slice();
         grpc_metadata_array_init(&pending->initial);
         grpc_metadata_array_init(&pending->trailing);
-        pending->grpc = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, client->rpc->queue, path, NULL,
-                                                 deadline, NULL);
+        pending->grpc =
+                grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, client->rpc->queue, path, NULL, deadline, NULL);
         grpc_slice_unref(path);
 
         grpc_byte_buffer *message = bytes_pack(request);
-        grpc_op ops[6] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },   { .op = GRPC_OP_SEND_MESSAGE },
-                           { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT },  { .op = GRPC_OP_RECV_INITIAL_METADATA },
-                           { .op = GRPC_OP_RECV_MESSAGE },            { .op = GRPC_OP_RECV_STATUS_ON_CLIENT } };
+        grpc_op ops[6] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },  { .op = GRPC_OP_SEND_MESSAGE },
+                           { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT }, { .op = GRPC_OP_RECV_INITIAL_METADATA },
+                           { .op = GRPC_OP_RECV_MESSAGE },           { .op = GRPC_OP_RECV_STATUS_ON_CLIENT } };
         ops[1].data.send_message.send_message = message;
         ops[3].data.recv_initial_metadata.recv_initial_metadata = &pending->initial;
         ops[4].data.recv_message.recv_message = &pending->reply;

@@ -95,7 +95,8 @@ static bool field_is_utf8(const ProtobufCMessage *msg, const ProtobufCFieldDescr
                 return true;
         if (field->label != PROTOBUF_C_LABEL_REPEATED) {
                 /* In a union only the member that its case names is alive. */
-                if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) && *(const uint32_t *)(const void *)(base + field->quantifier_offset) != field->id)
+                if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
+                    *(const uint32_t *)(const void *)(base + field->quantifier_offset) != field->id)
                         return true;
                 return value_is_utf8(field, base + field->offset);
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Our own listening unix sockets: mode 0600, the peer must be root (or, for a daemon
- * that is not root, its own user), fresh names, and only what we bound is unlinked (device and inode compared). Accepts on the loop and hands each connection on. */
+ * that is not root, its own user), fresh names, and only what we bound is unlinked (device and inode compared). Accepts on the loop and
+ * hands each connection on. */
 #ifndef SLUICE_RPC_LISTENER_H
 #define SLUICE_RPC_LISTENER_H
 

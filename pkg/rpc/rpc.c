@@ -36,10 +36,10 @@ unsigned gpr_cpu_current_cpu(void)
 #ifdef __SANITIZE_THREAD__
 void __tsan_acquire(void *p);
 void __tsan_release(void *p);
-#define TAG_LEAVES(op) __tsan_release(op)
+#define TAG_LEAVES(op)  __tsan_release(op)
 #define TAG_ARRIVES(op) __tsan_acquire(op)
 #else
-#define TAG_LEAVES(op) (void)(op)
+#define TAG_LEAVES(op)  (void)(op)
 #define TAG_ARRIVES(op) (void)(op)
 #endif
 

@@ -61,7 +61,7 @@ void rpc_server_adopt(struct rpc_server *server, int fd);
  * the stop waits for it, even when its peer has been cut off. */
 void rpc_server_stop(struct rpc_server *server, unsigned grace_ms, void (*stopped)(void *ctx), void *ctx);
 
-void rpc_reply(struct rpc_call *call, const ProtobufCMessage *msg); /* packs at once; ends @call */
+void rpc_reply(struct rpc_call *call, const ProtobufCMessage *msg);         /* packs at once; ends @call */
 void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *text); /* text is cleaned; ends @call */
 
 /* Replaces what has not been sent yet. Returns -EMSGSIZE (nothing changed) when packed larger than RPC_SEND_MAX. */

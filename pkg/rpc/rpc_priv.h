@@ -90,11 +90,11 @@ struct rpc_stream {
         struct rpc_call *call;
         struct op sent, closed;
         grpc_byte_buffer *value; /* the latest, not yet on its way */
-        bool greeted;   /* initial metadata is on its way */
-        bool sending;   /* a send batch is in flight */
-        bool finishing; /* @code and @text are to be sent, or have been */
-        bool gone;      /* nothing more may be sent: the client left, or our status is on its way */
-        bool closed_back; /* the batch that waits for the client's end has completed */
+        bool greeted;            /* initial metadata is on its way */
+        bool sending;            /* a send batch is in flight */
+        bool finishing;          /* @code and @text are to be sent, or have been */
+        bool gone;               /* nothing more may be sent: the client left, or our status is on its way */
+        bool closed_back;        /* the batch that waits for the client's end has completed */
         enum rpc_code code;
         char *text;
         void (*on_close)(void *ctx, struct rpc_stream *stream);

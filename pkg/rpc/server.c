@@ -149,8 +149,8 @@ static void arm(struct slot *slot)
         grpc_metadata_array_init(&call->metadata);
         grpc_call_details_init(&call->details);
         if (slot->method)
-                error = grpc_server_request_registered_call(server->grpc, slot->registered, &call->grpc, &call->deadline,
-                                                            &call->metadata, &call->payload, queue, queue, &call->op);
+                error = grpc_server_request_registered_call(server->grpc, slot->registered, &call->grpc, &call->deadline, &call->metadata,
+                                                            &call->payload, queue, queue, &call->op);
         else
                 error = grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata, queue, queue, &call->op);
         if (error != GRPC_CALL_OK)
@@ -183,8 +183,8 @@ struct rpc_server *rpc_server_new(struct rpc *rpc, const struct rpc_method *meth
                 assert(!methods[i].unary != !methods[i].stream);
                 slot->method = &methods[i];
                 /* No host: kubelet's authority may be anything. */
-                slot->registered = grpc_server_register_method(server->grpc, methods[i].path, NULL,
-                                                               GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
+                slot->registered =
+                        grpc_server_register_method(server->grpc, methods[i].path, NULL, GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
                 if (!slot->registered)
                         abort(); /* The same path twice: our mistake. */
         }

@@ -142,8 +142,8 @@ static void spawn(struct subject *s, const char *rules)
                 (void)mount(dev, "/dev/vfio", NULL, MS_BIND, NULL);
                 (void)execl(peer, peer, (char *)NULL);
         } else {
-                (void)execl(sluiced, "sluiced", "--sim-dir", sim, "--kubelet-dir", KUBELET, "--state-dir", state, "--run-dir", run, "--config", config,
-                            (char *)NULL);
+                (void)execl(sluiced, "sluiced", "--sim-dir", sim, "--kubelet-dir", KUBELET, "--state-dir", state, "--run-dir", run,
+                            "--config", config, (char *)NULL);
         }
         _exit(127);
 }
@@ -261,7 +261,8 @@ static void switches(pid_t pid, double *ret_grpc, double *ret_ours)
 /* ---- the figures ---- */
 
 struct figures {
-        double rss, rss_children, rss_soak, rss_slope, start8, start64, alloc50, alloc99, go50, go99, again50, again_worst, change50, change_worst;
+        double rss, rss_children, rss_soak, rss_slope, start8, start64, alloc50, alloc99, go50, go99, again50, again_worst, change50,
+                change_worst;
         double idle_grpc, idle_ours, mem[4];
 };
 
@@ -520,7 +521,8 @@ static void print_machine(void)
 static void print(struct figures *a, struct figures *b, double bind1, double bind8)
 {
         print_machine();
-        (void)printf("| figure | unit | Sluice | %s | must | aim |\n|---|---|---|---|---|---|\n", peer ? "peer, same run" : "peer, recorded elsewhere");
+        (void)printf("| figure | unit | Sluice | %s | must | aim |\n|---|---|---|---|---|---|\n",
+                     peer ? "peer, same run" : "peer, recorded elsewhere");
         row("RSS, 16 resources x 8 devices, registered", "MB", a->rss / 1024, b->rss / 1024, "17.1", "<= half the peer", "<= 6");
         row("the same with sluice-hand's processes", "MB", a->rss_children / 1024, b->rss_children / 1024, "", "", "");
         row("RSS after 30k Allocates and 60 kubelet restarts", "MB", a->rss_soak / 1024, b->rss_soak / 1024, "21.5", "flat", "flat");

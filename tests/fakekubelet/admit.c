@@ -178,7 +178,8 @@ static int ask_preferred(struct choice *c, const struct idset *from, struct idse
         if (!c->r->endpoint || !c->r->has_options || !c->r->preferred)
                 return 0;
         if (c->r->stopped)
-                return fail(text, "device plugin GetPreferredAllocation rpc failed with err: endpoint %s has been stopped", c->r->endpoint->path);
+                return fail(text, "device plugin GetPreferredAllocation rpc failed with err: endpoint %s has been stopped",
+                            c->r->endpoint->path);
         struct idset offered = { 0 };
         idset_add_all(&offered, from);
         idset_add_all(&offered, &c->chosen);
@@ -272,7 +273,8 @@ static int devices_to_allocate(struct fk *k, const char *pod, const char *contai
         if (healthy == 0)
                 result = fail(text, "no healthy devices present; cannot allocate unhealthy devices %s", ask->resource);
         else if (past && previous_ok != past->ids.n)
-                result = fail(text, "previously allocated devices are no longer healthy; cannot allocate unhealthy devices %s", ask->resource);
+                result = fail(text, "previously allocated devices are no longer healthy; cannot allocate unhealthy devices %s",
+                              ask->resource);
         else if (!past && !choose(&c, reuse_of(k, pod, ask->resource))) {
                 if (available.n < c.needed)
                         result = fail(text, "requested number of devices unavailable for %s. Requested: %zu, Available: %zu", ask->resource,
@@ -325,7 +327,8 @@ bool fk_allocate_call(struct fk *k, struct fk_client *c, const char *resource, c
                 (void)fail(text, "no containers return in allocation response");
                 ok = false;
         } else if (k->profile->check_utf8 && !answer_text_ok(m->container_responses[0])) {
-                (void)fail(text, "rpc error: code = Internal desc = grpc: failed to unmarshal the received message: string field contains invalid UTF-8");
+                (void)fail(text, "rpc error: code = Internal desc = grpc: failed to unmarshal the received message: string field contains "
+                                 "invalid UTF-8");
                 ok = false;
         } else {
                 *ret = wire_pack(&m->container_responses[0]->base);
@@ -363,8 +366,9 @@ static void record_add(struct fk *k, const char *pod, const char *container, con
 {
         struct fk_record *rec = xcalloc(1, sizeof(*rec));
 
-        *rec = (struct fk_record){ .pod = xstrdup(pod), .container = xstrdup(container), .resource = xstrdup(resource), .answer = answer,
-                                   .next = k->records };
+        *rec = (struct fk_record){
+                .pod = xstrdup(pod), .container = xstrdup(container), .resource = xstrdup(resource), .answer = answer, .next = k->records
+        };
         idset_add_all(&rec->ids, ids);
         k->records = rec;
 }

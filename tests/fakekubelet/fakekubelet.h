@@ -67,16 +67,16 @@ void fk_set_trace(struct fk *k, bool on);          /* one line per event on stde
 /* What kubelet knows. */
 struct fk_counts {
         unsigned capacity, allocatable;
-        unsigned lists;     /* messages received since the start of the test, over all restarts; each is a checkpoint write */
-        unsigned registrations; /* successful ones, likewise */
-        unsigned streams;   /* ListAndWatch streams open now */
-        bool known;         /* an endpoint exists, running or stopped */
-        bool running;       /* and it is not stopped */
+        unsigned lists;            /* messages received since the start of the test, over all restarts; each is a checkpoint write */
+        unsigned registrations;    /* successful ones, likewise */
+        unsigned streams;          /* ListAndWatch streams open now */
+        bool known;                /* an endpoint exists, running or stopped */
+        bool running;              /* and it is not stopped */
         bool pre_start, preferred; /* options of the last registration */
-        char endpoint[108]; /* path of the socket */
+        char endpoint[108];        /* path of the socket */
 };
-bool fk_counts(struct fk *k, const char *resource, struct fk_counts *ret); /* false: never heard of */
-unsigned fk_registers(struct fk *k); /* Register calls that arrived, over all restarts */
+bool fk_counts(struct fk *k, const char *resource, struct fk_counts *ret);   /* false: never heard of */
+unsigned fk_registers(struct fk *k);                                         /* Register calls that arrived, over all restarts */
 size_t fk_resources(struct fk *k, char (*ret)[FK_RESOURCE_MAX], size_t max); /* sorted; returns how many there are */
 
 struct fk_device {
@@ -126,7 +126,7 @@ void fk_pod_end(struct fk *k, const char *pod); /* terminal: its devices are fre
 /* What was asked of the plugin, for assertions. */
 struct fk_calls {
         unsigned options, allocate, preferred, prestart, get_info, notify_ok, notify_failed;
-        size_t available, must, size; /* of the last GetPreferredAllocation */
+        size_t available, must, size;   /* of the last GetPreferredAllocation */
         char allocate_ids[FK_TEXT_MAX]; /* of the last Allocate, in the order sent, comma list */
 };
 struct fk_calls fk_calls(struct fk *k);

@@ -46,7 +46,7 @@ struct fk_resource {
         int64_t stop_ms;
         struct fk_client *endpoint; /* NULL: restored from the checkpoint */
         bool has_options, pre_start, preferred;
-        bool has_devices;           /* a list arrived, or the checkpoint knew the name */
+        bool has_devices;             /* a list arrived, or the checkpoint knew the name */
         struct known_device *devices; /* sorted by id, each once */
         size_t n_devices;
         struct fk_device *list; /* as it came */
@@ -135,7 +135,7 @@ void fk_client_unref(struct fk_client *c);
 /* Dial, options, endpoint. True: *ret is a reference whose stream is to be started. False: @text says why. Unlocked. */
 bool fk_client_connect(struct fk *k, unsigned instance, const char *name, const char *path, int64_t until_ms, struct fk_client **ret,
                        char text[FK_TEXT_MAX]);
-void fk_client_start(struct fk_client *c, bool wait_for_list); /* consumes the reference */
+void fk_client_start(struct fk_client *c, bool wait_for_list);                        /* consumes the reference */
 struct fk_client *fk_client_mapped(struct fk *k, const char *name, const char *path); /* locked; NULL = none; borrowed */
 void fk_client_disconnect(struct fk *k, struct fk_client *c);                         /* locked */
 void fk_clients_cut(struct fk *k);                                                    /* locked: the process died */
@@ -147,6 +147,7 @@ void fk_watcher_stop(struct fk *k);
 /* admit.c */
 void fk_recompute(struct fk *k); /* locked: allocated := what the records say */
 void fk_records_done(struct fk *k);
-bool fk_allocate_call(struct fk *k, struct fk_client *c, const char *resource, const char *const *ids, size_t n, struct wire_bytes *ret, char text[FK_TEXT_MAX], int *ret_code);
+bool fk_allocate_call(struct fk *k, struct fk_client *c, const char *resource, const char *const *ids, size_t n, struct wire_bytes *ret,
+                      char text[FK_TEXT_MAX], int *ret_code);
 
 #endif

@@ -86,7 +86,7 @@ static bool cmd_admit(struct fk *k, char **w, size_t n)
 {
         char text[FK_TEXT_MAX];
         uint64_t count;
-        char (*ids)[FK_ID_MAX];
+        char(*ids)[FK_ID_MAX];
 
         if (n < 4 || !str_to_u64(w[3], 10, 1000000, &count))
                 return fail("admit POD RESOURCE N");

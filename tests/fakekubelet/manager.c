@@ -21,7 +21,8 @@ const struct fk_profile fk_profiles[] = {
         { "1.34", .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
         { "1.35", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
         { "1.36", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
-        { "1.37", .register_context = true, .abort_on_dropped = true, .key_by_path = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
+        { "1.37", .register_context = true, .abort_on_dropped = true, .key_by_path = true, .check_utf8 = true, .percent_authority = true,
+          .cdi = true },
 };
 const size_t fk_n_profiles = N_ELEMENTS(fk_profiles);
 
@@ -247,8 +248,11 @@ bool fk_counts(struct fk *k, const char *resource, struct fk_counts *ret)
         const struct fk_resource *r = fk_resource_find(k, resource);
         struct fk_counts c = { 0 };
         if (r) {
-                c = (struct fk_counts){ .lists = r->lists, .registrations = r->registrations, .streams = r->streams,
-                                        .pre_start = r->pre_start, .preferred = r->preferred };
+                c = (struct fk_counts){ .lists = r->lists,
+                                        .registrations = r->registrations,
+                                        .streams = r->streams,
+                                        .pre_start = r->pre_start,
+                                        .preferred = r->preferred };
                 if (!fk_resource_expired(k, r) && k->instance) {
                         c.known = true;
                         c.running = !r->stopped;

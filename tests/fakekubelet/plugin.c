@@ -179,9 +179,12 @@ static void on_notify(void *ctx, struct wire_request *rq)
 }
 
 static const struct wire_method methods[] = {
-        { "/v1beta1.DevicePlugin/GetDevicePluginOptions", on_options }, { "/v1beta1.DevicePlugin/ListAndWatch", on_watch },
-        { "/v1beta1.DevicePlugin/GetPreferredAllocation", on_preferred }, { "/v1beta1.DevicePlugin/Allocate", on_allocate },
-        { "/v1beta1.DevicePlugin/PreStartContainer", on_prestart },       { "/pluginregistration.Registration/GetInfo", on_info },
+        { "/v1beta1.DevicePlugin/GetDevicePluginOptions", on_options },
+        { "/v1beta1.DevicePlugin/ListAndWatch", on_watch },
+        { "/v1beta1.DevicePlugin/GetPreferredAllocation", on_preferred },
+        { "/v1beta1.DevicePlugin/Allocate", on_allocate },
+        { "/v1beta1.DevicePlugin/PreStartContainer", on_prestart },
+        { "/pluginregistration.Registration/GetInfo", on_info },
         { "/pluginregistration.Registration/NotifyRegistrationStatus", on_notify },
 };
 

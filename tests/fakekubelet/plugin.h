@@ -18,9 +18,9 @@ struct plugin {
         unsigned generation; /* of the list; a change is sent */
         struct fk_device devices[PLUGIN_DEVICES_MAX];
         size_t n_devices;
-        size_t pad;          /* as many more devices with long ids, to make a message large */
-        bool end_streams;    /* ListAndWatch ends now */
-        unsigned ended;      /* streams that ended */
+        size_t pad;       /* as many more devices with long ids, to make a message large */
+        bool end_streams; /* ListAndWatch ends now */
+        unsigned ended;   /* streams that ended */
 
         /* misbehaviour */
         int options_code, preferred_code, allocate_code, prestart_code;
@@ -31,7 +31,7 @@ struct plugin {
         size_t n_preferred;
         const char *env_value;
         char authority[256], watch_authority[64]; /* seen */
-        bool registered, refused; /* told by NotifyRegistrationStatus */
+        bool registered, refused;                 /* told by NotifyRegistrationStatus */
 };
 
 /* Serves <dir>/device-plugins/<name>; @n healthy devices "d0".. on NUMA node i % 2. */
@@ -40,7 +40,7 @@ void plugin_stop(struct plugin *p);
 int plugin_register(struct plugin *p, int64_t timeout_ms, char text[FK_TEXT_MAX]); /* gRPC code */
 void plugin_health(struct plugin *p, size_t device, const char *health);
 void plugin_push(struct plugin *p);
-void plugin_end_streams(struct plugin *p); /* and waits until they are over */
+void plugin_end_streams(struct plugin *p);                    /* and waits until they are over */
 void plugin_watch_socket(struct plugin *p, const char *name); /* a registration socket below plugins_registry */
 
 #endif

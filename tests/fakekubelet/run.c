@@ -19,8 +19,8 @@ static bool prestart_call(struct fk_client *c, char *const *ids, size_t n, struc
 
         rq.devices_ids = (char **)ids;
         rq.n_devices_ids = n;
-        bool ok = wire_call(c->conn, "/v1beta1.DevicePlugin/PreStartContainer", &rq.base, &v1beta1__pre_start_container_response__descriptor,
-                            clock_ms() + PRE_START_MS, &reply, NULL, status);
+        bool ok = wire_call(c->conn, "/v1beta1.DevicePlugin/PreStartContainer", &rq.base,
+                            &v1beta1__pre_start_container_response__descriptor, clock_ms() + PRE_START_MS, &reply, NULL, status);
         if (ok)
                 protobuf_c_message_free_unpacked(reply, NULL);
         return ok;
@@ -220,8 +220,8 @@ int fk_raw_preferred(struct fk *k, const char *resource, const char *const *avai
         one.n_must_include_deviceids = n_must;
         one.allocation_size = size;
         ret_ids[0] = '\0';
-        if (wire_call(c->conn, "/v1beta1.DevicePlugin/GetPreferredAllocation", &rq.base, &v1beta1__preferred_allocation_response__descriptor,
-                      -1, &reply, NULL, &status)) {
+        if (wire_call(c->conn, "/v1beta1.DevicePlugin/GetPreferredAllocation", &rq.base,
+                      &v1beta1__preferred_allocation_response__descriptor, -1, &reply, NULL, &status)) {
                 const V1beta1__PreferredAllocationResponse *m = (const V1beta1__PreferredAllocationResponse *)reply;
                 size_t at = 0;
                 for (size_t i = 0; m->n_container_responses > 0 && i < m->container_responses[0]->n_deviceids && at < ret_size; i++)

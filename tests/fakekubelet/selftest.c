@@ -128,8 +128,9 @@ static void test_a_passed_deadline_of_register_matters_from_1_35_on(void **state
 
 static void test_refusals_have_code_unknown_and_kubelets_words(void **state)
 {
-        static const char *const names[] = { "gpu", "kubernetes.io/gpu", "NVIDIA.com/gpu", "nvidia.com/a/b", "nvidia.com/-x",
-                                             "requests.x.com/gpu", "a.b/" };
+        static const char *const names[] = {
+                "gpu", "kubernetes.io/gpu", "NVIDIA.com/gpu", "nvidia.com/a/b", "nvidia.com/-x", "requests.x.com/gpu", "a.b/"
+        };
         struct world w;
         char want[FK_TEXT_MAX];
 
@@ -337,7 +338,7 @@ static void test_a_held_reply_of_the_old_kubelet_arrives_under_the_new_one(void 
         assert_true(fk_restart(w.k, 0));
         fk_release(w.k);
         assert_int_equal(pthread_join(thread, &code), 0);
-        assert_int_equal((intptr_t)code, 0); /* the plugin was told that all is well */
+        assert_int_equal((intptr_t)code, 0);           /* the plugin was told that all is well */
         assert_int_equal(counts(&w, GPU).capacity, 0); /* and the new kubelet knows nothing */
         assert_false(fk_wait_devices(w.k, GPU, 2, 2, 300));
         world_close(&w, false);
@@ -390,7 +391,8 @@ static void test_a_list_replaces_everything(void **state)
         assert_true(fk_wait_devices(w.k, GPU, 0, 0, SOON));
         assert_true(counts(&w, GPU).running);
         assert_int_equal(fk_admit_one(w.k, "pod", GPU, 1, w.text), -1);
-        assert_string_equal(w.text, "Allocate failed due to no healthy devices present; cannot allocate unhealthy devices example.com/gpu, which is unexpected");
+        assert_string_equal(w.text, "Allocate failed due to no healthy devices present; cannot allocate unhealthy devices example.com/gpu, "
+                                    "which is unexpected");
         assert_int_equal(counts(&w, GPU).lists, 4);
         world_close(&w, false);
 }

@@ -36,7 +36,7 @@ static void test_preferred_allocation_is_asked_with_and_without_a_hint(void **st
 {
         struct fk_ask hinted = { .resource = GPU, .n = 1, .has_hint = true, .nodes = 1u << 1 };
         struct world w;
-        char (*ids)[FK_ID_MAX];
+        char(*ids)[FK_ID_MAX];
 
         (void)state;
         world_open(&w, "1.34", 4); /* d1 and d3 on node 1 */
@@ -73,7 +73,8 @@ static void test_preferred_allocation_is_asked_with_and_without_a_hint(void **st
 
         w.p.preferred_code = 3;
         assert_int_equal(fk_admit_one(w.k, "four", GPU, 1, w.text), -1);
-        assert_non_null(strstr(w.text, "GetPreferredAllocation rpc failed with err: rpc error: code = InvalidArgument desc = cannot prefer"));
+        assert_non_null(
+                strstr(w.text, "GetPreferredAllocation rpc failed with err: rpc error: code = InvalidArgument desc = cannot prefer"));
         assert_int_equal(fk_calls(w.k).allocate, 3);
         world_close(&w, false);
 }
@@ -96,7 +97,7 @@ static void test_an_init_containers_devices_are_allocated_again(void **state)
 {
         struct fk_ask ask = { .resource = GPU, .n = 2 };
         struct world w;
-        char (*init)[FK_ID_MAX], (*app)[FK_ID_MAX];
+        char(*init)[FK_ID_MAX], (*app)[FK_ID_MAX];
 
         (void)state;
         world_open(&w, "1.34", 3);
@@ -135,7 +136,8 @@ static void test_prestart_runs_at_every_start_and_its_error_fails_the_start(void
         }
         w.p.prestart_code = 9;
         assert_int_equal(fk_container_start(w.k, "pod", "main", &run, w.text), -1);
-        assert_string_equal(w.text, "device plugin PreStartContainer rpc failed with err: rpc error: code = FailedPrecondition desc = not yet");
+        assert_string_equal(w.text,
+                            "device plugin PreStartContainer rpc failed with err: rpc error: code = FailedPrecondition desc = not yet");
         world_close(&w, false);
 }
 
@@ -148,7 +150,8 @@ static void test_an_allocate_error_fails_the_pod_and_frees_its_devices(void **st
         registered(&w, 1);
         w.p.allocate_code = 9;
         assert_int_equal(fk_admit_one(w.k, "pod", GPU, 1, w.text), -1);
-        assert_string_equal(w.text, "Allocate failed due to rpc error: code = FailedPrecondition desc = device d0 is on fire, which is unexpected");
+        assert_string_equal(w.text,
+                            "Allocate failed due to rpc error: code = FailedPrecondition desc = device d0 is on fire, which is unexpected");
         w.p.allocate_code = 0;
         w.p.empty_answer = true;
         assert_int_equal(fk_admit_one(w.k, "pod", GPU, 1, w.text), -1);

@@ -83,8 +83,8 @@ static int register_one(struct fk_instance *in, const V1beta1__RegisterRequest *
         if (refuse_scripted(k, rq->resource_name, &code, text))
                 return code;
         if (!streq(rq->version, "v1beta1")) {
-                str_format(text, FK_TEXT_MAX, "requested API version \"%s\" is not supported by kubelet. Supported version is [\"v1beta1\"]",
-                           rq->version);
+                str_format(text, FK_TEXT_MAX,
+                           "requested API version \"%s\" is not supported by kubelet. Supported version is [\"v1beta1\"]", rq->version);
                 return CODE_UNKNOWN;
         }
         if (!resource_name_ok(rq->resource_name)) {

@@ -98,7 +98,8 @@ static bool register_info(struct fk_watcher *w, struct plugin *p, const Pluginre
                 return false;
         }
         if (!version_known(info)) {
-                str_format(text, FK_TEXT_MAX, "RegisterPlugin error -- plugin validation failed with err: version not among supported versions");
+                str_format(text, FK_TEXT_MAX,
+                           "RegisterPlugin error -- plugin validation failed with err: version not among supported versions");
                 return false;
         }
         str_format(p->name, sizeof(p->name), "%s", info->name);

@@ -59,7 +59,7 @@ struct wire_server *wire_server_new(const char *path, unsigned refuse_ms, const 
 /* Closes the listener and cuts every connection at once, as the death of the process would. Handlers still running are
  * waited for by wire_server_free. The file stays. */
 void wire_server_kill(struct wire_server *server);
-void wire_server_mute(struct wire_server *server); /* only the listener is closed: connections live on */
+void wire_server_mute(struct wire_server *server);  /* only the listener is closed: connections live on */
 void wire_server_drain(struct wire_server *server); /* waits until no handler runs */
 void wire_server_free(struct wire_server *server);
 

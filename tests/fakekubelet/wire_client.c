@@ -27,9 +27,10 @@ struct wire_conn {
 
 const char *wire_code_name(int code)
 {
-        static const char *const names[] = { "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists",
-                                             "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange",
-                                             "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated" };
+        static const char *const names[] = { "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+                                             "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+                                             "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+                                             "DataLoss", "Unauthenticated" };
 
         return code >= 0 && (size_t)code < N_ELEMENTS(names) ? names[code] : "Code?";
 }
@@ -161,7 +162,8 @@ static bool call_start(struct wire_conn *conn, struct wire_call *call, const cha
         bool open = !conn->closed;
         if (open) {
                 grpc_slice path = grpc_slice_from_copied_string(method);
-                call->call = grpc_channel_create_call(conn->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq, path, NULL, wire_until(until_ms), NULL);
+                call->call =
+                        grpc_channel_create_call(conn->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq, path, NULL, wire_until(until_ms), NULL);
                 grpc_slice_unref(path);
                 call->next = conn->calls;
                 call->link = &conn->calls;

@@ -33,8 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 return *err.msg ? 0 : (abort(), 0);
         for (uint32_t i = 0; i < plan.n_steps; i++) {
                 step_describe(&plan.steps[i], text, sizeof(text));
-                if (!*text || strchr(text, '\n') || leads_out(plan.steps[i].text) ||
-                    !step_ops(plan.steps[i].kind)->act)
+                if (!*text || strchr(text, '\n') || leads_out(plan.steps[i].text) || !step_ops(plan.steps[i].kind)->act)
                         abort();
         }
         return 0;

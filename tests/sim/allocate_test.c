@@ -78,18 +78,31 @@ static void test_a_bound_device_gives_exactly_kubevirts_answer_and_touches_nothi
 
 static void test_all_eight_come_sorted_with_every_node_once(void **state)
 {
-        static const char *const nodes[] = { "/dev/vfio/vfio",          "/dev/vfio/23",            "/dev/vfio/25",            "/dev/vfio/29",
-                                             "/dev/vfio/31",            "/dev/vfio/35",            "/dev/vfio/37",            "/dev/vfio/41",
-                                             "/dev/vfio/43",            "/dev/vfio/devices/vfio0", "/dev/vfio/devices/vfio1", "/dev/vfio/devices/vfio2",
-                                             "/dev/vfio/devices/vfio3", "/dev/vfio/devices/vfio4", "/dev/vfio/devices/vfio5", "/dev/vfio/devices/vfio6",
+        static const char *const nodes[] = { "/dev/vfio/vfio",
+                                             "/dev/vfio/23",
+                                             "/dev/vfio/25",
+                                             "/dev/vfio/29",
+                                             "/dev/vfio/31",
+                                             "/dev/vfio/35",
+                                             "/dev/vfio/37",
+                                             "/dev/vfio/41",
+                                             "/dev/vfio/43",
+                                             "/dev/vfio/devices/vfio0",
+                                             "/dev/vfio/devices/vfio1",
+                                             "/dev/vfio/devices/vfio2",
+                                             "/dev/vfio/devices/vfio3",
+                                             "/dev/vfio/devices/vfio4",
+                                             "/dev/vfio/devices/vfio5",
+                                             "/dev/vfio/devices/vfio6",
                                              "/dev/vfio/devices/vfio7" };
         struct rig *rig = *state;
 
         rig_open(rig, "l40s-8-vfio", "1.34", NULL);
         rig_ready(rig, L40S, 8, 8);
         struct fk_run run = rig_run(rig, "pod", L40S, 8);
-        assert_answer(&run, L40S_ENV, "0000:18:00.0,0000:19:00.0,0000:3a:00.0,0000:3b:00.0,0000:9a:00.0,0000:9b:00.0,0000:ba:00.0,0000:bb:00.0",
-                      nodes, N_ELEMENTS(nodes));
+        assert_answer(&run, L40S_ENV,
+                      "0000:18:00.0,0000:19:00.0,0000:3a:00.0,0000:3b:00.0,0000:9a:00.0,0000:9b:00.0,0000:ba:00.0,0000:bb:00.0", nodes,
+                      N_ELEMENTS(nodes));
         fk_run_done(&run);
         rig_stop(rig);
 }
@@ -136,7 +149,8 @@ static void test_companions_are_bound_with_their_gpu(void **state)
         struct rig *rig = *state;
 
         rig_open(rig, "desktop-3090-second", "1.34",
-                 CONFIG "rules:\n  - select: {addresses: [\"0000:02:00.0\"]}\n    resource: example.com/gpu\n    bind: on-allocate\n  - deny: true\n");
+                 CONFIG "rules:\n  - select: {addresses: [\"0000:02:00.0\"]}\n    resource: example.com/gpu\n    bind: on-allocate\n  - "
+                        "deny: true\n");
         rig_ready(rig, "example.com/gpu", 1, 1);
         struct fk_run run = rig_run(rig, "pod", "example.com/gpu", 1);
         assert_string_equal(fk_run_env(&run, "PCI_RESOURCE_EXAMPLE_COM_GPU"), "0000:02:00.0");
@@ -155,7 +169,7 @@ static void test_repeated_allocates_touch_nothing(void **state)
         struct rig *rig = *state;
         struct fk_ask ask = { .resource = L40S, .n = 1 };
         const char *ids[1];
-        char (*pod)[FK_ID_MAX];
+        char(*pod)[FK_ID_MAX];
         struct fk_run run;
 
         rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
@@ -460,7 +474,8 @@ static void test_prestart_binds_again_what_was_lost(void **state)
         struct fk_run run;
         struct err err;
 
-        rig_open(rig, "l40s-8", "1.34", CONFIG "rules:\n  - select: {addresses: [\"0000:18:00.0\"]}\n    resource: example.com/gpu\n    bind: on-allocate\n");
+        rig_open(rig, "l40s-8", "1.34",
+                 CONFIG "rules:\n  - select: {addresses: [\"0000:18:00.0\"]}\n    resource: example.com/gpu\n    bind: on-allocate\n");
         rig_ready(rig, "example.com/gpu", 1, 1);
         assert_int_equal(fk_admit_one(rig->k, "pod", "example.com/gpu", 1, rig->text), 0);
         assert_driver(rig, GPU0, "vfio-pci");

@@ -137,8 +137,9 @@ static void test_preferred_allocation_stays_on_a_numa_node(void **state)
 {
         struct rig *rig = *state;
         struct fk_ask hinted = { .resource = L40S, .n = 2, .has_hint = true, .nodes = 1u << 1 };
-        const char *all[] = { "0000:18:00.0", "0000:19:00.0", "0000:9a:00.0", "0000:3a:00.0", "0000:bb:00.0" }, *must[] = { "0000:bb:00.0" };
-        char (*ids)[FK_ID_MAX], answer[256];
+        const char *all[] = { "0000:18:00.0", "0000:19:00.0", "0000:9a:00.0", "0000:3a:00.0", "0000:bb:00.0" },
+                   *must[] = { "0000:bb:00.0" };
+        char(*ids)[FK_ID_MAX], answer[256];
 
         rig_open(rig, "l40s-8-vfio", "1.34", NULL);
         rig_ready(rig, L40S, 8, 8);

@@ -48,10 +48,10 @@ static void ten_restarts(struct rig *rig, const char *profile)
         rig_stop(rig);
 }
 
-#define TEN_RESTARTS(id, profile)                                       \
-        static void test_ten_kubelet_restarts_as_##id(void **state)     \
-        {                                                               \
-                ten_restarts(*state, profile);                          \
+#define TEN_RESTARTS(id, profile)                                   \
+        static void test_ten_kubelet_restarts_as_##id(void **state) \
+        {                                                           \
+                ten_restarts(*state, profile);                      \
         }
 TEN_RESTARTS(1_26, "1.26")
 TEN_RESTARTS(1_30, "1.30")

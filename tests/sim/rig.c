@@ -115,9 +115,22 @@ pid_t rig_spawn(struct rig *rig, const char *log)
         const char *bin = getenv("SLUICE_BIN");
         _cleanup_free_ char *program = rig->program ? xstrdup(rig->program) : xasprintf("%s/sluiced", bin ? bin : "build/asan/bin");
         _cleanup_free_ char *hand = xasprintf("%s/sluice-hand", bin ? bin : "build/asan/bin");
-        char *argv[] = { program,         (char *)"--kubelet-dir", rig->kubelet_dir, (char *)"--state-dir", rig->state_dir,
-                         (char *)"--run-dir", rig->run_dir,        (char *)"--config", rig->config,       (char *)"--host",
-                         rig->host,       (char *)"--sim-dir",     rig->sim_dir,     (char *)"--hand",      hand, NULL };
+        char *argv[] = { program,
+                         (char *)"--kubelet-dir",
+                         rig->kubelet_dir,
+                         (char *)"--state-dir",
+                         rig->state_dir,
+                         (char *)"--run-dir",
+                         rig->run_dir,
+                         (char *)"--config",
+                         rig->config,
+                         (char *)"--host",
+                         rig->host,
+                         (char *)"--sim-dir",
+                         rig->sim_dir,
+                         (char *)"--hand",
+                         hand,
+                         NULL };
         posix_spawn_file_actions_t actions;
         pid_t pid;
 
@@ -176,8 +189,8 @@ int rig_end(struct rig *rig, int signal)
 
 static void assert_clean_log(const char *path)
 {
-        static const char *const bad[] = { "AddressSanitizer", "LeakSanitizer", "runtime error:", "ThreadSanitizer", "assertion failed",
-                                           "Assertion `" };
+        static const char *const bad[] = { "AddressSanitizer", "LeakSanitizer",    "runtime error:",
+                                           "ThreadSanitizer",  "assertion failed", "Assertion `" };
         _cleanup_free_ char *text = read_log(path);
 
         for (size_t i = 0; i < N_ELEMENTS(bad); i++)

@@ -13,13 +13,13 @@
 #include "fakekubelet.h"
 #include "sim/sim.h"
 
-#define L40S "nvidia.com/AD102GL_L40S"
+#define L40S     "nvidia.com/AD102GL_L40S"
 #define L40S_ENV "PCI_RESOURCE_NVIDIA_COM_AD102GL_L40S"
 /* Head of every configuration. */
 #define CONFIG "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\n"
 /* All L40S may be bound when they are allocated, or are bound before the first list. */
 #define ON_ALLOCATE CONFIG "rules:\n  - select: {ids: [\"10de:26b9\"]}\n    bind: on-allocate\n"
-#define AT_START CONFIG "rules:\n  - select: {ids: [\"10de:26b9\"]}\n    bind: at-start\n"
+#define AT_START    CONFIG "rules:\n  - select: {ids: [\"10de:26b9\"]}\n    bind: at-start\n"
 
 enum { RIG_SOON_MS = 20000 };
 
@@ -28,8 +28,8 @@ struct rig {
         const char *program; /* NULL = $SLUICE_BIN/sluiced */
         struct fk *k;
         struct sim *sim;
-        pid_t pid;           /* of sluiced, 0 = none */
-        bool over;           /* the test came to its end: the log need not be shown */
+        pid_t pid; /* of sluiced, 0 = none */
+        bool over; /* the test came to its end: the log need not be shown */
         char text[FK_TEXT_MAX];
 };
 
@@ -43,7 +43,7 @@ void rig_open(struct rig *rig, const char *fixture, const char *profile, const c
 void rig_prepare(struct rig *rig, const char *fixture, const char *config); /* all but the two programs */
 void rig_kubelet(struct rig *rig, const char *profile);
 void rig_daemon(struct rig *rig);
-pid_t rig_spawn(struct rig *rig, const char *log); /* a further daemon on the same directories */
+pid_t rig_spawn(struct rig *rig, const char *log);  /* a further daemon on the same directories */
 void rig_config(struct rig *rig, const char *text); /* replaced as a whole, as a ConfigMap is */
 
 /* SIGTERM; exit 0 in time, nothing from a sanitizer, no socket of ours left. Then the kubelet is stopped too: it must not
@@ -68,11 +68,11 @@ void rig_unplug(struct rig *rig, const char *bdf);
 void rig_plug(struct rig *rig, const char *bdf);
 char *rig_tree(struct rig *rig); /* every path, link and content below sys, proc and dev, as one text; caller frees */
 
-#define assert_driver(rig, bdf, want)                                   \
-        do {                                                            \
-                char _d[64];                                            \
-                rig_driver((rig), (bdf), _d, sizeof(_d));               \
-                assert_string_equal(_d, (want));                        \
+#define assert_driver(rig, bdf, want)                     \
+        do {                                              \
+                char _d[64];                              \
+                rig_driver((rig), (bdf), _d, sizeof(_d)); \
+                assert_string_equal(_d, (want));          \
         } while (0)
 
 /* Admission of pod @pod for @n of @resource, and the start of its container: what arrives there. */

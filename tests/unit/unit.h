@@ -11,11 +11,11 @@
 #include <cmocka.h>
 
 /* @expr returns 0 or -errno and filled @err. */
-#define ASSERT_OK(expr, err)                                             \
-        do {                                                             \
-                int _r = (expr);                                         \
-                if (_r < 0)                                              \
-                        fail_msg("%s: %d: %s", #expr, _r, (err)->msg);   \
+#define ASSERT_OK(expr, err)                                           \
+        do {                                                           \
+                int _r = (expr);                                       \
+                if (_r < 0)                                            \
+                        fail_msg("%s: %d: %s", #expr, _r, (err)->msg); \
         } while (0)
 
 #define TEST(name) cmocka_unit_test(name)

@@ -90,7 +90,7 @@ void memory_region_init_io(void *region, void *owner, const struct region_ops *o
 
 enum {
         INSTANCE_SIZE = 32768,
-        STATE_AT = 12288, /* beyond the end of any PCIDevice */
+        STATE_AT = 12288,   /* beyond the end of any PCIDevice */
         REGION_SIZE = 1024, /* at least sizeof(MemoryRegion) */
         CAP_EXPRESS = 0x80,
         CAP_AER = 0x100,
@@ -290,8 +290,7 @@ static void ids_get(void *object, void *visitor, const char *name, void *opaque,
         char text[64], *p = text;
 
         (void)opaque;
-        (void)snprintf(text, sizeof(text), "%04x:%04x:%06x:%04x:%04x", s->vendor, s->device, s->class_code, s->subvendor,
-                       s->subdevice);
+        (void)snprintf(text, sizeof(text), "%04x:%04x:%06x:%04x:%04x", s->vendor, s->device, s->class_code, s->subvendor, s->subdevice);
         (void)visit_type_str(visitor, name, &p, error);
 }
 

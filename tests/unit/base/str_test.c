@@ -14,10 +14,18 @@ static void test_numbers_are_whole_strings_in_range(void **state)
                 bool ok;
                 uint64_t value;
         } rows[] = {
-                { "0", 10, 9, true, 0 },          { "0x10de", 16, 0xffff, true, 0x10de }, { "10de", 16, 0xffff, true, 0x10de },
-                { "", 10, 9, false, 0 },          { "0x", 16, 9, false, 0 },              { "10", 10, 9, false, 0 },
-                { "-1", 10, 9, false, 0 },        { "+1", 10, 9, false, 0 },              { " 1", 10, 9, false, 0 },
-                { "1 ", 10, 9, false, 0 },        { "1f", 10, 99, false, 0 },             { "0x1", 10, 99, false, 0 },
+                { "0", 10, 9, true, 0 },
+                { "0x10de", 16, 0xffff, true, 0x10de },
+                { "10de", 16, 0xffff, true, 0x10de },
+                { "", 10, 9, false, 0 },
+                { "0x", 16, 9, false, 0 },
+                { "10", 10, 9, false, 0 },
+                { "-1", 10, 9, false, 0 },
+                { "+1", 10, 9, false, 0 },
+                { " 1", 10, 9, false, 0 },
+                { "1 ", 10, 9, false, 0 },
+                { "1f", 10, 99, false, 0 },
+                { "0x1", 10, 99, false, 0 },
                 { "18446744073709551615", 10, UINT64_MAX, true, UINT64_MAX },
                 { "18446744073709551616", 10, UINT64_MAX, false, 0 },
                 { "fffffffffffffffff", 16, UINT64_MAX, false, 0 },
@@ -40,13 +48,15 @@ static void test_text_from_outside_is_made_safe(void **state)
                 { "AD102GL [L40S]", "AD102GL [L40S]", 64 },
                 { "a\nb\x1b[31m\x7f", "a?b?[31m?", 64 },
                 { "t\xc3\xa9st", "t\xc3\xa9st", 64 },
-                { "a\xc2\x9b" "31m\xc2\x85\xc2\xa0", "a?31m?\xc2\xa0", 64 }, /* C1: an escape sequence to terminals */
-                { "t\xc3\xa9st", "t", 3 },               /* never half a character */
+                { "a\xc2\x9b"
+                  "31m\xc2\x85\xc2\xa0",
+                  "a?31m?\xc2\xa0", 64 },  /* C1: an escape sequence to terminals */
+                { "t\xc3\xa9st", "t", 3 }, /* never half a character */
                 { "\xff\xfe", "??", 64 },
-                { "\xc0\xaf", "??", 64 },                /* overlong */
-                { "\xed\xa0\x80", "???", 64 },           /* surrogate */
-                { "\xf4\x90\x80\x80", "????", 64 },      /* beyond U+10FFFF */
-                { "\xe2\x82", "??", 64 },                /* cut off */
+                { "\xc0\xaf", "??", 64 },           /* overlong */
+                { "\xed\xa0\x80", "???", 64 },      /* surrogate */
+                { "\xf4\x90\x80\x80", "????", 64 }, /* beyond U+10FFFF */
+                { "\xe2\x82", "??", 64 },           /* cut off */
                 { "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", 64 },
         };
 
@@ -65,10 +75,18 @@ static void test_globs_match_whole_strings(void **state)
                 const char *pattern, *text;
                 bool match;
         } rows[] = {
-                { "0000:3b:*", "0000:3b:00.0", true }, { "0000:3b:*", "0000:3c:00.0", false }, { "*", "", true },
-                { "*L40S*", "AD102GL [L40S]", true },  { "L40S", "AD102GL [L40S]", false },    { "a?c", "abc", true },
-                { "a?c", "ac", false },                { "*a*b*c*", "xxaxxbxxcxx", true },     { "*a*b*c", "xxaxxbxxcxx", false },
-                { "[L40S]", "[L40S]", true },          { "", "", true },                       { "", "x", false },
+                { "0000:3b:*", "0000:3b:00.0", true },
+                { "0000:3b:*", "0000:3c:00.0", false },
+                { "*", "", true },
+                { "*L40S*", "AD102GL [L40S]", true },
+                { "L40S", "AD102GL [L40S]", false },
+                { "a?c", "abc", true },
+                { "a?c", "ac", false },
+                { "*a*b*c*", "xxaxxbxxcxx", true },
+                { "*a*b*c", "xxaxxbxxcxx", false },
+                { "[L40S]", "[L40S]", true },
+                { "", "", true },
+                { "", "x", false },
         };
 
         (void)state;
@@ -106,8 +124,9 @@ static void test_copies_say_when_they_do_not_fit(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                TEST(test_numbers_are_whole_strings_in_range), TEST(test_text_from_outside_is_made_safe), TEST(test_globs_match_whole_strings),
-                TEST(test_a_buffer_grows_and_is_handed_over),  TEST(test_copies_say_when_they_do_not_fit),
+                TEST(test_numbers_are_whole_strings_in_range), TEST(test_text_from_outside_is_made_safe),
+                TEST(test_globs_match_whole_strings),          TEST(test_a_buffer_grows_and_is_handed_over),
+                TEST(test_copies_say_when_they_do_not_fit),
         };
 
         return RUN(tests);

@@ -47,8 +47,8 @@ static struct {
         struct device devices[3];
         size_t index[3];
         struct rules rules;
-        bool may_be_held;       /* what world.may_be_held answers */
-        bool stale;             /* the next look shows the devices bound */
+        bool may_be_held; /* what world.may_be_held answers */
+        bool stale;       /* the next look shows the devices bound */
         unsigned looks;
         char marked[DEVICE_ID_MAX];
         enum reason mark_reason;
@@ -99,8 +99,13 @@ static void bind_world(bool bound)
         inventory_seal(w.inv);
         for (unsigned i = 0; i < 3; i++) {
                 struct device *d = &w.devices[i];
-                *d = (struct device){ .kind = DEVICE_GPU, .state = DEVICE_HEALTHY, .bdf = { 0, (uint8_t)(i + 1), 0, 0 }, .group = (int)i + 10,
-                                      .numa_node = -1, .bind = BIND_ON_ALLOCATE, .needs_bind = !bound };
+                *d = (struct device){ .kind = DEVICE_GPU,
+                                      .state = DEVICE_HEALTHY,
+                                      .bdf = { 0, (uint8_t)(i + 1), 0, 0 },
+                                      .group = (int)i + 10,
+                                      .numa_node = -1,
+                                      .bind = BIND_ON_ALLOCATE,
+                                      .needs_bind = !bound };
                 d->card = d->bdf;
                 bdf_format(d->bdf, d->id);
                 (void)str_copy(d->resource, sizeof(d->resource), "a.com/x");
@@ -193,8 +198,14 @@ static struct claims *claims;
 static int setup(void **state)
 {
         const struct claims_world world = {
-                .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .rescan = rescan, .is_current = is_current,
-                .mark = mark, .mark_card = mark_card, .may_be_held = may_be_held,
+                .inventory = see_inventory,
+                .offer = see_offer,
+                .rules = see_rules,
+                .rescan = rescan,
+                .is_current = is_current,
+                .mark = mark,
+                .mark_card = mark_card,
+                .may_be_held = may_be_held,
         };
 
         (void)state;
@@ -233,9 +244,11 @@ static void ask(struct outcome *o, enum claim_owner owner, bool verify, const ch
 {
         char *ids[] = { (char *)a, (char *)b };
 
-        claims_prepare(claims,
-                       &(struct claim_request){ .owner = owner, .resource = "a.com/x", .devices = ids, .n_devices = a ? b ? 2 : 1 : 0, .verify_only = verify },
-                       on_done, o);
+        claims_prepare(
+                claims,
+                &(struct claim_request){
+                        .owner = owner, .resource = "a.com/x", .devices = ids, .n_devices = a ? b ? 2 : 1 : 0, .verify_only = verify },
+                on_done, o);
 }
 
 static void end_plan(size_t i, enum plan_end end, enum reason reason, const char *text)
@@ -385,7 +398,7 @@ static void test_how_a_plan_ends_decides_the_mark(void **state)
                 enum plan_end end;
                 enum reason mark;
         } rows[] = {
-                { PLAN_REFUSED, REASON_NONE }, { PLAN_UNDONE, REASON_NONE },          { PLAN_LOST, REASON_NONE },
+                { PLAN_REFUSED, REASON_NONE }, { PLAN_UNDONE, REASON_NONE },           { PLAN_LOST, REASON_NONE },
                 { PLAN_STUCK, REASON_STUCK },  { PLAN_BROKEN, REASON_BROKEN_BINDING },
         };
 

@@ -31,7 +31,8 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
                 { "apiVersion: v1\nkind: Pod\n", { "f:1: apiVersion: \"v1\" is not understood", "f:2: kind: \"Pod\" is not understood" } },
                 { HEAD "classes: []\n", { "f:3: classes: it is empty" } },
                 { HEAD "classes: [\"0302\", \"0200\", \"0108\", \"0604\"]\n",
-                  { "f:3: classes[1]: 0200 is a class of storage, network or bridge functions", "f:3: classes[2]: ", "f:3: classes[3]: " } },
+                  { "f:3: classes[1]: 0200 is a class of storage, network or bridge functions",
+                    "f:3: classes[2]: ", "f:3: classes[3]: " } },
                 { HEAD "classes: [\"302\", \"0302\", 0x03]\n", { "f:3: classes[0]: ", "f:3: classes[2]: " } },
                 { HEAD "rules:\n  - select:\n      ids: [\"10de:26b\", \"10de:*\"]\n      roles: pf\n",
                   { "f:5: rules[0].select.ids[0]: \"10de:26b\" is no vendor:device", "f:6: rules[0].select: unknown key \"roles\"" } },
@@ -90,12 +91,13 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
 
 static void test_what_is_printed_parses_to_the_same(void **state)
 {
-        static const char text[] = HEAD "classes: [\"0302\", \"1200\"]\nnameRule: strip-brand\nregistration: watcher\nbindDeadline: 1500ms\n"
-                                        "rescan: 1m\npciIds: /etc/pci \"x\".ids\naliases:\n  - {id: \"10DE:2321\", name: H100_94GB}\n"
-                                        "rules:\n  - select: {ids: [\"10de:*\", \"*:26b9\"], subsystems: [\"10de:1851\"], addresses: [\"0000:3b:*\"],\n"
-                                        "      classes: [\"0302\"], drivers: [none], role: vf, vfRange: 3, numaNodes: [-1, 0], models: [\"*L40S*\"]}\n"
-                                        "    prefix: gpu.example\n    alias: big\n    bind: at-start\n    group: one-device\n    topology: split\n"
-                                        "    prefer: spread\n  - deny: true\n";
+        static const char text[] =
+                HEAD "classes: [\"0302\", \"1200\"]\nnameRule: strip-brand\nregistration: watcher\nbindDeadline: 1500ms\n"
+                     "rescan: 1m\npciIds: /etc/pci \"x\".ids\naliases:\n  - {id: \"10DE:2321\", name: H100_94GB}\n"
+                     "rules:\n  - select: {ids: [\"10de:*\", \"*:26b9\"], subsystems: [\"10de:1851\"], addresses: [\"0000:3b:*\"],\n"
+                     "      classes: [\"0302\"], drivers: [none], role: vf, vfRange: 3, numaNodes: [-1, 0], models: [\"*L40S*\"]}\n"
+                     "    prefix: gpu.example\n    alias: big\n    bind: at-start\n    group: one-device\n    topology: split\n"
+                     "    prefer: spread\n  - deny: true\n";
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *a = NULL, *b = NULL;
 
@@ -155,7 +157,8 @@ static void test_sizes_are_bounded(void **state)
 
 static void test_addresses_are_lowered_so_that_they_match(void **state)
 {
-        static const char text[] = HEAD "rules:\n  - select: {addresses: [\"0000:3B:00.0\", \"10000:E1:*\", 4B20D080-1b54-4048-85b3-a6a62d165c01]}\n";
+        static const char text[] =
+                HEAD "rules:\n  - select: {addresses: [\"0000:3B:00.0\", \"10000:E1:*\", 4B20D080-1b54-4048-85b3-a6a62d165c01]}\n";
         static const char *const expected[] = { "0000:3b:00.0", "10000:e1:*", "4b20d080-1b54-4048-85b3-a6a62d165c01" };
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *config = NULL;
@@ -210,9 +213,9 @@ static void test_the_reference_has_every_key_and_no_other(void **state)
 /* What --print-config says of a configuration with one empty rule is what the reference's third column says. */
 static void test_the_reference_gives_the_defaults_that_are_in_force(void **state)
 {
-        static const char *const keys[] = { "classes", "nameRule", "registration", "bindDeadline", "rescan", "rules[].deny",
-                                            "rules[].bind", "rules[].mode", "rules[].group", "rules[].topology", "rules[].prefer",
-                                            "rules[].select.role" };
+        static const char *const keys[] = { "classes",       "nameRule",         "registration",   "bindDeadline",
+                                            "rescan",        "rules[].deny",     "rules[].bind",   "rules[].mode",
+                                            "rules[].group", "rules[].topology", "rules[].prefer", "rules[].select.role" };
         _cleanup_free_ char *doc = read_doc("docs/config.md");
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *config = NULL;

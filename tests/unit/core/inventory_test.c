@@ -58,8 +58,8 @@ static void test_many_functions_of_several_domains_stay_findable(void **state)
 
         (void)state;
         for (unsigned i = 0; i < 2000; i++)
-                inventory_add_function(inv, (struct bdf){ i * 7919 % 5, (uint8_t)(i * 31), (uint8_t)(i % 32), (uint8_t)(i % 8) })
-                        ->device = (uint16_t)i;
+                inventory_add_function(inv, (struct bdf){ i * 7919 % 5, (uint8_t)(i * 31), (uint8_t)(i % 32), (uint8_t)(i % 8) })->device =
+                        (uint16_t)i;
         inventory_seal(inv);
         for (size_t i = 1; i < inv->n_functions; i++)
                 assert_true(bdf_compare(inv->functions[i - 1].bdf, inv->functions[i].bdf) <= 0);
@@ -99,7 +99,6 @@ static void test_broken_entries_are_cleaned(void **state)
         assert_string_equal(inv->broken[0].name, "0000:3b:00.0?");
         assert_string_equal(inv->broken[0].detail, "vendor says \"?[2J?\"");
 }
-
 
 static void note(void *ctx, const char *name, const char *what)
 {

@@ -6,10 +6,10 @@
 
 #define UUID_1 "4b20d080-1b54-4048-85b3-a6a62d165c01"
 #define UUID_2 "c73f1fa6-489e-4834-9476-d70dabd98c40"
-#define L40S "nvidia.com/AD102GL_L40S"
+#define L40S   "nvidia.com/AD102GL_L40S"
 #define POOL_A "pool " L40S ": 0000:3b:00.0 +topology\n"
-#define GPU_A "0000:3b:00.0 10de:26b9 0302 "
-#define GPU_B "0000:5e:00.0 10de:26b9 0302 "
+#define GPU_A  "0000:3b:00.0 10de:26b9 0302 "
+#define GPU_B  "0000:5e:00.0 10de:26b9 0302 "
 
 /* "id state[ reason][ resource]" per device, then "pool resource: ids[ +topology][ mdev][ spread]" per pool. */
 static char *render(const struct offer *offer)
@@ -18,8 +18,8 @@ static char *render(const struct offer *offer)
 
         for (size_t i = 0; i < offer->n_devices; i++) {
                 const struct device *d = &offer->devices[i];
-                strbuf_addf(&b, "%s %s%s%s%s%s%s\n", d->id, device_state_name(d->state), d->reason ? " " : "",
-                            reason_word(d->reason), *d->resource ? " " : "", d->resource, d->needs_bind ? " to-bind" : "");
+                strbuf_addf(&b, "%s %s%s%s%s%s%s\n", d->id, device_state_name(d->state), d->reason ? " " : "", reason_word(d->reason),
+                            *d->resource ? " " : "", d->resource, d->needs_bind ? " to-bind" : "");
         }
         for (size_t i = 0; i < offer->n_pools; i++) {
                 const struct pool *p = &offer->pools[i];
@@ -62,24 +62,30 @@ static void check_rows(const struct row *rows, size_t n)
 static void test_without_a_configuration_only_what_is_usable_through_vfio_is_offered(void **state)
 {
         static const struct row rows[] = {
-                { "on vfio-pci", GPU_A VFIO, NULL,
-                  "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0 +topology\n", "" },
+                { "on vfio-pci", GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0 +topology\n", "" },
                 { "on its host driver", GPU_A "nvidia", NULL, "0000:3b:00.0 withheld not-bound\n", "driver nvidia" },
                 { "without driver", GPU_A "-", NULL, "0000:3b:00.0 withheld not-bound\n", "driver none" },
                 { "no GPU at all", "0000:01:00.0 8086:1563 0200 ixgbe", NULL, "", NULL },
                 { "an empty host", "", NULL, "", NULL },
                 { "an unknown vendor", "0000:3b:00.0 1ed5:0200 0302 " VFIO, NULL, "0000:3b:00.0 withheld unknown-vendor\n", "vendor 1ed5" },
-                { "an mdev instance, and its parent", GPU_A "nvidia mdev\nmdev " UUID_1 " 0000:3b:00.0 nvidia-222 GRID+T4-1B nvidia 88", NULL,
+                { "an mdev instance, and its parent", GPU_A "nvidia mdev\nmdev " UUID_1 " 0000:3b:00.0 nvidia-222 GRID+T4-1B nvidia 88",
+                  NULL,
                   "0000:3b:00.0 withheld mdev-parent\n" UUID_1 " healthy nvidia.com/GRID_T4-1B\n"
-                  "pool nvidia.com/GRID_T4-1B: " UUID_1 " +topology mdev\n", "1 instance" },
+                  "pool nvidia.com/GRID_T4-1B: " UUID_1 " +topology mdev\n",
+                  "1 instance" },
                 { "a parent without instances", GPU_A "nvidia mdev", NULL, "0000:3b:00.0 withheld mdev-parent\n", "0 instances" },
                 { "vendor-VFIO VFs, one without type, and their PF",
                   GPU_A "nvidia vfs=2\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 type=1155:NVIDIA+L40S-24Q cdev\n"
-                  "0000:3b:00.5 10de:26b9 0302 nvidia vf=0000:3b:00.0 vgpu", NULL,
+                        "0000:3b:00.5 10de:26b9 0302 nvidia vf=0000:3b:00.0 vgpu",
+                  NULL,
                   "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n"
-                  "0000:3b:00.5 withheld no-vgpu-type\npool nvidia.com/NVIDIA_L40S-24Q: 0000:3b:00.4 +topology\n", "2 VFs" },
-                { "VFs on vfio-pci", "0000:85:00.0 1002:74a1 1200 gim vfs=1\n0000:85:02.0 1002:74b5 1200 " VFIO " vf=0000:85:00.0 model=MI300X+VF", NULL,
-                  "0000:85:00.0 withheld pf-has-vfs\n0000:85:02.0 healthy amd.com/MI300X_VF\npool amd.com/MI300X_VF: 0000:85:02.0 +topology\n", NULL },
+                  "0000:3b:00.5 withheld no-vgpu-type\npool nvidia.com/NVIDIA_L40S-24Q: 0000:3b:00.4 +topology\n",
+                  "2 VFs" },
+                { "VFs on vfio-pci",
+                  "0000:85:00.0 1002:74a1 1200 gim vfs=1\n0000:85:02.0 1002:74b5 1200 " VFIO " vf=0000:85:00.0 model=MI300X+VF", NULL,
+                  "0000:85:00.0 withheld pf-has-vfs\n0000:85:02.0 healthy amd.com/MI300X_VF\npool amd.com/MI300X_VF: 0000:85:02.0 "
+                  "+topology\n",
+                  NULL },
                 { "the console's GPU", GPU_A VFIO " boot", NULL, "0000:3b:00.0 withheld host-display\n", "boot VGA" },
                 { "the firmware's framebuffer", GPU_A VFIO " fb", NULL, "0000:3b:00.0 withheld host-display\n", "firmware framebuffer" },
                 { "a management controller", "0000:03:00.0 1a03:2000 0300 ast boot", NULL, "0000:03:00.0 withheld bmc-display\n", NULL },
@@ -104,14 +110,16 @@ static void test_written_rules_offer_what_they_allow_and_nothing_else(void **sta
                   "0000:3b:00.0 healthy gpu.example/big\npool gpu.example/big: 0000:3b:00.0 +topology spread\n", NULL },
                 { "prefix and alias", GPU_A VFIO, "any prefix=gpu.example alias=L40S",
                   "0000:3b:00.0 healthy gpu.example/L40S\npool gpu.example/L40S: 0000:3b:00.0 +topology\n", NULL },
-                { "the console's GPU by wildcard", GPU_A VFIO " boot", "addresses=0000:3b:*", "0000:3b:00.0 withheld host-display\n", NULL },
+                { "the console's GPU by wildcard", GPU_A VFIO " boot", "addresses=0000:3b:*", "0000:3b:00.0 withheld host-display\n",
+                  NULL },
                 { "the console's GPU by address", GPU_A VFIO " boot", "addresses=0000:3b:00.0",
                   "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0 +topology\n", NULL },
                 { "a management controller by id", "0000:03:00.0 1a03:2000 0300 " VFIO, "ids=1a03:2000 resource=a.b/c",
                   "0000:03:00.0 withheld bmc-display\n", NULL },
                 { "a management controller by address", "0000:03:00.0 1a03:2000 0300 " VFIO, "addresses=0000:03:00.0 resource=a.b/c",
                   "0000:03:00.0 healthy a.b/c\npool a.b/c: 0000:03:00.0 +topology\n", NULL },
-                { "an unknown vendor without a name", "0000:3b:00.0 1ed5:0200 0302 " VFIO, "any", "0000:3b:00.0 withheld unknown-vendor\n", NULL },
+                { "an unknown vendor without a name", "0000:3b:00.0 1ed5:0200 0302 " VFIO, "any", "0000:3b:00.0 withheld unknown-vendor\n",
+                  NULL },
                 { "an unknown vendor with one", "0000:3b:00.0 1ed5:0200 0302 " VFIO, "any resource=mthreads.com/s80",
                   "0000:3b:00.0 healthy mthreads.com/s80\npool mthreads.com/s80: 0000:3b:00.0 +topology\n", NULL },
                 { "a class outside the list by id", "0000:01:00.0 8086:0b00 0b40 " VFIO, "ids=8086:0b00 resource=intel.com/x",
@@ -120,9 +128,11 @@ static void test_written_rules_offer_what_they_allow_and_nothing_else(void **sta
                   "0000:01:00.0 withheld not-a-gpu\n", "class 0301" },
                 { "denied before anything else", "10000:3b:00.0 10de:26b9 0302 nvidia vfs=3 boot nogroup", "any deny",
                   "10000:3b:00.0 withheld denied\n", NULL },
-                { "an instance by its UUID, its parent by no rule", GPU_A "nvidia mdev\nmdev " UUID_1 " 0000:3b:00.0 nvidia-222 GRID+T4-1B nvidia 88",
-                  "addresses=" UUID_1, "0000:3b:00.0 withheld no-rule\n" UUID_1 " healthy nvidia.com/GRID_T4-1B\n"
-                  "pool nvidia.com/GRID_T4-1B: " UUID_1 " +topology mdev\n", NULL },
+                { "an instance by its UUID, its parent by no rule",
+                  GPU_A "nvidia mdev\nmdev " UUID_1 " 0000:3b:00.0 nvidia-222 GRID+T4-1B nvidia 88", "addresses=" UUID_1,
+                  "0000:3b:00.0 withheld no-rule\n" UUID_1 " healthy nvidia.com/GRID_T4-1B\n"
+                  "pool nvidia.com/GRID_T4-1B: " UUID_1 " +topology mdev\n",
+                  NULL },
         };
 
         (void)state;
@@ -151,14 +161,17 @@ static void test_isolation_decides_before_binding_does(void **state)
                 { "audio on a host driver, may be bound",
                   "0000:01:00.0 10de:2204 0300 " VFIO " g=7\n0000:01:00.1 10de:1aef 0403 snd_hda_intel g=7", "any bind=on-allocate",
                   "0000:01:00.0 healthy nvidia.com/GA102_GEFORCE_RTX_3090 to-bind\n"
-                  "pool nvidia.com/GA102_GEFORCE_RTX_3090: 0000:01:00.0 +topology\n", NULL },
+                  "pool nvidia.com/GA102_GEFORCE_RTX_3090: 0000:01:00.0 +topology\n",
+                  NULL },
                 { "two GPUs in one group", GPU_A VFIO " g=7\n" GPU_B VFIO " g=7", NULL,
                   "0000:3b:00.0 withheld group-several-gpus\n0000:5e:00.0 withheld group-several-gpus\n", NULL },
                 { "two GPUs as one device", GPU_A VFIO " g=7\n" GPU_B VFIO " g=7", "any group=one-device",
                   "0000:3b:00.0 healthy " L40S "\n0000:5e:00.0 withheld group-follower\npool " L40S ": 0000:3b:00.0 +topology\n", NULL },
                 { "two GPUs as one device, to be bound", GPU_A VFIO " g=7\n" GPU_B "nvidia g=7", "any group=one-device bind=on-allocate",
-                  "0000:3b:00.0 healthy " L40S " to-bind\n0000:5e:00.0 withheld group-follower\npool " L40S ": 0000:3b:00.0 +topology\n", NULL },
-                { "the second GPU's rule does not agree", GPU_A VFIO " g=7\n" GPU_B VFIO " g=7", "addresses=0000:3b:00.0 group=one-device\nany",
+                  "0000:3b:00.0 healthy " L40S " to-bind\n0000:5e:00.0 withheld group-follower\npool " L40S ": 0000:3b:00.0 +topology\n",
+                  NULL },
+                { "the second GPU's rule does not agree", GPU_A VFIO " g=7\n" GPU_B VFIO " g=7",
+                  "addresses=0000:3b:00.0 group=one-device\nany",
                   "0000:3b:00.0 withheld group-several-gpus\n0000:5e:00.0 withheld group-several-gpus\n",
                   "0000:5e:00.0: its rule does not say 'group: one-device'" },
                 { "no rule knows the second GPU", GPU_A VFIO " g=7\n" GPU_B VFIO " g=7", "addresses=0000:3b:00.0 group=one-device",
@@ -197,12 +210,15 @@ static void test_what_cannot_be_used_right_now_is_listed_unhealthy(void **state)
                   "the driver vfio-pci is not loaded" },
                 { "the driver does not matter for what is bound", GPU_A "nvgrace_gpu_vfio_pci\n!vfio-pci", NULL,
                   "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0 +topology\n", NULL },
-                { "a vGPU without node", GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 type=1155:NVIDIA+L40S-24Q nonode",
-                  NULL, "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 unhealthy vfio-node-missing nvidia.com/NVIDIA_L40S-24Q\n"
-                  "pool nvidia.com/NVIDIA_L40S-24Q: 0000:3b:00.4 +topology\n", NULL },
+                { "a vGPU without node",
+                  GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 type=1155:NVIDIA+L40S-24Q nonode", NULL,
+                  "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 unhealthy vfio-node-missing nvidia.com/NVIDIA_L40S-24Q\n"
+                  "pool nvidia.com/NVIDIA_L40S-24Q: 0000:3b:00.4 +topology\n",
+                  NULL },
                 { "a fabric is a warning", "0000:05:00.0 10de:22a3 0680 nvidia-nvswitch\n0000:5d:00.0 10de:2335 0302 " VFIO, NULL,
                   "0000:5d:00.0 healthy fabric-partition-unknown nvidia.com/GH100_H200_SXM_141GB\n"
-                  "pool nvidia.com/GH100_H200_SXM_141GB: 0000:5d:00.0 +topology\n", NULL },
+                  "pool nvidia.com/GH100_H200_SXM_141GB: 0000:5d:00.0 +topology\n",
+                  NULL },
                 { "an id without name is a warning", "0000:3b:00.0 10de:2fff 0302 " VFIO, NULL,
                   "0000:3b:00.0 healthy name-from-id nvidia.com/2fff\npool nvidia.com/2fff: 0000:3b:00.0 +topology\n", "nvidia.com/2fff" },
         };
@@ -215,32 +231,42 @@ static void test_pools_share_names_and_never_variables(void **state)
 {
         static const struct row rows[] = {
                 { "ids with one name share a pool", GPU_A VFIO "\n0000:5e:00.0 10de:26ba 0302 " VFIO " model=AD102GL+[L40S]", NULL,
-                  "0000:3b:00.0 healthy " L40S "\n0000:5e:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0 0000:5e:00.0 +topology\n", NULL },
+                  "0000:3b:00.0 healthy " L40S "\n0000:5e:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0 0000:5e:00.0 +topology\n",
+                  NULL },
                 { "names that KubeVirt cannot tell apart: the lowest id keeps it", GPU_A VFIO "\n" GPU_B VFIO,
                   "addresses=0000:3b:* resource=a.com/x.y\nany resource=a.com/X_Y",
                   "0000:3b:00.0 healthy a.com/x.y\n0000:5e:00.0 withheld name-ambiguous\npool a.com/x.y: 0000:3b:00.0 +topology\n", NULL },
                 { "'-' and '_' stay apart", GPU_A VFIO "\n" GPU_B VFIO, "addresses=0000:3b:* resource=a.com/x-y\nany resource=a.com/x_y",
                   "0000:3b:00.0 healthy a.com/x-y\n0000:5e:00.0 healthy a.com/x_y\n"
-                  "pool a.com/x-y: 0000:3b:00.0 +topology\npool a.com/x_y: 0000:5e:00.0 +topology\n", NULL },
-                { "one name for a GPU and an instance", GPU_A VFIO "\n" GPU_B "nvidia mdev\nmdev " UUID_1 " 0000:5e:00.0 nvidia-222 X nvidia 88",
-                  "any resource=a.com/gpu",
+                  "pool a.com/x-y: 0000:3b:00.0 +topology\npool a.com/x_y: 0000:5e:00.0 +topology\n",
+                  NULL },
+                { "one name for a GPU and an instance",
+                  GPU_A VFIO "\n" GPU_B "nvidia mdev\nmdev " UUID_1 " 0000:5e:00.0 nvidia-222 X nvidia 88", "any resource=a.com/gpu",
                   "0000:3b:00.0 healthy a.com/gpu\n0000:5e:00.0 withheld mdev-parent\n" UUID_1 " withheld name-ambiguous\n"
-                  "pool a.com/gpu: 0000:3b:00.0 +topology\n", NULL },
+                  "pool a.com/gpu: 0000:3b:00.0 +topology\n",
+                  NULL },
                 { "one default name for a GPU and a VF: a VM must not get either",
                   GPU_A VFIO "\n" GPU_B "nvidia vfs=1\n0000:5e:00.4 10de:26b9 0302 " VFIO " vf=0000:5e:00.0", NULL,
                   "0000:3b:00.0 healthy " L40S "\n0000:5e:00.0 withheld pf-has-vfs\n0000:5e:00.4 withheld name-ambiguous\n" POOL_A, NULL },
                 { "one name for a GPU and a VF, spelled by a rule",
                   GPU_A VFIO "\n" GPU_B "nvidia vfs=1\n0000:5e:00.4 10de:26b9 0302 " VFIO " vf=0000:5e:00.0", "any resource=a.com/gpu",
                   "0000:3b:00.0 healthy a.com/gpu\n0000:5e:00.0 withheld pf-has-vfs\n0000:5e:00.4 healthy a.com/gpu\n"
-                  "pool a.com/gpu: 0000:3b:00.0 0000:5e:00.4 +topology\n", NULL },
+                  "pool a.com/gpu: 0000:3b:00.0 0000:5e:00.4 +topology\n",
+                  NULL },
                 { "mixed NUMA nodes: no topology, and said so", GPU_A VFIO "\n" GPU_B VFIO " n=-1", NULL,
-                  "0000:3b:00.0 healthy numa-mixed " L40S "\n0000:5e:00.0 healthy numa-mixed " L40S "\npool " L40S ": 0000:3b:00.0 0000:5e:00.0\n", NULL },
-                { "all unknown: no topology, nothing to say", GPU_A VFIO " n=-1", NULL, "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
+                  "0000:3b:00.0 healthy numa-mixed " L40S "\n0000:5e:00.0 healthy numa-mixed " L40S "\npool " L40S
+                  ": 0000:3b:00.0 0000:5e:00.0\n",
+                  NULL },
+                { "all unknown: no topology, nothing to say", GPU_A VFIO " n=-1", NULL,
+                  "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
                 { "split by rule", GPU_A VFIO "\n" GPU_B VFIO " n=-1", "any topology=split",
                   "0000:3b:00.0 healthy " L40S "\n0000:5e:00.0 healthy " L40S "-numa-unknown\npool " L40S ": 0000:3b:00.0 +topology\n"
-                  "pool " L40S "-numa-unknown: 0000:5e:00.0\n", NULL },
-                { "nothing to split", GPU_A VFIO " n=-1", "any topology=split", "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
-                { "a node that kubelet does not take", GPU_A VFIO " n=64", NULL, "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
+                  "pool " L40S "-numa-unknown: 0000:5e:00.0\n",
+                  NULL },
+                { "nothing to split", GPU_A VFIO " n=-1", "any topology=split",
+                  "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
+                { "a node that kubelet does not take", GPU_A VFIO " n=64", NULL,
+                  "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
         };
 
         (void)state;
@@ -265,14 +291,14 @@ static void live(const char *title, const struct step *steps, size_t n)
                         fail_msg("%s, look %zu:\n%sinstead of\n%s", title, i + 1, text, steps[i].expected);
         }
 }
-#define LIVE(title, ...)                                      \
-        do {                                                  \
-                static const struct step s[] = __VA_ARGS__;   \
-                live(title, s, N_ELEMENTS(s));                \
+#define LIVE(title, ...)                                    \
+        do {                                                \
+                static const struct step s[] = __VA_ARGS__; \
+                live(title, s, N_ELEMENTS(s));              \
         } while (0)
 #define VF(type) GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 " type
 #define VF_PLAIN GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 " VFIO " vf=0000:3b:00.0"
-#define POOL_VF "pool nvidia.com/NVIDIA_L40S-24Q: 0000:3b:00.4 +topology\n"
+#define POOL_VF  "pool nvidia.com/NVIDIA_L40S-24Q: 0000:3b:00.4 +topology\n"
 
 static void test_what_was_listed_stays_in_its_pool(void **state)
 {
@@ -281,8 +307,9 @@ static void test_what_was_listed_stays_in_its_pool(void **state)
                                       { "", NULL, "0000:3b:00.0 unhealthy gone " L40S "\n" POOL_A },
                                       { "", NULL, "0000:3b:00.0 unhealthy gone " L40S "\n" POOL_A },
                                       { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A } });
-        LIVE("garbage in the middle of the read", { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
-                                                    { "broken 0000:3b:00.0", NULL, "0000:3b:00.0 unhealthy unreadable " L40S "\n" POOL_A } });
+        LIVE("garbage in the middle of the read",
+             { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
+               { "broken 0000:3b:00.0", NULL, "0000:3b:00.0 unhealthy unreadable " L40S "\n" POOL_A } });
         LIVE("unbound by hand, and bound again", { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
                                                    { GPU_A "nvidia", NULL, "0000:3b:00.0 unhealthy no-longer-offered " L40S "\n" POOL_A },
                                                    { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A } });
@@ -290,8 +317,9 @@ static void test_what_was_listed_stays_in_its_pool(void **state)
                                                 { GPU_A VFIO, "any deny", "0000:3b:00.0 unhealthy no-longer-offered " L40S "\n" POOL_A } });
         LIVE("gone, and the rule that offered it too", { { GPU_A VFIO, "ids=1002:*\nany", "0000:3b:00.0 healthy " L40S "\n" POOL_A },
                                                          { "", NULL, "0000:3b:00.0 unhealthy gone " L40S "\n" POOL_A } });
-        LIVE("the same, on an unknown NUMA node", { { GPU_A VFIO " n=-1", "ids=1002:*\nany", "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n" },
-                                                    { "", NULL, "0000:3b:00.0 unhealthy gone " L40S "\npool " L40S ": 0000:3b:00.0\n" } });
+        LIVE("the same, on an unknown NUMA node",
+             { { GPU_A VFIO " n=-1", "ids=1002:*\nany", "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n" },
+               { "", NULL, "0000:3b:00.0 unhealthy gone " L40S "\npool " L40S ": 0000:3b:00.0\n" } });
         LIVE("never listed: forgotten", { { GPU_A "nvidia", NULL, "0000:3b:00.0 withheld not-bound\n" }, { "", NULL, "" } });
 }
 
@@ -299,7 +327,8 @@ static void test_what_became_something_else_is_unhealthy_under_its_old_name(void
 {
         (void)state;
         LIVE("another profile, for as long as it is another",
-             { { VF("type=1155:NVIDIA+L40S-24Q"), NULL, "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF },
+             { { VF("type=1155:NVIDIA+L40S-24Q"), NULL,
+                 "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF },
                { VF("type=1152:NVIDIA+L40S-8Q"), NULL,
                  "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 unhealthy no-longer-offered nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF },
                { VF("type=1152:NVIDIA+L40S-8Q"), NULL,
@@ -309,28 +338,35 @@ static void test_what_became_something_else_is_unhealthy_under_its_old_name(void
                { VF("type=1155:NVIDIA+L40S-24Q"), NULL,
                  "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF } });
         LIVE("the type's id moved with the driver, the profile is the same",
-             { { VF("type=1155:NVIDIA+L40S-24Q"), NULL, "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF },
+             { { VF("type=1155:NVIDIA+L40S-24Q"), NULL,
+                 "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF },
                { VF("type=2155:NVIDIA+L40S-24Q"), NULL,
                  "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy nvidia.com/NVIDIA_L40S-24Q\n" POOL_VF } });
         LIVE("a VF that became a vGPU",
-             { { VF_PLAIN, NULL, "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy " L40S "\npool " L40S ": 0000:3b:00.4 +topology\n" },
+             { { VF_PLAIN, NULL,
+                 "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy " L40S "\npool " L40S ": 0000:3b:00.4 +topology\n" },
                { VF("type=1155:NVIDIA+L40S-24Q"), NULL,
-                 "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 unhealthy no-longer-offered " L40S "\npool " L40S ": 0000:3b:00.4 +topology\n" },
-               { VF_PLAIN, NULL, "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy " L40S "\npool " L40S ": 0000:3b:00.4 +topology\n" } });
-        LIVE("another card in the slot", { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
-                                           { "0000:3b:00.0 10de:2335 0302 " VFIO, NULL, "0000:3b:00.0 unhealthy no-longer-offered " L40S "\n" POOL_A },
-                                           { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A } });
+                 "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 unhealthy no-longer-offered " L40S "\npool " L40S
+                 ": 0000:3b:00.4 +topology\n" },
+               { VF_PLAIN, NULL,
+                 "0000:3b:00.0 withheld pf-has-vfs\n0000:3b:00.4 healthy " L40S "\npool " L40S ": 0000:3b:00.4 +topology\n" } });
+        LIVE("another card in the slot",
+             { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
+               { "0000:3b:00.0 10de:2335 0302 " VFIO, NULL, "0000:3b:00.0 unhealthy no-longer-offered " L40S "\n" POOL_A },
+               { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A } });
 }
 
 static void test_a_name_never_changes_while_sluice_runs(void **state)
 {
         (void)state;
-        LIVE("a new configuration", { { GPU_A VFIO, "any resource=a.com/x", "0000:3b:00.0 healthy a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" },
-                                      { GPU_A VFIO, "any resource=a.com/y",
-                                        "0000:3b:00.0 healthy new-name-at-next-start a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" },
-                                      { GPU_A VFIO, "any resource=a.com/x", "0000:3b:00.0 healthy a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" } });
-        LIVE("a new pci.ids", { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
-                                { GPU_A VFIO " model=Something+else", NULL, "0000:3b:00.0 healthy new-name-at-next-start " L40S "\n" POOL_A } });
+        LIVE("a new configuration",
+             { { GPU_A VFIO, "any resource=a.com/x", "0000:3b:00.0 healthy a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" },
+               { GPU_A VFIO, "any resource=a.com/y",
+                 "0000:3b:00.0 healthy new-name-at-next-start a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" },
+               { GPU_A VFIO, "any resource=a.com/x", "0000:3b:00.0 healthy a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" } });
+        LIVE("a new pci.ids",
+             { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
+               { GPU_A VFIO " model=Something+else", NULL, "0000:3b:00.0 healthy new-name-at-next-start " L40S "\n" POOL_A } });
         LIVE("a newcomer cannot take a variable that is in use",
              { { GPU_B VFIO, "any resource=a.com/x.y", "0000:5e:00.0 healthy a.com/x.y\npool a.com/x.y: 0000:5e:00.0 +topology\n" },
                { GPU_A VFIO "\n" GPU_B VFIO, "addresses=0000:3b:* resource=a.com/x_y\nany resource=a.com/x.y",
@@ -363,14 +399,17 @@ static void test_a_device_that_a_plan_has_half_way_stays_healthy(void **state)
                 struct bdf *at_work;
                 enum device_state want;
         } rows[] = {
-                { before, &card, DEVICE_HEALTHY },  { before, &other, DEVICE_UNHEALTHY },
-                { ill, &card, DEVICE_UNHEALTHY }, { NULL, &card, DEVICE_UNHEALTHY },
+                { before, &card, DEVICE_HEALTHY },
+                { before, &other, DEVICE_UNHEALTHY },
+                { ill, &card, DEVICE_UNHEALTHY },
+                { NULL, &card, DEVICE_UNHEALTHY },
         };
 
         (void)state;
         for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
-                const struct offer_input in = { .inventory = half_way, .rules = &rules, .past = rows[i].past,
-                                                .at_work = is_card_of_ctx, .ctx = rows[i].at_work };
+                const struct offer_input in = {
+                        .inventory = half_way, .rules = &rules, .past = rows[i].past, .at_work = is_card_of_ctx, .ctx = rows[i].at_work
+                };
                 _cleanup_offer_ struct offer *now = offer_decide(&in);
                 assert_int_equal(now->n_devices, 1);
                 assert_int_equal(now->devices[0].state, rows[i].want);
@@ -406,11 +445,13 @@ static void test_details_say_what_to_look_at(void **state)
         _cleanup_offer_ struct offer *past = decide(GPU_A VFIO "\n" GPU_B VFIO, NULL, NULL, NULL, 0);
         _cleanup_offer_ struct offer *now = decide(GPU_A "nvidia\n0000:5e:00.0 10de:2335 0302 " VFIO, NULL, past, NULL, 0);
         _cleanup_offer_ struct offer *later = decide(GPU_A VFIO, "any resource=a.com/x", past, NULL, 0);
-        _cleanup_offer_ struct offer *twins = decide(GPU_A VFIO "\n" GPU_B VFIO, "addresses=0000:3b:* resource=a.com/x.y\nany resource=a.com/X_Y", NULL, NULL, 0);
+        _cleanup_offer_ struct offer *twins =
+                decide(GPU_A VFIO "\n" GPU_B VFIO, "addresses=0000:3b:* resource=a.com/x.y\nany resource=a.com/X_Y", NULL, NULL, 0);
 
         (void)state;
         assert_string_equal(offer_device(now, "0000:3b:00.0")->detail, "not-bound: driver nvidia");
-        assert_string_equal(offer_device(now, "0000:5e:00.0")->detail, "it was listed as gpu AD102GL [L40S] and is now gpu GH100 [H200 SXM 141GB]");
+        assert_string_equal(offer_device(now, "0000:5e:00.0")->detail,
+                            "it was listed as gpu AD102GL [L40S] and is now gpu GH100 [H200 SXM 141GB]");
         assert_string_equal(offer_device(later, "0000:3b:00.0")->detail, "a.com/x");
         assert_string_equal(offer_device(twins, "0000:5e:00.0")->detail, "a.com/X_Y, and a.com/x.y of 0000:3b:00.0 (gpu)");
 }
@@ -442,7 +483,8 @@ static void test_pools_are_equal_when_there_is_nothing_to_push(void **state)
 
 static void test_devices_are_found_by_id_and_pool(void **state)
 {
-        _cleanup_offer_ struct offer *offer = decide(GPU_A VFIO "\n" GPU_B "nvidia\n0000:99:00.0 10de:2335 0302 " VFIO, NULL, NULL, NULL, 0);
+        _cleanup_offer_ struct offer *offer =
+                decide(GPU_A VFIO "\n" GPU_B "nvidia\n0000:99:00.0 10de:2335 0302 " VFIO, NULL, NULL, NULL, 0);
         const struct pool *pool = offer_pool(offer, L40S);
 
         (void)state;

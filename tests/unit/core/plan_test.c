@@ -7,12 +7,12 @@
 #include "core/plan.h"
 #include "world.h"
 
-#define BIND "any bind=on-allocate"
-#define GPU_A "0000:3b:00.0 10de:26b9 0302 "
-#define GPU_B "0000:5e:00.0 10de:26b9 0302 "
+#define BIND    "any bind=on-allocate"
+#define GPU_A   "0000:3b:00.0 10de:26b9 0302 "
+#define GPU_B   "0000:5e:00.0 10de:26b9 0302 "
 #define DESKTOP "0000:01:00.0 10de:2204 0300 "
-#define AUDIO "0000:01:00.1 10de:1aef 0403 "
-#define PORT "0000:00:01.0 8086:1901 0604 pcieport g=7"
+#define AUDIO   "0000:01:00.1 10de:1aef 0403 "
+#define PORT    "0000:00:01.0 8086:1901 0604 pcieport g=7"
 
 struct row {
         const char *title, *host, *rules;
@@ -23,65 +23,75 @@ struct row {
         const char *err; /* part of the sentence */
 };
 
-#define ON_DRIVER(bdf, driver)                                                                                         \
-        "set driver_override of " bdf " to vfio-pci\nunbind " bdf " from " driver "\nprobe drivers for " bdf           \
-        "\nwait until " bdf " is on vfio-pci\n"
-#define WITHOUT_DRIVER(bdf) \
-        "set driver_override of " bdf " to vfio-pci\nprobe drivers for " bdf "\nwait until " bdf " is on vfio-pci\n"
-#define NEED "need the driver vfio-pci and /dev/vfio/vfio\n"
+#define ON_DRIVER(bdf, driver)                                                                                                   \
+        "set driver_override of " bdf " to vfio-pci\nunbind " bdf " from " driver "\nprobe drivers for " bdf "\nwait until " bdf \
+        " is on vfio-pci\n"
+#define WITHOUT_DRIVER(bdf) "set driver_override of " bdf " to vfio-pci\nprobe drivers for " bdf "\nwait until " bdf " is on vfio-pci\n"
+#define NEED                "need the driver vfio-pci and /dev/vfio/vfio\n"
 
 static const struct row rows[] = {
         { "a GPU on its host driver", GPU_A "nvidia", BIND, "0000:3b:00.0",
-          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER("0000:3b:00.0", "nvidia")
-          "wait for /dev/vfio/101 of 0000:3b:00.0\n", "0000:3b:00.0", REASON_NONE, NULL },
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
+                  "0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
         { "bound already: nothing", GPU_A VFIO, BIND, "0000:3b:00.0", "", "", REASON_NONE, NULL },
         { "bound already to a variant: nothing", GPU_A "nvgrace_gpu_vfio_pci", BIND, "0000:3b:00.0", "", "", REASON_NONE, NULL },
         { "without driver nobody can have it open", GPU_A "-", BIND, "0000:3b:00.0",
           NEED "need 0000:3b:00.0 to be 10de:26b9 still\n" WITHOUT_DRIVER("0000:3b:00.0") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
           "0000:3b:00.0", REASON_NONE, NULL },
         { "NVIDIA's lock is the last guard", GPU_A "nvidia lock", BIND, "0000:3b:00.0",
-          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\ntake NVIDIA's unbindLock of 0000:3b:00.0\n"
-          ON_DRIVER("0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n", "0000:3b:00.0", REASON_NONE, NULL },
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\ntake NVIDIA's unbindLock of "
+               "0000:3b:00.0\n" ON_DRIVER("0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
         { "the whole group, all guards before the first act", DESKTOP "nvidia g=7\n" AUDIO "snd_hda_intel g=7\n" PORT, BIND, "0000:01:00.0",
           NEED "need 0000:01:00.0 to be 10de:2204 still\nneed nobody to have 0000:01:00.0 open\n"
-          "need 0000:01:00.1 to be 10de:1aef still\nneed nobody to have 0000:01:00.1 open\n" ON_DRIVER("0000:01:00.0", "nvidia")
-          ON_DRIVER("0000:01:00.1", "snd_hda_intel") "wait for /dev/vfio/7 of 0000:01:00.0\n", "0000:01:00.0", REASON_NONE, NULL },
+               "need 0000:01:00.1 to be 10de:1aef still\nneed nobody to have 0000:01:00.1 open\n" ON_DRIVER("0000:01:00.0", "nvidia")
+                       ON_DRIVER("0000:01:00.1", "snd_hda_intel") "wait for /dev/vfio/7 of 0000:01:00.0\n",
+          "0000:01:00.0", REASON_NONE, NULL },
         { "only the companion is missing", DESKTOP VFIO " g=7\n" AUDIO "snd_hda_intel g=7\n" PORT, BIND, "0000:01:00.0",
-          NEED "need 0000:01:00.1 to be 10de:1aef still\nneed nobody to have 0000:01:00.1 open\n" ON_DRIVER("0000:01:00.1", "snd_hda_intel")
-          "wait for /dev/vfio/7 of 0000:01:00.1\n", "0000:01:00.0", REASON_NONE, NULL },
+          NEED "need 0000:01:00.1 to be 10de:1aef still\nneed nobody to have 0000:01:00.1 open\n" ON_DRIVER(
+                  "0000:01:00.1", "snd_hda_intel") "wait for /dev/vfio/7 of 0000:01:00.1\n",
+          "0000:01:00.0", REASON_NONE, NULL },
         { "a companion without driver goes along", DESKTOP "nvidia g=7\n" AUDIO "- g=7", BIND, "0000:01:00.0",
-          NEED "need 0000:01:00.0 to be 10de:2204 still\nneed nobody to have 0000:01:00.0 open\nneed 0000:01:00.1 to be 10de:1aef still\n"
-          ON_DRIVER("0000:01:00.0", "nvidia") WITHOUT_DRIVER("0000:01:00.1") "wait for /dev/vfio/7 of 0000:01:00.0\n", "0000:01:00.0",
-          REASON_NONE, NULL },
+          NEED "need 0000:01:00.0 to be 10de:2204 still\nneed nobody to have 0000:01:00.0 open\nneed 0000:01:00.1 to be 10de:1aef "
+               "still\n" ON_DRIVER("0000:01:00.0", "nvidia") WITHOUT_DRIVER("0000:01:00.1") "wait for /dev/vfio/7 of 0000:01:00.0\n",
+          "0000:01:00.0", REASON_NONE, NULL },
         { "but is no reason to touch anything", DESKTOP VFIO " g=7\n" AUDIO "- g=7", BIND, "0000:01:00.0", "", "", REASON_NONE, NULL },
         { "a companion on pci-stub is left alone", DESKTOP "nvidia g=7\n" AUDIO "pci-stub g=7", BIND, "0000:01:00.0",
-          NEED "need 0000:01:00.0 to be 10de:2204 still\nneed nobody to have 0000:01:00.0 open\n" ON_DRIVER("0000:01:00.0", "nvidia")
-          "wait for /dev/vfio/7 of 0000:01:00.0\n", "0000:01:00.0", REASON_NONE, NULL },
+          NEED "need 0000:01:00.0 to be 10de:2204 still\nneed nobody to have 0000:01:00.0 open\n" ON_DRIVER(
+                  "0000:01:00.0", "nvidia") "wait for /dev/vfio/7 of 0000:01:00.0\n",
+          "0000:01:00.0", REASON_NONE, NULL },
         { "but not as the GPU itself, which cannot be used there", GPU_A "pci-stub", BIND, "0000:3b:00.0",
-          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER("0000:3b:00.0", "pci-stub")
-          "wait for /dev/vfio/101 of 0000:3b:00.0\n", "0000:3b:00.0", REASON_NONE, NULL },
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
+                  "0000:3b:00.0", "pci-stub") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
         { "two devices, one of them bound", GPU_A "nvidia\n" GPU_B VFIO, BIND, "0000:5e:00.0 0000:3b:00.0",
-          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER("0000:3b:00.0", "nvidia")
-          "wait for /dev/vfio/101 of 0000:3b:00.0\n", "0000:3b:00.0", REASON_NONE, NULL },
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
+                  "0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
         { "two devices: the cards sorted, a node each", GPU_A "-\n" GPU_B "-", BIND, "0000:5e:00.0 0000:3b:00.0",
           NEED "need 0000:5e:00.0 to be 10de:26b9 still\nneed 0000:3b:00.0 to be 10de:26b9 still\n" WITHOUT_DRIVER("0000:5e:00.0")
-          WITHOUT_DRIVER("0000:3b:00.0") "wait for /dev/vfio/102 of 0000:5e:00.0\nwait for /dev/vfio/101 of 0000:3b:00.0\n",
+                  WITHOUT_DRIVER("0000:3b:00.0") "wait for /dev/vfio/102 of 0000:5e:00.0\nwait for /dev/vfio/101 of 0000:3b:00.0\n",
           "0000:3b:00.0 0000:5e:00.0", REASON_NONE, NULL },
         { "one device out of two GPUs, both to be bound: both cards", GPU_A "- g=7\n" GPU_B "nvidia g=7", BIND " group=one-device",
-          "0000:3b:00.0", NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed 0000:5e:00.0 to be 10de:26b9 still\n"
-          "need nobody to have 0000:5e:00.0 open\n" WITHOUT_DRIVER("0000:3b:00.0") ON_DRIVER("0000:5e:00.0", "nvidia")
-          "wait for /dev/vfio/7 of 0000:3b:00.0\n", "0000:3b:00.0 0000:5e:00.0", REASON_NONE, NULL },
+          "0000:3b:00.0",
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed 0000:5e:00.0 to be 10de:26b9 still\n"
+               "need nobody to have 0000:5e:00.0 open\n" WITHOUT_DRIVER("0000:3b:00.0")
+                       ON_DRIVER("0000:5e:00.0", "nvidia") "wait for /dev/vfio/7 of 0000:3b:00.0\n",
+          "0000:3b:00.0 0000:5e:00.0", REASON_NONE, NULL },
         { "a VF is bound under its PF's lock", GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 - vf=0000:3b:00.0", BIND, "0000:3b:00.4",
           NEED "need 0000:3b:00.4 to be 10de:26b9 still\n" WITHOUT_DRIVER("0000:3b:00.4") "wait for /dev/vfio/102 of 0000:3b:00.4\n",
           "0000:3b:00.0", REASON_NONE, NULL },
         { "a vGPU stays where it is", GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 type=1155:X", BIND,
           "0000:3b:00.4", "", "", REASON_NONE, NULL },
         { "an override that is ours already", GPU_A "nvidia override=vfio-pci", BIND, "0000:3b:00.0",
-          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER("0000:3b:00.0", "nvidia")
-          "wait for /dev/vfio/101 of 0000:3b:00.0\n", "0000:3b:00.0", REASON_NONE, NULL },
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
+                  "0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
         { "holders cannot be seen: NVIDIA's lock is enough", GPU_A "nvidia lock\n!holders", BIND, "0000:3b:00.0",
-          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\ntake NVIDIA's unbindLock of 0000:3b:00.0\n"
-          ON_DRIVER("0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n", "0000:3b:00.0", REASON_NONE, NULL },
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\ntake NVIDIA's unbindLock of "
+               "0000:3b:00.0\n" ON_DRIVER("0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
         { "holders cannot be seen and there is no driver", GPU_A "-\n!holders", BIND, "0000:3b:00.0",
           NEED "need 0000:3b:00.0 to be 10de:26b9 still\n" WITHOUT_DRIVER("0000:3b:00.0") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
           "0000:3b:00.0", REASON_NONE, NULL },
@@ -99,8 +109,8 @@ static const struct row rows[] = {
           REASON_GROUP_FOREIGN, "0000:3c:00.0 (class 0200, driver ixgbe)" },
         { "a second GPU came into the group since", GPU_A "nvidia g=7\n" GPU_B "nvidia g=7", BIND, "0000:3b:00.0", NULL, NULL,
           REASON_GROUP_SEVERAL, "0000:5e:00.0" },
-        { "one of two cannot be: nothing is planned", GPU_A "nvidia\n" GPU_B "nvidia override=nvidia", BIND, "0000:3b:00.0 0000:5e:00.0", NULL,
-          NULL, REASON_FOREIGN_OWNER, "0000:5e:00.0" },
+        { "one of two cannot be: nothing is planned", GPU_A "nvidia\n" GPU_B "nvidia override=nvidia", BIND, "0000:3b:00.0 0000:5e:00.0",
+          NULL, NULL, REASON_FOREIGN_OWNER, "0000:5e:00.0" },
         { "gone since", GPU_A "nvidia", BIND, "0000:77:00.0", NULL, NULL, REASON_GONE, "0000:77:00.0" },
         { "no group any more", GPU_A "nvidia nogroup", BIND, "0000:3b:00.0", NULL, NULL, REASON_NO_GROUP, "0000:3b:00.0" },
 };
@@ -219,7 +229,8 @@ static void test_every_step_has_a_word_and_a_sentence(void **state)
         } steps[] = {
                 { { .kind = STEP_OVERRIDE, .bdf = { .bus = 0x3b } }, "override", "set driver_override of 0000:3b:00.0 to nothing" },
                 { { .kind = STEP_UNBIND, .bdf = { .bus = 0x3b } }, "unbind", "unbind 0000:3b:00.0 from its driver" },
-                { { .kind = STEP_READ_LOCKED, .bdf = { .bus = 0x3b }, .text = "driver_override" }, "read-locked",
+                { { .kind = STEP_READ_LOCKED, .bdf = { .bus = 0x3b }, .text = "driver_override" },
+                  "read-locked",
                   "read driver_override of 0000:3b:00.0" },
                 { { .kind = STEP_AWAIT_DRIVER, .bdf = { .bus = 0x3b } }, "await-driver", "wait until 0000:3b:00.0 is on no driver" },
                 { { .kind = STEP_NEED_DRIVER, .text = "vfio-pci" }, "need-driver", "need the driver vfio-pci and /dev/vfio/vfio" },

@@ -34,7 +34,9 @@ static const struct place unknown_nodes[] = {
         { "d", 0, "pci0000:40", 4, false },  { "e", 0, "pci0000:40", 4, false },  { NULL, 0, NULL, 0, false },
 };
 static const struct place one_ill[] = {
-        { "a", 0, "pci0000:10", 1, true }, { "b", 1, "pci0000:20", 2, false }, { "c", 1, "pci0000:20", 2, false },
+        { "a", 0, "pci0000:10", 1, true },
+        { "b", 1, "pci0000:20", 2, false },
+        { "c", 1, "pci0000:20", 2, false },
         { NULL, 0, NULL, 0, false },
 };
 
@@ -53,8 +55,8 @@ static const struct row rows[] = {
         { "one device: the smaller node, its smaller root", two_sockets, "a b c d e f g", "", 1, PREFER_PACK, "g", NULL },
         { "two: the node with the fewest free that is large enough", two_sockets, "a b c d e f g", "", 2, PREFER_PACK, "e f", NULL },
         { "four: only the larger node is large enough", two_sockets, "a b c d e f g", "", 4, PREFER_PACK, "a b c d", NULL },
-        { "five: no node is large enough, the largest whole, then the rest", two_sockets, "a b c d e f g", "", 5, PREFER_PACK,
-          "a b c d g", NULL },
+        { "five: no node is large enough, the largest whole, then the rest", two_sockets, "a b c d e f g", "", 5, PREFER_PACK, "a b c d g",
+          NULL },
         { "all", two_sockets, "g f e d c b a", "", 7, PREFER_PACK, "a b c d e f g", NULL },
         { "what is not available is not there", two_sockets, "a d e f g", "", 2, PREFER_PACK, "a d", NULL },
         { "equal nodes: the first", two_sockets, "a b e f", "", 2, PREFER_PACK, "a b", NULL },
@@ -62,8 +64,8 @@ static const struct row rows[] = {
 
         /* must_include */
         { "must_include only", two_sockets, "a b c", "c", 1, PREFER_PACK, "c", NULL },
-        { "near to what must be included, though another node fits better", two_sockets, "a b c d e f g", "b", 2, PREFER_PACK,
-          "b a", NULL },
+        { "near to what must be included, though another node fits better", two_sockets, "a b c d e f g", "b", 2, PREFER_PACK, "b a",
+          NULL },
         { "its bridge first, then its root, then its node", two_sockets, "a b c d e f g", "b", 4, PREFER_PACK, "b a c d", NULL },
         { "its node is too small: all of it, then the other", two_sockets, "a b c d e g", "e", 4, PREFER_PACK, "e g a b", NULL },
         { "must_include on both nodes: where one is large enough", two_sockets, "a b c d e f", "d e", 4, PREFER_PACK, "d e a b", NULL },
@@ -79,8 +81,7 @@ static const struct row rows[] = {
         { "spread: a bridge each", one_node, "a b c d e f g h", "", 4, PREFER_SPREAD, "a e c g", NULL },
         { "spread: where most is free", one_node, "a e f g h", "", 1, PREFER_SPREAD, "e", NULL },
         { "spread: away from what must be included", one_node, "a b c d e f g h", "a", 2, PREFER_SPREAD, "a e", NULL },
-        { "spread: the same root when it is the only one left, another bridge", one_node, "a b c d", "a", 2, PREFER_SPREAD,
-          "a c", NULL },
+        { "spread: the same root when it is the only one left, another bridge", one_node, "a b c d", "a", 2, PREFER_SPREAD, "a c", NULL },
 
         /* unknown nodes */
         { "a known node before unknown ones", unknown_nodes, "a b c d e", "", 2, PREFER_PACK, "d e", NULL },

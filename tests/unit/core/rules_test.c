@@ -54,9 +54,9 @@ static void test_four_classes_are_gpus_unless_configured(void **state)
                 uint32_t class_code;
                 bool gpu;
         } rows[] = {
-                { 0x030000, true },  { 0x030001, true },  { 0x030200, true },  { 0x038000, true },  { 0x120000, true },
-                { 0x030100, false }, { 0x040300, false }, { 0x068000, false }, { 0x060400, false }, { 0x020000, false },
-                { 0x1030000, false },
+                { 0x030000, true },  { 0x030001, true },  { 0x030200, true },   { 0x038000, true },
+                { 0x120000, true },  { 0x030100, false }, { 0x040300, false },  { 0x068000, false },
+                { 0x060400, false }, { 0x020000, false }, { 0x1030000, false },
         };
         struct rules rules;
 
@@ -87,18 +87,41 @@ static void test_a_fresh_rule_touches_nothing(void **state)
 
 /* The functions that selectors are tried on. */
 static const struct function l40s = {
-        .bdf = { 0, 0x3b, 0, 0 }, .vendor = 0x10de, .device = 0x26b9, .subvendor = 0x10de, .subdevice = 0x1851,
-        .class_code = 0x030200, .model = "AD102GL [L40S]", .driver = "vfio-pci", .numa_node = 1, .is_pf = true,
+        .bdf = { 0, 0x3b, 0, 0 },
+        .vendor = 0x10de,
+        .device = 0x26b9,
+        .subvendor = 0x10de,
+        .subdevice = 0x1851,
+        .class_code = 0x030200,
+        .model = "AD102GL [L40S]",
+        .driver = "vfio-pci",
+        .numa_node = 1,
+        .is_pf = true,
 };
 static const struct function l40s_vf = {
-        .bdf = { 0, 0x3b, 0, 4 }, .vendor = 0x10de, .device = 0x26b9, .class_code = 0x030200, .model = "AD102GL [L40S]",
-        .driver = "nvidia", .numa_node = -1, .is_vf = true, .vf_index = 3, .vgpu_type = 1155, .vgpu_name = "NVIDIA L40S-24Q",
+        .bdf = { 0, 0x3b, 0, 4 },
+        .vendor = 0x10de,
+        .device = 0x26b9,
+        .class_code = 0x030200,
+        .model = "AD102GL [L40S]",
+        .driver = "nvidia",
+        .numa_node = -1,
+        .is_vf = true,
+        .vf_index = 3,
+        .vgpu_type = 1155,
+        .vgpu_name = "NVIDIA L40S-24Q",
 };
 static const struct function nvswitch = {
-        .bdf = { 0, 5, 0, 0 }, .vendor = 0x10de, .device = 0x22a3, .class_code = 0x068000, .numa_node = 0,
+        .bdf = { 0, 5, 0, 0 },
+        .vendor = 0x10de,
+        .device = 0x22a3,
+        .class_code = 0x068000,
+        .numa_node = 0,
 };
 static const struct instance mdev = {
-        .uuid = "8dc12b8f-1f5a-4f0e-9c2f-0d2a5a7b1c11", .parent = { 0, 0x3b, 0, 0 }, .type_name = "GRID T4-1B",
+        .uuid = "8dc12b8f-1f5a-4f0e-9c2f-0d2a5a7b1c11",
+        .parent = { 0, 0x3b, 0, 0 },
+        .type_name = "GRID T4-1B",
         .driver = "nvidia-vgpu-vfio",
 };
 
@@ -175,8 +198,11 @@ static const struct row rows[] = {
         { .title = "another vendor", .fn = &l40s, .id = "1002:*", .match = false },
         { .title = "a vendor does not reach outside the classes", .fn = &nvswitch, .id = "10de:*", .match = false },
         { .title = "a whole id reaches outside the classes", .fn = &nvswitch, .id = "10de:22a3", .match = true },
-        { .title = "an address reaches outside the classes", .fn = &nvswitch, .address = "0000:05:00.0", .match = true,
-            .by_address = true },
+        { .title = "an address reaches outside the classes",
+          .fn = &nvswitch,
+          .address = "0000:05:00.0",
+          .match = true,
+          .by_address = true },
         { .title = "a glob does not reach outside the classes", .fn = &nvswitch, .address = "0000:05:*", .match = false },
         { .title = "a class does not reach outside the classes", .fn = &nvswitch, .class_top = 0x0680, .match = false },
         { .title = "a subsystem does not reach outside the classes", .fn = &nvswitch, .subsystem = "0000:0000", .match = false },
@@ -204,17 +230,38 @@ static const struct row rows[] = {
         { .title = "a model that is cut differently", .fn = &l40s, .model = "*[L4?]", .match = false },
         { .title = "a model by glob", .fn = &l40s, .model = "*L40S*", .match = true },
         { .title = "a profile on a VF", .fn = &l40s_vf, .model = "NVIDIA L40S-24Q", .match = true },
-        { .title = "an instance by its UUID", .fn = &l40s, .instance = &mdev,
-            .address = "8dc12b8f-1f5a-4f0e-9c2f-0d2a5a7b1c11", .match = true, .by_address = true },
-        { .title = "an instance by its parent", .fn = &l40s, .instance = &mdev, .address = "0000:3b:00.0", .match = true,
-            .by_address = true },
+        { .title = "an instance by its UUID",
+          .fn = &l40s,
+          .instance = &mdev,
+          .address = "8dc12b8f-1f5a-4f0e-9c2f-0d2a5a7b1c11",
+          .match = true,
+          .by_address = true },
+        { .title = "an instance by its parent",
+          .fn = &l40s,
+          .instance = &mdev,
+          .address = "0000:3b:00.0",
+          .match = true,
+          .by_address = true },
         { .title = "an instance by its profile", .fn = &l40s, .instance = &mdev, .model = "GRID T4-*", .match = true },
         { .title = "an instance by its driver", .fn = &l40s, .instance = &mdev, .driver = "nvidia-vgpu-vfio", .match = true },
         { .title = "not by its parent's driver", .fn = &l40s, .instance = &mdev, .driver = "vfio-pci", .match = false },
-        { .title = "all lists together", .fn = &l40s, .id = "10de:26b9", .address = "0000:3b:*", .driver = "vfio-pci",
-            .model = "*", .class_top = 0x0302, .has_numa = true, .numa = 1, .role = ROLE_PF, .match = true },
-        { .title = "one list that does not match", .fn = &l40s, .id = "10de:26b9", .address = "0000:3b:*", .driver = "nvidia",
-            .match = false },
+        { .title = "all lists together",
+          .fn = &l40s,
+          .id = "10de:26b9",
+          .address = "0000:3b:*",
+          .driver = "vfio-pci",
+          .model = "*",
+          .class_top = 0x0302,
+          .has_numa = true,
+          .numa = 1,
+          .role = ROLE_PF,
+          .match = true },
+        { .title = "one list that does not match",
+          .fn = &l40s,
+          .id = "10de:26b9",
+          .address = "0000:3b:*",
+          .driver = "nvidia",
+          .match = false },
 };
 
 static void test_a_selector_takes_what_all_its_lists_take(void **state)

@@ -121,15 +121,15 @@ static void run_for(struct bench *bench, unsigned ms)
         }
 }
 
-#define ASSERT_ENDED(outcome, want)                                                                                                        \
-        do {                                                                                                                               \
-                if ((outcome).result.end != (want))                                                                                        \
-                        fail_msg("%s: %s", plan_end_name((outcome).result.end), (outcome).result.text);                                    \
+#define ASSERT_ENDED(outcome, want)                                                                     \
+        do {                                                                                            \
+                if ((outcome).result.end != (want))                                                     \
+                        fail_msg("%s: %s", plan_end_name((outcome).result.end), (outcome).result.text); \
         } while (0)
-#define ASSERT_TELLS(outcome, want)                                                                                                        \
-        do {                                                                                                                               \
-                if (!strstr((outcome).result.text, want))                                                                                  \
-                        fail_msg("'%s' does not say '%s'", (outcome).result.text, want);                                                   \
+#define ASSERT_TELLS(outcome, want)                                                      \
+        do {                                                                             \
+                if (!strstr((outcome).result.text, want))                                \
+                        fail_msg("'%s' does not say '%s'", (outcome).result.text, want); \
         } while (0)
 
 /* Processes called @name below this one's session of children: the zygote is our child, workers are its. */

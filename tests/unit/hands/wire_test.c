@@ -19,10 +19,10 @@ static struct plan good_plan(void)
         return plan;
 }
 
-#define SPOIL(name, statement)                                                                                                             \
-        static void name(struct plan *p)                                                                                                   \
-        {                                                                                                                                  \
-                statement;                                                                                                                 \
+#define SPOIL(name, statement)           \
+        static void name(struct plan *p) \
+        {                                \
+                statement;               \
         }
 SPOIL(nothing, (void)p)
 SPOIL(too_many_steps, p->n_steps = PLAN_STEPS_MAX + 1)

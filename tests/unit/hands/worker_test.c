@@ -45,17 +45,17 @@ static enum plan_end run(struct host *host, const struct plan *plan, struct reco
         return end;
 }
 
-#define ASSERT_SAYS(record, want)                                                                                                          \
-        do {                                                                                                                               \
-                if (!strstr((record).last.text, want))                                                                                     \
-                        fail_msg("'%s' does not say '%s'", (record).last.text, want);                                                      \
+#define ASSERT_SAYS(record, want)                                                     \
+        do {                                                                          \
+                if (!strstr((record).last.text, want))                                \
+                        fail_msg("'%s' does not say '%s'", (record).last.text, want); \
         } while (0)
 
-#define ASSERT_END(record, want)                                                                                                           \
-        do {                                                                                                                               \
-                if ((record).last.end != (want))                                                                                           \
-                        fail_msg("%s instead of %s: %s (%s)", plan_end_name((record).last.end), plan_end_name(want), (record).last.text,   \
-                                 (record).order);                                                                                          \
+#define ASSERT_END(record, want)                                                                                                         \
+        do {                                                                                                                             \
+                if ((record).last.end != (want))                                                                                         \
+                        fail_msg("%s instead of %s: %s (%s)", plan_end_name((record).last.end), plan_end_name(want), (record).last.text, \
+                                 (record).order);                                                                                        \
         } while (0)
 
 static void test_a_card_with_its_companion_is_bound(void **state)

@@ -29,9 +29,19 @@ static void test_the_table_is_sorted_and_says_where_each_attribute_comes_from(vo
 
 static void test_what_can_hang_on_a_wedged_device_is_not_free(void **state)
 {
-        static const char *const locked[] = { "driver_override",    "sriov_numvfs",   "current_link_speed", "current_link_width",
-                                              "max_link_speed",     "max_link_width", "config",             "reset",
-                                              "nvidia/creatable_vgpu_types", "available_instances", "uevent", "not_in_the_table", "" };
+        static const char *const locked[] = { "driver_override",
+                                              "sriov_numvfs",
+                                              "current_link_speed",
+                                              "current_link_width",
+                                              "max_link_speed",
+                                              "max_link_width",
+                                              "config",
+                                              "reset",
+                                              "nvidia/creatable_vgpu_types",
+                                              "available_instances",
+                                              "uevent",
+                                              "not_in_the_table",
+                                              "" };
         static const char *const plain[] = { "vendor", "class", "resource", "nvidia/current_vgpu_type", "sriov_totalvfs", "numa_node" };
 
         (void)state;
@@ -81,10 +91,14 @@ static void test_numbers_are_whole_or_an_error_that_quotes_them(void **state)
                 uint64_t value;
                 const char *quote;
         } rows[] = {
-                { "0x10de\n", 0, 0x10de, NULL },     { "0X10DE", 0, 0x10de, NULL },
-                { "", -EBADMSG, 0, "empty" },        { "\n", -EBADMSG, 0, "empty" },
-                { "0x10dg\n", -EBADMSG, 0, "\"0x10dg\"" }, { "0x110de\n", -EBADMSG, 0, "\"0x110de\"" },
-                { "-1\n", -EBADMSG, 0, "\"-1\"" },   { "\xff\xfe\n", -EBADMSG, 0, "\"??\"" },
+                { "0x10de\n", 0, 0x10de, NULL },
+                { "0X10DE", 0, 0x10de, NULL },
+                { "", -EBADMSG, 0, "empty" },
+                { "\n", -EBADMSG, 0, "empty" },
+                { "0x10dg\n", -EBADMSG, 0, "\"0x10dg\"" },
+                { "0x110de\n", -EBADMSG, 0, "\"0x110de\"" },
+                { "-1\n", -EBADMSG, 0, "\"-1\"" },
+                { "\xff\xfe\n", -EBADMSG, 0, "\"??\"" },
                 { "0x", -EBADMSG, 0, "\"0x\"" },
         };
         struct fixture f;

@@ -6,8 +6,10 @@
 #include "host/holders.h"
 #include "host/host.h"
 
-static const struct fixture_function gpu = { "pci0000:3a/0000:3a:00.0", "0000:3b:00.0", "0x10de\n", "0x26b9\n", "0x030200\n", "vfio-pci", 45 };
-#define DEVICE "sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0"
+static const struct fixture_function gpu = {
+        "pci0000:3a/0000:3a:00.0", "0000:3b:00.0", "0x10de\n", "0x26b9\n", "0x030200\n", "vfio-pci", 45
+};
+#define DEVICE   "sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0"
 #define INSTANCE "sys/bus/mdev/devices/4b20d080-1b54-4048-85b3-a6a62d165c01"
 
 static void test_a_function_is_current_while_driver_and_group_are_those_of_the_snapshot(void **state)
@@ -24,7 +26,7 @@ static void test_a_function_is_current_while_driver_and_group_are_those_of_the_s
         fixture_remove(&f, DEVICE "/driver");
         assert_false(host_function_is_current(&f.tree, &fn));
         fn.driver[0] = '\0';
-        assert_true(host_function_is_current(&f.tree, &fn)); /* unbound then and now */
+        assert_true(host_function_is_current(&f.tree, &fn));                        /* unbound then and now */
         fixture_link(&f, DEVICE "/iommu_group", "../../../kernel/iommu_groups/46"); /* renumbered */
         assert_false(host_function_is_current(&f.tree, &fn));
         fixture_remove(&f, "sys/bus/pci/devices/0000:3b:00.0");

@@ -13,9 +13,9 @@
 #include "host/holders.h"
 #include "host/host.h"
 
-#define ABOVE "pci0000:3a/0000:3a:00.0"
+#define ABOVE   "pci0000:3a/0000:3a:00.0"
 #define GPU_DIR "sys/devices/" ABOVE "/0000:3b:00.0"
-#define UUID "a1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6"
+#define UUID    "a1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6"
 
 static void make_host(struct fixture *f)
 {

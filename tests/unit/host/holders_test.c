@@ -11,7 +11,7 @@
 #include "base/str.h"
 #include "host/holders.h"
 
-#define ABOVE "pci0000:3a/0000:3a:00.0"
+#define ABOVE   "pci0000:3a/0000:3a:00.0"
 #define GPU_DIR "sys/devices/" ABOVE "/0000:3b:00.0"
 
 static const struct bdf gpu = { 0, 0x3b, 0, 0 };
@@ -149,8 +149,9 @@ static void test_processes_of_a_captured_host_are_found_by_path(void **state)
 
 static void test_shared_nodes_are_no_evidence_even_when_asked_for(void **state)
 {
-        static const char *const shared[] = { "/dev/vfio/vfio", "/dev/iommu", "/dev/kfd", "/dev/nvidiactl", "/dev/nvidia-uvm",
-                                              "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset" };
+        static const char *const shared[] = { "/dev/vfio/vfio",     "/dev/iommu",      "/dev/kfd",
+                                              "/dev/nvidiactl",     "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools",
+                                              "/dev/nvidia-modeset" };
         struct holder found[HOLDERS_MAX];
         struct node_list nodes = { .n = 0 };
         struct fixture f;

@@ -10,11 +10,12 @@
 #include "base/str.h"
 #include "host/host.h"
 
-#define EMPTY "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+#define EMPTY   "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
 #define GPU_DIR "sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0"
 
-static const struct fixture_function l40s = { "pci0000:3a/0000:3a:00.0", "0000:3b:00.0", "0x10de\n", "0x26b9\n", "0x030200\n",
-                                              "vfio-pci", 45 };
+static const struct fixture_function l40s = {
+        "pci0000:3a/0000:3a:00.0", "0000:3b:00.0", "0x10de\n", "0x26b9\n", "0x030200\n", "vfio-pci", 45
+};
 static const struct fixture_function root_port = { "pci0000:3a", "0000:3a:00.0", "0x8086\n", "0x347a\n", "0x060400\n", "pcieport", 44 };
 
 static struct bdf address(const char *text)
@@ -157,7 +158,8 @@ static void test_garbage_is_accounted_for_and_never_half_a_function(void **state
                 { "numa_node", "-2\n", false, "numa_node says \"-2\"" },
                 { "resource", "", false, "resource says" },
                 { "resource", EMPTY, false, "resource says" },
-                { "reset_method", "\x1b[31mred and so much longer than any list of reset methods of any kernel is\n", false, "reset_method is longer" },
+                { "reset_method", "\x1b[31mred and so much longer than any list of reset methods of any kernel is\n", false,
+                  "reset_method is longer" },
                 { "sriov_totalvfs", "many\n", false, "sriov_totalvfs says \"many\"" },
                 { "sriov_totalvfs", "65536\n", false, "sriov_totalvfs says" },
                 { "nvidia/current_vgpu_type", "", false, "nvidia/current_vgpu_type is empty" },
@@ -210,8 +212,9 @@ static void test_what_could_not_be_read_is_still_a_member_of_its_group(void **st
                 { "sys/bus/pci/devices/0000:3c:00.0", "../../../devices/nowhere", true, 45 },
                 { NIC_DIR "/iommu_group", "../../../kernel/iommu_groups/99", true, 99 },
         };
-        static const struct fixture_function nic = { "pci0000:3a/0000:3a:00.0", "0000:3c:00.0", "0x15b3\n", "0x101d\n", "0x020000\n",
-                                                     "mlx5_core", 45 };
+        static const struct fixture_function nic = {
+                "pci0000:3a/0000:3a:00.0", "0000:3c:00.0", "0x15b3\n", "0x101d\n", "0x020000\n", "mlx5_core", 45
+        };
 
         (void)state;
         for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
@@ -243,7 +246,9 @@ static void test_names_and_places_that_are_no_addresses_are_accounted_for(void *
         fixture_dir(&f, "sys/bus/pci/devices/\xff\xfe");
         fixture_dir(&f, "sys/bus/pci/devices/0000:3C:00.0");
         fixture_link(&f, "sys/bus/pci/devices/0000:3d:00.0", "../../../devices/pci0000:3a/0000:3d:00.0");
-        fixture_link(&f, "sys/bus/pci/devices/0000:3e:00.0", "../../../" "devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0");
+        fixture_link(&f, "sys/bus/pci/devices/0000:3e:00.0",
+                     "../../../"
+                     "devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0");
         _cleanup_inventory_ struct inventory *inv = scan(&f);
 
         assert_int_equal(inv->n_functions, 2);
@@ -317,7 +322,7 @@ static void test_vfs_count_without_their_links(void **state)
         fixture_done(&f);
 }
 
-#define UUID "a1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6"
+#define UUID       "a1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6"
 #define OTHER_UUID "b1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6"
 
 static void test_mdevs_of_pci_functions_are_read(void **state)
@@ -342,7 +347,8 @@ static void test_mdevs_of_pci_functions_are_read(void **state)
         fixture_link(&f, "sys/bus/mdev/devices/c1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6", "../../../devices/virtual/mtty/mtty/x");
         /* Not what the kernel makes, and one that lost its type. */
         fixture_link(&f, "sys/bus/mdev/devices/not-a-uuid", "../../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0/not-a-uuid");
-        fixture_link(&f, "sys/bus/mdev/devices/d1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6", "../../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0");
+        fixture_link(&f, "sys/bus/mdev/devices/d1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6",
+                     "../../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0");
         _cleanup_inventory_ struct inventory *inv = scan(&f);
 
         assert_int_equal(inv->n_instances, 2);
@@ -419,8 +425,8 @@ static void test_without_a_view_of_the_groups_the_links_still_count(void **state
 
 static void test_bridges_are_read_for_their_group_only_but_nvswitches_are_no_bridges(void **state)
 {
-        static const struct fixture_function nvswitch = { "pci0000:05", "0000:05:00.0", "0x10de\n", "0x22a3\n", "0x068000\n",
-                                                          "nvidia-nvswitch", 114 };
+        static const struct fixture_function nvswitch = { "pci0000:05", "0000:05:00.0",    "0x10de\n", "0x22a3\n",
+                                                          "0x068000\n", "nvidia-nvswitch", 114 };
         struct fixture f;
 
         (void)state;
@@ -428,7 +434,8 @@ static void test_bridges_are_read_for_their_group_only_but_nvswitches_are_no_bri
         make_l40s(&f);
         fixture_function(&f, &nvswitch);
         fixture_file(&f, "sys/devices/pci0000:05/0000:05:00.0/reset_method", "bus\n");
-        fixture_file(&f, "sys/devices/pci0000:3a/0000:3a:00.0/reset_method", "garbage that no one reads, so that it can do no harm at all, whatever\n");
+        fixture_file(&f, "sys/devices/pci0000:3a/0000:3a:00.0/reset_method",
+                     "garbage that no one reads, so that it can do no harm at all, whatever\n");
         _cleanup_inventory_ struct inventory *inv = scan(&f);
         assert_string_equal(get(inv, "0000:05:00.0")->reset_methods, "bus");
         assert_int_equal(get(inv, "0000:3a:00.0")->group, 44);
@@ -442,7 +449,8 @@ static void test_the_owner_of_the_firmware_framebuffer_is_found(void **state)
                 const char *name, *fb_link, *device_link, *iomem;
                 bool owner;
         } rows[] = {
-                { "simpledrmdrmfb\n", "../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0/simple-framebuffer.0/graphics/fb0", NULL, NULL, true },
+                { "simpledrmdrmfb\n", "../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0/simple-framebuffer.0/graphics/fb0", NULL, NULL,
+                  true },
                 { "EFI VGA\n", "../../devices/platform/efi-framebuffer.0/graphics/fb0", NULL, NULL, false },
                 { "EFI VGA\n", "../../devices/platform/efi-framebuffer.0/graphics/fb0", NULL,
                   "94000000-97ffffff : PCI Bus 0000:3b\n  94300000-945fffff : efifb\n", true },

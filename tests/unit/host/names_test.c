@@ -56,14 +56,14 @@ static void test_ids_are_looked_up_within_their_vendor_and_as_devices_only(void 
                 const char *name;
         } rows[] = {
                 { 0x10de, 0xfff0, "System name" },
-                { 0x10de, 0xfff1, NULL },                       /* a list made where nothing was known */
+                { 0x10de, 0xfff1, NULL }, /* a list made where nothing was known */
                 { 0x10de, 0xfff2, NULL },
                 { 0x10de, 0xfff3, "With a subsystem" },
-                { 0x10de, 0xfff4, NULL },                       /* a subsystem line is no device line */
+                { 0x10de, 0xfff4, NULL }, /* a subsystem line is no device line */
                 { 0x10de, 0xfff5, "Bad ? byte" },
-                { 0x10de, 0xfff6, NULL },                       /* another vendor's */
+                { 0x10de, 0xfff6, NULL }, /* another vendor's */
                 { 0x8086, 0xfff6, "Only Intel has this" },
-                { 0x10de, 0x26b9, "AD102GL [L40S]" },           /* the built-in table goes before the system's file */
+                { 0x10de, 0x26b9, "AD102GL [L40S]" }, /* the built-in table goes before the system's file */
                 { 0x10de, 0x2330, "GH100 [H100 SXM5 80GB]" },
                 { 0x8086, 0x2330, "Intel's own 2330" },
                 { 0x10de, 0xffff, NULL },
@@ -117,7 +117,8 @@ static void test_a_bad_user_file_is_an_error_that_names_it(void **state)
                 ROW("\t26b9  A device without a vendor\n10de  NVIDIA\n"),
                 ROW("\t\t10de 26b9  A subsystem without anything\n"),
                 ROW("apiVersion: v1\nkind: ConfigMap\n"),
-                ROW("\x7f" "ELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0\x01\0\0\0"),
+                ROW("\x7f"
+                    "ELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0\x01\0\0\0"),
                 ROW("10de\n"),
                 ROW("10dx  NVIDIA\n"),
                 ROW("10de  NVIDIA\n\t26b  short\n"),

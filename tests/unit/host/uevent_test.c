@@ -23,14 +23,14 @@ static void test_messages_of_the_kernel_become_values(void **state)
                           "DEVPATH=/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0" Z "SUBSYSTEM=pci" Z "DRIVER=vfio-pci" Z
                           "PCI_CLASS=30200" Z "PCI_ID=10DE:26B9" Z "PCI_SLOT_NAME=0000:3b:00.0" Z "SEQNUM=4711" Z),
                   true, "bind pci 0000:3b:00.0" },
-                { MESSAGE("remove@/devices/virtual/vfio/45" Z "ACTION=remove" Z "SUBSYSTEM=vfio" Z "MAJOR=240" Z "DEVNAME=vfio/45" Z),
-                  true, "remove vfio 45" },
+                { MESSAGE("remove@/devices/virtual/vfio/45" Z "ACTION=remove" Z "SUBSYSTEM=vfio" Z "MAJOR=240" Z "DEVNAME=vfio/45" Z), true,
+                  "remove vfio 45" },
                 { MESSAGE("add@/devices/pci0000:3a/0000:3b:00.0/vfio-dev/vfio7" Z "SUBSYSTEM=vfio-dev" Z), true, "add vfio-dev vfio7" },
                 { MESSAGE("add@/bus/pci/drivers/vfio-pci" Z "SUBSYSTEM=drivers" Z), true, "add drivers vfio-pci" },
                 { MESSAGE("add@/bus/usb/drivers/hub" Z "SUBSYSTEM=drivers" Z), false, "add drivers hub" },
                 { MESSAGE("add@/devices/pci0000:3a/0000:3b:00.0/a1b2" Z "SUBSYSTEM=mdev" Z), true, "add mdev a1b2" },
-                { MESSAGE("change@/devices/pci0000:3a/0000:3a:00.0" Z "SUBSYSTEM=pci" Z "ERROR_EVENT=BEGIN_RECOVERY" Z
-                          "DEVICE_ONLINE=0" Z "PCI_SLOT_NAME=0000:3a:00.0" Z),
+                { MESSAGE("change@/devices/pci0000:3a/0000:3a:00.0" Z "SUBSYSTEM=pci" Z "ERROR_EVENT=BEGIN_RECOVERY" Z "DEVICE_ONLINE=0" Z
+                          "PCI_SLOT_NAME=0000:3a:00.0" Z),
                   true, "change pci 0000:3a:00.0 BEGIN_RECOVERY" },
                 { MESSAGE("add@/devices/virtual/net/lo" Z "SUBSYSTEM=net" Z), false, "add net lo" },
                 { MESSAGE("add@/devices/x" Z "XSUBSYSTEM=pci" Z "SUBSYSTEMS=pci" Z), false, "add  x" },

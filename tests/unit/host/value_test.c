@@ -20,8 +20,8 @@ static void test_an_unknown_numa_node_stays_unknown(void **state)
                 bool ok;
                 int node;
         } rows[] = {
-                { "-1", true, -1 }, { "0", true, 0 },  { "1", true, 1 },     { "4095", true, 4095 }, { "4096", false, 0 },
-                { "-2", false, 0 }, { "", false, 0 },  { "0 ", false, 0 },   { "+1", false, 0 },     { "none", false, 0 },
+                { "-1", true, -1 }, { "0", true, 0 }, { "1", true, 1 },   { "4095", true, 4095 }, { "4096", false, 0 },
+                { "-2", false, 0 }, { "", false, 0 }, { "0 ", false, 0 }, { "+1", false, 0 },     { "none", false, 0 },
         };
 
         (void)state;
@@ -92,8 +92,13 @@ static void test_bars_have_their_sizes(void **state)
 static void test_a_broken_resource_file_is_no_answer(void **state)
 {
         static const char *const rows[] = {
-                "", "\n", EMPTY, EMPTY EMPTY EMPTY EMPTY EMPTY, "garbage\n" EMPTY EMPTY EMPTY EMPTY EMPTY,
-                "0x0 0x0\n" EMPTY EMPTY EMPTY EMPTY EMPTY, "0x0 0x0 0x0 0x0\n" EMPTY EMPTY EMPTY EMPTY EMPTY,
+                "",
+                "\n",
+                EMPTY,
+                EMPTY EMPTY EMPTY EMPTY EMPTY,
+                "garbage\n" EMPTY EMPTY EMPTY EMPTY EMPTY,
+                "0x0 0x0\n" EMPTY EMPTY EMPTY EMPTY EMPTY,
+                "0x0 0x0 0x0 0x0\n" EMPTY EMPTY EMPTY EMPTY EMPTY,
                 "0x2000 0x1000 0x200\n" EMPTY EMPTY EMPTY EMPTY EMPTY,
                 "0x10000000000000000 0x0 0x0\n" EMPTY EMPTY EMPTY EMPTY EMPTY,
         };

@@ -8,10 +8,10 @@
 #include "kubelet/lifecycle.h"
 
 enum event {
-        KUBELET,   /* a look at kubelet.sock: arg is its inode, 0 = absent */
-        GONE,      /* our socket is gone */
-        LISTENS,   /* the new socket: arg 0 = there, 1 = failed */
-        ANSWER,    /* Register number arg is answered with code and text */
+        KUBELET, /* a look at kubelet.sock: arg is its inode, 0 = absent */
+        GONE,    /* our socket is gone */
+        LISTENS, /* the new socket: arg 0 = there, 1 = failed */
+        ANSWER,  /* Register number arg is answered with code and text */
         OPENED,
         CLOSED,
         TICK
@@ -66,11 +66,12 @@ static void converse(struct life *life, const struct step *steps, size_t n)
         } while (0)
 
 /* The way to SERVING with kubelet number 7 and Register number 1. */
-#define UNTIL_SERVING                                                                     \
-        { 0, KUBELET, 7, 0, NULL, LIFE_LISTEN, LIFE_LISTENING },                          \
-        { 0, LISTENS, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING },                      \
-        { 5, ANSWER, 1, RPC_OK, NULL, 0, LIFE_WAIT },                                     \
-        { 6, OPENED, 0, 0, NULL, 0, LIFE_SERVING }
+#define UNTIL_SERVING                                                                                                         \
+        { 0, KUBELET, 7, 0, NULL, LIFE_LISTEN, LIFE_LISTENING }, { 0, LISTENS, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING }, \
+                { 5, ANSWER, 1, RPC_OK, NULL, 0, LIFE_WAIT },                                                                 \
+        {                                                                                                                     \
+                6, OPENED, 0, 0, NULL, 0, LIFE_SERVING                                                                        \
+        }
 
 static void test_register_follows_the_socket_and_the_list_follows_register(void **state)
 {
@@ -112,9 +113,9 @@ static void test_retries_come_at_once_then_within_four_ms_then_ever_slower(void 
 {
         static const struct {
                 int64_t least, most;
-        } expected[] = { { 0, 0 },     { 3, 4 },      { 6, 8 },       { 12, 16 },     { 24, 32 },     { 48, 64 },      { 96, 128 },
-                         { 192, 256 }, { 384, 512 },  { 768, 1024 },  { 1536, 2048 }, { 3072, 4096 }, { 6144, 8192 }, { 12288, 16384 },
-                         { 22500, 30000 }, { 22500, 30000 } };
+        } expected[] = { { 0, 0 },       { 3, 4 },         { 6, 8 },         { 12, 16 },      { 24, 32 },     { 48, 64 },
+                         { 96, 128 },    { 192, 256 },     { 384, 512 },     { 768, 1024 },   { 1536, 2048 }, { 3072, 4096 },
+                         { 6144, 8192 }, { 12288, 16384 }, { 22500, 30000 }, { 22500, 30000 } };
         struct life life;
         int64_t ms = 1000;
 
@@ -233,7 +234,7 @@ static void test_an_answer_of_a_kubelet_that_is_no_more_counts_for_nothing(void 
                  { 0, LISTENS, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING },
                  { 10, KUBELET, 8, 0, NULL, LIFE_DROP_REGISTER | LIFE_LISTEN, LIFE_LISTENING },
                  { 10, LISTENS, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING },
-                 { 11, ANSWER, 1, RPC_OK, NULL, 0, LIFE_REGISTERING },        /* the old one's: ignored */
+                 { 11, ANSWER, 1, RPC_OK, NULL, 0, LIFE_REGISTERING }, /* the old one's: ignored */
                  { 12, ANSWER, 2, RPC_OK, NULL, 0, LIFE_WAIT }, { 13, OPENED, 0, 0, NULL, 0, LIFE_SERVING });
         assert_int_equal(life.registrations, 1);
 }
@@ -287,8 +288,8 @@ static void test_a_late_list_after_a_lost_register_is_accepted(void **state)
                  { 0, LISTENS, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING },
                  { 15000, ANSWER, 1, RPC_DEADLINE_EXCEEDED, "late", LIFE_LISTEN, LIFE_LISTENING },
                  { 15000, LISTENS, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING },
-                 { 30000, ANSWER, 2, RPC_DEADLINE_EXCEEDED, "late", 0, LIFE_BACKOFF },
-                 { 30002, OPENED, 0, 0, NULL, 0, LIFE_SERVING }, { 30020, TICK, 0, 0, NULL, 0, LIFE_SERVING });
+                 { 30000, ANSWER, 2, RPC_DEADLINE_EXCEEDED, "late", 0, LIFE_BACKOFF }, { 30002, OPENED, 0, 0, NULL, 0, LIFE_SERVING },
+                 { 30020, TICK, 0, 0, NULL, 0, LIFE_SERVING });
         assert_string_equal(life.problem, "");
 
         /* Or it is there already when the call times out. */
@@ -307,8 +308,8 @@ static void test_after_a_refusal_registering_goes_on_although_a_stream_is_open(v
         /* A failed Register makes kubelet up to 1.36 forget the client whose stream it still reads. */
         CONVERSE(&life, { 0, KUBELET, 7, 0, NULL, LIFE_LISTEN, LIFE_LISTENING },
                  { 0, LISTENS, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING }, { 1, OPENED, 0, 0, NULL, 0, LIFE_REGISTERING },
-                 { 2, ANSWER, 1, RPC_UNKNOWN, "failed to dial device plugin: context deadline exceeded",
-                   LIFE_FINISH_STREAMS | LIFE_LISTEN, LIFE_LISTENING },
+                 { 2, ANSWER, 1, RPC_UNKNOWN, "failed to dial device plugin: context deadline exceeded", LIFE_FINISH_STREAMS | LIFE_LISTEN,
+                   LIFE_LISTENING },
                  { 2, LISTENS, 0, 0, NULL, 0, LIFE_LISTENING }, { 3, CLOSED, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING },
                  { 4, ANSWER, 2, RPC_UNKNOWN, "device plugin already connected: x", 0, LIFE_BACKOFF },
                  { 5, OPENED, 0, 0, NULL, 0, LIFE_BACKOFF });
@@ -378,9 +379,8 @@ static void test_a_socket_that_cannot_be_made_is_tried_again(void **state)
 
         (void)state;
         life_init(&life);
-        CONVERSE(&life, { 0, KUBELET, 7, 0, NULL, LIFE_LISTEN, LIFE_LISTENING },
-                 { 0, LISTENS, 1, 0, NULL, LIFE_LISTEN, LIFE_LISTENING }, { 0, LISTENS, 1, 0, NULL, 0, LIFE_BACKOFF },
-                 { 10, TICK, 0, 0, NULL, LIFE_LISTEN, LIFE_LISTENING },
+        CONVERSE(&life, { 0, KUBELET, 7, 0, NULL, LIFE_LISTEN, LIFE_LISTENING }, { 0, LISTENS, 1, 0, NULL, LIFE_LISTEN, LIFE_LISTENING },
+                 { 0, LISTENS, 1, 0, NULL, 0, LIFE_BACKOFF }, { 10, TICK, 0, 0, NULL, LIFE_LISTEN, LIFE_LISTENING },
                  { 10, LISTENS, 0, 0, NULL, LIFE_REGISTER, LIFE_REGISTERING });
         assert_string_equal(life.problem, "no space");
 }

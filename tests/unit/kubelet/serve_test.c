@@ -39,8 +39,7 @@ static void allocate(struct stage *stage, const char *containers)
                 pointers[at] = &container[at];
         }
         request.container_requests = pointers;
-        stage_call(stage, stage_endpoint(stage), "/v1beta1.DevicePlugin/Allocate", &request.base,
-                   &v1beta1__allocate_response__descriptor);
+        stage_call(stage, stage_endpoint(stage), "/v1beta1.DevicePlugin/Allocate", &request.base, &v1beta1__allocate_response__descriptor);
         free(copy);
 }
 
@@ -100,8 +99,7 @@ static void test_requests_without_sense_never_reach_the_claims(void **state)
         assert_int_equal(stage->code, RPC_INVALID_ARGUMENT);
         assert_non_null(strstr(stage->text, "too many"));
         strbuf_done(&many);
-        stage_call(stage, stage_endpoint(stage), "/v1beta1.DevicePlugin/Allocate", &nothing.base,
-                   &v1beta1__allocate_response__descriptor);
+        stage_call(stage, stage_endpoint(stage), "/v1beta1.DevicePlugin/Allocate", &nothing.base, &v1beta1__allocate_response__descriptor);
         assert_int_equal(stage->code, RPC_INVALID_ARGUMENT);
         stage_call(stage, stage_endpoint(stage), "/v1beta1.DevicePlugin/PreStartContainer", &no_start.base,
                    &v1beta1__pre_start_container_response__descriptor);
@@ -116,12 +114,18 @@ static void test_a_refusal_arrives_with_its_sentence_and_code(void **state)
                 enum reason reason;
                 enum rpc_code code;
         } rows[] = {
-                { REASON_EMPTY_REQUEST, RPC_INVALID_ARGUMENT },  { REASON_DUPLICATE_DEVICE, RPC_INVALID_ARGUMENT },
-                { REASON_UNKNOWN_DEVICE, RPC_NOT_FOUND },        { REASON_NOT_HEALTHY, RPC_FAILED_PRECONDITION },
-                { REASON_HELD, RPC_FAILED_PRECONDITION },        { REASON_VFIO_MISSING, RPC_FAILED_PRECONDITION },
-                { REASON_GROUP_FOREIGN, RPC_FAILED_PRECONDITION }, { REASON_STEP_FAILED, RPC_INTERNAL },
-                { REASON_HAND_LOST, RPC_ABORTED },               { REASON_DEADLINE, RPC_DEADLINE_EXCEEDED },
-                { REASON_OVERLOAD, RPC_RESOURCE_EXHAUSTED },     { REASON_TOO_LATE, RPC_UNAVAILABLE },
+                { REASON_EMPTY_REQUEST, RPC_INVALID_ARGUMENT },
+                { REASON_DUPLICATE_DEVICE, RPC_INVALID_ARGUMENT },
+                { REASON_UNKNOWN_DEVICE, RPC_NOT_FOUND },
+                { REASON_NOT_HEALTHY, RPC_FAILED_PRECONDITION },
+                { REASON_HELD, RPC_FAILED_PRECONDITION },
+                { REASON_VFIO_MISSING, RPC_FAILED_PRECONDITION },
+                { REASON_GROUP_FOREIGN, RPC_FAILED_PRECONDITION },
+                { REASON_STEP_FAILED, RPC_INTERNAL },
+                { REASON_HAND_LOST, RPC_ABORTED },
+                { REASON_DEADLINE, RPC_DEADLINE_EXCEEDED },
+                { REASON_OVERLOAD, RPC_RESOURCE_EXHAUSTED },
+                { REASON_TOO_LATE, RPC_UNAVAILABLE },
         };
         struct stage *stage = stage_ready();
 

@@ -36,27 +36,66 @@ static void make_inventory(struct world *w)
 static void make_devices(struct world *w)
 {
         w->devices[0] = (struct device){
-                .id = "0000:3b:00.0", .kind = DEVICE_GPU, .state = DEVICE_HEALTHY, .reason = REASON_FABRIC,
-                .bdf = { 0, 0x3b, 0, 0 }, .card = { 0, 0x3b, 0, 0 }, .group = 45, .numa_node = 0,
-                .resource = "nvidia.com/AD102GL_L40S", .model = "AD102GL [L40S]", .vendor = 0x10de, .device_id = 0x26b9,
-                .driver = "vfio-pci", .bind = BIND_NEVER, .rule = 0,
+                .id = "0000:3b:00.0",
+                .kind = DEVICE_GPU,
+                .state = DEVICE_HEALTHY,
+                .reason = REASON_FABRIC,
+                .bdf = { 0, 0x3b, 0, 0 },
+                .card = { 0, 0x3b, 0, 0 },
+                .group = 45,
+                .numa_node = 0,
+                .resource = "nvidia.com/AD102GL_L40S",
+                .model = "AD102GL [L40S]",
+                .vendor = 0x10de,
+                .device_id = 0x26b9,
+                .driver = "vfio-pci",
+                .bind = BIND_NEVER,
+                .rule = 0,
         };
         w->devices[1] = (struct device){
-                .id = "0000:41:00.0", .kind = DEVICE_GPU, .state = DEVICE_WITHHELD, .reason = REASON_GROUP_FOREIGN,
-                .detail = "0000:42:00.0 (class 0108, driver nvme)", .bdf = { 0, 0x41, 0, 0 }, .card = { 0, 0x41, 0, 0 },
-                .group = 7, .numa_node = -1, .vendor = 0x1002, .device_id = 0x75a0, .bind = BIND_ON_ALLOCATE,
-                .needs_bind = true, .rule = 2,
+                .id = "0000:41:00.0",
+                .kind = DEVICE_GPU,
+                .state = DEVICE_WITHHELD,
+                .reason = REASON_GROUP_FOREIGN,
+                .detail = "0000:42:00.0 (class 0108, driver nvme)",
+                .bdf = { 0, 0x41, 0, 0 },
+                .card = { 0, 0x41, 0, 0 },
+                .group = 7,
+                .numa_node = -1,
+                .vendor = 0x1002,
+                .device_id = 0x75a0,
+                .bind = BIND_ON_ALLOCATE,
+                .needs_bind = true,
+                .rule = 2,
         };
         w->devices[2] = (struct device){
-                .kind = DEVICE_VGPU_MDEV, .state = DEVICE_HEALTHY, .bdf = { 0, 0x3b, 0, 4 }, .card = { 0, 0x3b, 0, 0 },
-                .group = 101, .numa_node = 1, .resource = "nvidia.com/GRID_T4-1B", .model = "GRID T4-1B", .vendor = 0x10de,
-                .device_id = 0x1eb8, .driver = "nvidia-vgpu-vfio", .rule = UINT_MAX,
+                .kind = DEVICE_VGPU_MDEV,
+                .state = DEVICE_HEALTHY,
+                .bdf = { 0, 0x3b, 0, 4 },
+                .card = { 0, 0x3b, 0, 0 },
+                .group = 101,
+                .numa_node = 1,
+                .resource = "nvidia.com/GRID_T4-1B",
+                .model = "GRID T4-1B",
+                .vendor = 0x10de,
+                .device_id = 0x1eb8,
+                .driver = "nvidia-vgpu-vfio",
+                .rule = UINT_MAX,
         };
         (void)str_copy(w->devices[2].id, DEVICE_ID_MAX, uuid);
         w->devices[3] = (struct device){
-                .id = "0001:c8:00.2", .kind = DEVICE_VF, .state = DEVICE_UNHEALTHY, .reason = REASON_GONE,
-                .bdf = { 1, 0xc8, 0, 2 }, .card = { 1, 0xc8, 0, 0 }, .group = -1, .numa_node = -1,
-                .resource = "nvidia.com/AD102GL_L40S", .model = "AD102GL [L40S]", .vendor = 0x10de, .device_id = 0x26b9,
+                .id = "0001:c8:00.2",
+                .kind = DEVICE_VF,
+                .state = DEVICE_UNHEALTHY,
+                .reason = REASON_GONE,
+                .bdf = { 1, 0xc8, 0, 2 },
+                .card = { 1, 0xc8, 0, 0 },
+                .group = -1,
+                .numa_node = -1,
+                .resource = "nvidia.com/AD102GL_L40S",
+                .model = "AD102GL [L40S]",
+                .vendor = 0x10de,
+                .device_id = 0x26b9,
                 .rule = 0,
         };
 }
@@ -66,10 +105,9 @@ static void make_world(struct world *w)
         *w = (struct world){ .first = { 0, 3 }, .second = { 2 } };
         make_inventory(w);
         make_devices(w);
-        w->pools[0] = (struct pool){ .resource = "nvidia.com/AD102GL_L40S", .devices = w->first, .n_devices = 2,
-                                     .prefer = PREFER_SPREAD };
-        w->pools[1] = (struct pool){ .resource = "nvidia.com/GRID_T4-1B", .devices = w->second, .n_devices = 1,
-                                     .topology = true, .mdev = true };
+        w->pools[0] = (struct pool){ .resource = "nvidia.com/AD102GL_L40S", .devices = w->first, .n_devices = 2, .prefer = PREFER_SPREAD };
+        w->pools[1] =
+                (struct pool){ .resource = "nvidia.com/GRID_T4-1B", .devices = w->second, .n_devices = 1, .topology = true, .mdev = true };
         w->offer = (struct offer){ .refs = 1, .devices = w->devices, .n_devices = 4, .pools = w->pools, .n_pools = 2 };
 }
 
@@ -114,15 +152,14 @@ static void test_the_table_says_what_is_offered_and_why_the_rest_is_not(void **s
 
         (void)state;
         assert_string_equal(
-                text,
-                "MODEL          BDF          DRIVER           GROUP NUMA RESOURCE                STATE     REASON\n"
-                "AD102GL [L40S] 0000:3b:00.0 vfio-pci            45    0 nvidia.com/AD102GL_L40S healthy   fabric-partition-unknown\n"
-                "-              0000:41:00.0 -                    7    - -                       withheld  "
-                "group-foreign-member: 0000:42:00.0 (class 0108, driver nvme)\n"
-                "GRID T4-1B     0000:3b:00.4 nvidia-vgpu-vfio   101    1 nvidia.com/GRID_T4-1B   healthy   -\n"
-                "AD102GL [L40S] 0001:c8:00.2 -                    -    - nvidia.com/AD102GL_L40S unhealthy gone\n"
-                "-              0000:99:00.0 -                    -    - -                       withheld  "
-                "vanished: class: No such device\n");
+                text, "MODEL          BDF          DRIVER           GROUP NUMA RESOURCE                STATE     REASON\n"
+                      "AD102GL [L40S] 0000:3b:00.0 vfio-pci            45    0 nvidia.com/AD102GL_L40S healthy   fabric-partition-unknown\n"
+                      "-              0000:41:00.0 -                    7    - -                       withheld  "
+                      "group-foreign-member: 0000:42:00.0 (class 0108, driver nvme)\n"
+                      "GRID T4-1B     0000:3b:00.4 nvidia-vgpu-vfio   101    1 nvidia.com/GRID_T4-1B   healthy   -\n"
+                      "AD102GL [L40S] 0001:c8:00.2 -                    -    - nvidia.com/AD102GL_L40S unhealthy gone\n"
+                      "-              0000:99:00.0 -                    -    - -                       withheld  "
+                      "vanished: class: No such device\n");
 }
 
 static void test_the_wide_table_has_every_column(void **state)
@@ -141,8 +178,7 @@ static void test_the_wide_table_has_every_column(void **state)
 
 static void test_each_reason_is_explained_once_below_the_table(void **state)
 {
-        static const enum reason there[] = { REASON_FABRIC, REASON_GROUP_FOREIGN, REASON_GONE, REASON_VANISHED,
-                                             REASON_HOLDERS_UNKNOWN };
+        static const enum reason there[] = { REASON_FABRIC, REASON_GROUP_FOREIGN, REASON_GONE, REASON_VANISHED, REASON_HOLDERS_UNKNOWN };
         struct world w;
 
         (void)state;
@@ -152,8 +188,8 @@ static void test_each_reason_is_explained_once_below_the_table(void **state)
         w.devices[2].reason = REASON_GONE;
         _cleanup_free_ char *text = shown(inv, &w.offer, PRESENT_TABLE);
         for (size_t i = 0; i < N_ELEMENTS(there); i++) {
-                _cleanup_free_ char *line = xasprintf("\n  %s: %s\n      %s\n", reason_word(there[i]), reason_sentence(there[i]),
-                                                      reason_remedy(there[i]));
+                _cleanup_free_ char *line =
+                        xasprintf("\n  %s: %s\n      %s\n", reason_word(there[i]), reason_sentence(there[i]), reason_remedy(there[i]));
                 const char *found = strstr(text, line);
                 if (!found || strstr(found + 1, line))
                         fail_msg("'%s' is not explained exactly once in\n%s", reason_word(there[i]), text);
@@ -210,8 +246,7 @@ static void assert_keys(json_t *object, const char *expected)
         const char *key;
         json_t *value;
 
-        json_object_foreach(object, key, value)
-                strbuf_addf(&keys, "%s%s", keys.len ? " " : "", key);
+        json_object_foreach(object, key, value) strbuf_addf(&keys, "%s%s", keys.len ? " " : "", key);
         assert_string_equal(keys.text, expected);
 }
 
@@ -253,16 +288,34 @@ static void test_json_says_null_for_what_is_unknown(void **state)
                 size_t device;
                 const char *key, *text;
         } rows[] = {
-                { 0, "id", "\"0000:3b:00.0\"" }, { 0, "kind", "\"gpu\"" },          { 0, "mode", "\"vfio\"" },
-                { 0, "uuid", "null" },           { 0, "iommu_group", "45" },        { 0, "numa_node", "0" },
-                { 0, "vendor_id", "\"10de\"" },  { 0, "device_id", "\"26b9\"" },    { 0, "class", "\"030200\"" },
-                { 0, "state", "\"healthy\"" },   { 0, "needs_bind", "false" },      { 0, "rule", "0" },
-                { 1, "numa_node", "null" },      { 1, "model", "null" },            { 1, "driver", "null" },
-                { 1, "resource", "null" },       { 1, "bind", "\"on-allocate\"" },  { 1, "needs_bind", "true" },
-                { 1, "rule", "2" },              { 1, "state", "\"withheld\"" },    { 2, "bdf", "\"0000:3b:00.4\"" },
-                { 2, "card", "\"0000:3b:00.0\"" }, { 2, "reason", "null" },         { 2, "rule", "null" },
-                { 2, "uuid", "\"8dc12b8f-1f5a-4f0e-9c2f-0d2a5a7b1c11\"" },          { 3, "iommu_group", "null" },
-                { 3, "class", "null" },          { 3, "state", "\"unhealthy\"" },
+                { 0, "id", "\"0000:3b:00.0\"" },
+                { 0, "kind", "\"gpu\"" },
+                { 0, "mode", "\"vfio\"" },
+                { 0, "uuid", "null" },
+                { 0, "iommu_group", "45" },
+                { 0, "numa_node", "0" },
+                { 0, "vendor_id", "\"10de\"" },
+                { 0, "device_id", "\"26b9\"" },
+                { 0, "class", "\"030200\"" },
+                { 0, "state", "\"healthy\"" },
+                { 0, "needs_bind", "false" },
+                { 0, "rule", "0" },
+                { 1, "numa_node", "null" },
+                { 1, "model", "null" },
+                { 1, "driver", "null" },
+                { 1, "resource", "null" },
+                { 1, "bind", "\"on-allocate\"" },
+                { 1, "needs_bind", "true" },
+                { 1, "rule", "2" },
+                { 1, "state", "\"withheld\"" },
+                { 2, "bdf", "\"0000:3b:00.4\"" },
+                { 2, "card", "\"0000:3b:00.0\"" },
+                { 2, "reason", "null" },
+                { 2, "rule", "null" },
+                { 2, "uuid", "\"8dc12b8f-1f5a-4f0e-9c2f-0d2a5a7b1c11\"" },
+                { 3, "iommu_group", "null" },
+                { 3, "class", "null" },
+                { 3, "state", "\"unhealthy\"" },
         };
         json_t *tree = loaded(PRESENT_JSON);
 

@@ -35,10 +35,10 @@ static void test_each_reason_has_a_sentence_and_a_remedy(void **state)
 {
         (void)state;
         for (enum reason r = REASON_NONE + 1; r < REASON_MAX; r++)
-                if (strlen(reason_sentence(r)) < 8 || strlen(reason_remedy(r)) < 8 ||
-                    str_has_suffix(reason_sentence(r), ".") || str_has_suffix(reason_remedy(r), "."))
-                        fail_msg("%s: '%s', '%s' (texts are put into sentences: no full stop)", reason_word(r),
-                                 reason_sentence(r), reason_remedy(r));
+                if (strlen(reason_sentence(r)) < 8 || strlen(reason_remedy(r)) < 8 || str_has_suffix(reason_sentence(r), ".") ||
+                    str_has_suffix(reason_remedy(r), "."))
+                        fail_msg("%s: '%s', '%s' (texts are put into sentences: no full stop)", reason_word(r), reason_sentence(r),
+                                 reason_remedy(r));
         assert_string_equal(reason_word(REASON_NONE), "");
         assert_string_equal(reason_sentence(REASON_NONE), "");
         assert_string_equal(reason_remedy(REASON_NONE), "");

@@ -144,8 +144,8 @@ void raw_close(struct raw *raw)
 {
         (void)grpc_call_cancel(raw->call, NULL);
         grpc_completion_queue_shutdown(raw->queue);
-        for (grpc_event event; (event = grpc_completion_queue_next(raw->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL)).type !=
-                               GRPC_QUEUE_SHUTDOWN;)
+        for (grpc_event event;
+             (event = grpc_completion_queue_next(raw->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL)).type != GRPC_QUEUE_SHUTDOWN;)
                 if ((uintptr_t)event.tag == TAG_MESSAGE && raw->message)
                         take_message(raw);
         grpc_call_unref(raw->call);

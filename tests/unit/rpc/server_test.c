@@ -121,7 +121,8 @@ static void test_ill_formed_utf8_never_reaches_a_handler(void **state)
 
 static void test_garbage_on_the_socket_ends_that_connection_only(void **state)
 {
-        static const char *const garbage[] = { "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x01\x02\x03", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff" };
+        static const char *const garbage[] = { "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x01\x02\x03",
+                                               "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff" };
         struct rig *rig = rig_new();
 
         (void)state;

@@ -66,8 +66,7 @@ static void run_argv(char *const *argv, struct result *ret)
         if (r != 0)
                 fail_msg("cannot run %s: %d", program, r);
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        *ret = (struct result){ .status = WIFEXITED(status) ? WEXITSTATUS(status) : -1, .out = read_all("out"),
-                                .err = read_all("err") };
+        *ret = (struct result){ .status = WIFEXITED(status) ? WEXITSTATUS(status) : -1, .out = read_all("out"), .err = read_all("err") };
 }
 
 /* @words: the command line, split at blanks. */
@@ -125,8 +124,10 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "inventory --sim-dir pkg", 1, NULL, "sluicectl: pkg: " },
                 { "inventory --config none.yaml --host " HOSTS "l40s-8.capture", 1, NULL, "sluicectl: none.yaml: " },
                 { "inventory --config README.md --host " HOSTS "l40s-8.capture", 1, NULL, "sluicectl: README.md:" },
-                { "inventory --offline --host " HOSTS "l40s-8-vfio.capture", 0, "0000:18:00.0 vfio-pci    23    0 "
-                  "nvidia.com/AD102GL_L40S healthy", NULL },
+                { "inventory --offline --host " HOSTS "l40s-8-vfio.capture", 0,
+                  "0000:18:00.0 vfio-pci    23    0 "
+                  "nvidia.com/AD102GL_L40S healthy",
+                  NULL },
                 { "inventory --host " HOSTS "nvme-in-group.capture", 0,
                   "withheld group-foreign-member: 0000:02:00.0 (class 0108, driver nvme)\n", NULL },
                 { "inventory --host " HOSTS "nvme-in-group.capture -o wide", 0, " VENDOR:DEVICE ", NULL },
@@ -179,7 +180,8 @@ static void test_every_captured_host_is_shown_with_its_reasons(void **state)
                         fail_msg("%s: status %d, %s%s", list.names[i], r.status, r.out, r.err);
                 json_t *devices = json_object_get(tree, "devices"), *device;
                 size_t k;
-                json_array_foreach(devices, k, device) {
+                json_array_foreach(devices, k, device)
+                {
                         const char *state_word = json_string_value(json_object_get(device, "state"));
                         if (!streq(state_word, "healthy") && !json_is_object(json_object_get(device, "reason")))
                                 fail_msg("%s: device %zu is %s without a reason", list.names[i], k, state_word);
@@ -319,12 +321,9 @@ static int remove_scratch(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                TEST(test_every_command_line_ends_as_documented),
-                TEST(test_every_captured_host_is_shown_with_its_reasons),
-                TEST(test_output_that_does_not_arrive_is_a_failure),
-                TEST(test_a_configuration_decides_what_would_be_offered),
-                TEST(test_what_happens_to_a_simulated_host_is_seen),
-                TEST(test_a_capture_of_this_machine_can_be_shown_again),
+                TEST(test_every_command_line_ends_as_documented),    TEST(test_every_captured_host_is_shown_with_its_reasons),
+                TEST(test_output_that_does_not_arrive_is_a_failure), TEST(test_a_configuration_decides_what_would_be_offered),
+                TEST(test_what_happens_to_a_simulated_host_is_seen), TEST(test_a_capture_of_this_machine_can_be_shown_again),
         };
 
         return cmocka_run_group_tests_name(__FILE__, tests, make_scratch, remove_scratch);
