@@ -163,14 +163,14 @@ bench: ## the figures of docs/benchmarks.md; PEER=/path/to/binary measures a pee
 	@$(MAKE) FLAVOUR=release bins run-bench
 
 # ---- keep it ----
-lint: ## warnings as errors (gcc, clang), banned functions, direction of dependencies, cppcheck, shellcheck, man pages
+lint: ## warnings as errors (gcc, clang), banned functions, direction of dependencies, clang-format, cppcheck, shellcheck, man pages
 	@$(MAKE) deps-lint
 	@$(MAKE) FLAVOUR=debug SUFFIX=-werror WERROR=-Werror bins
 	@$(MAKE) FLAVOUR=debug SUFFIX=-clang CC=clang WERROR=-Werror bins
 	@tests/lint/lint.sh
-format: ## clang-format over the sources
+format: ## clang-format over the sources (CHECK=1: only says what it would change)
 	@deploy/deps.sh clang-format
-	clang-format -i $(SOURCES) $(wildcard pkg/*/*.h cmd/*/*.h tests/*/*.h)
+	@clang-format $(if $(CHECK),--dry-run -Werror,-i) $(SOURCES) $(wildcard pkg/*/*.h cmd/*/*.h tests/*/*.h tests/unit/*/*.h)
 compdb: export COMMAND = $(CC) $(CPPFLAGS) -Itests/fakekubelet -Itests/unit $(CFLAGS) $(WARN)
 compdb: $(GEN_C) ## compile_commands.json for editors
 	@command=$$(sed 's/[\\"]/\\&/g' <<<"$$COMMAND"); { echo '['; sep=; for f in $(SOURCES); do \

@@ -81,6 +81,12 @@ done)
 check "links of the documents" "$links"
 
 # 5. Tools.
+if command -v clang-format >/dev/null; then
+        unformatted=$(make -s format CHECK=1 2>&1) && unformatted=
+        check "clang-format (make format mends it)" "$(head -n 40 <<<"$unformatted")"
+else
+        skip "clang-format is not installed"
+fi
 if command -v cppcheck >/dev/null; then
         # It is not shown the system's headers: what the generated files need of protobuf-c's is said here.
         generated=(-DPROTOBUF_C_VERSION_NUMBER=1004001 -DPROTOBUF_C_MIN_COMPILER_VERSION=1000000 -DPROTOBUF_C__BEGIN_DECLS= -DPROTOBUF_C__END_DECLS=)

@@ -112,8 +112,12 @@ static inline void fixture_function(const struct fixture *f, const struct fixtur
         char base[512], path[1024], target[1024];
         const struct {
                 const char *name, *value;
-        } files[] = { { "vendor", fn->vendor },     { "device", fn->device },        { "class", fn->class_code },
-                      { "subsystem_vendor", "0x10de\n" }, { "subsystem_device", "0x1851\n" }, { "revision", "0xa1\n" },
+        } files[] = { { "vendor", fn->vendor },
+                      { "device", fn->device },
+                      { "class", fn->class_code },
+                      { "subsystem_vendor", "0x10de\n" },
+                      { "subsystem_device", "0x1851\n" },
+                      { "revision", "0xa1\n" },
                       { "numa_node", "1\n" } };
 
         (void)snprintf(base, sizeof(base), "sys/devices/%s/%s", fn->above, fn->bdf);

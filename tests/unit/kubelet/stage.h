@@ -14,20 +14,20 @@
 #include "rpc/listener.h"
 
 #define RESOURCE "nvidia.com/AD102GL_L40S"
-#define LIST "/v1beta1.DevicePlugin/ListAndWatch"
+#define LIST     "/v1beta1.DevicePlugin/ListAndWatch"
 
 struct stage {
         uv_loop_t loop;
         struct rpc *rpc;
         struct kubelet *kubelet;
-        char dir[64];     /* kubelet's root */
+        char dir[64]; /* kubelet's root */
         bool kubelet_closed, rpc_stopped;
 
         /* The stand-in for kubelet. */
         struct rpc_server *server;
         struct listener *listener;
         bool server_stopped;
-        bool hold;        /* Register keeps its call in @held */
+        bool hold; /* Register keeps its call in @held */
         struct rpc_call *held;
         enum rpc_code fail; /* Register fails so */
         const char *fail_text;
@@ -45,11 +45,11 @@ struct stage {
 extern struct stand_in {
         enum reason reason;
         const char *text;
-        bool hold;              /* answers only when told */
+        bool hold; /* answers only when told */
         unsigned n_calls;
         bool verify_only;
-        char ids[512];          /* of the last call, blank-separated */
-        claims_done_fn *done;   /* held */
+        char ids[512];        /* of the last call, blank-separated */
+        claims_done_fn *done; /* held */
         void *ctx;
 } stand_in;
 void stand_in_answer(void); /* answers the held call */
@@ -68,7 +68,7 @@ struct kubelet_status stage_status(const struct stage *stage); /* of the first p
 
 void stage_turn(struct stage *stage, unsigned ms);
 bool stage_until(struct stage *stage, bool (*is)(const struct stage *stage), unsigned ms);
-bool stage_registered(const struct stage *stage); /* a Register has come */
+bool stage_registered(const struct stage *stage);               /* a Register has come */
 char *stage_path(const struct stage *stage, const char *below); /* static */
 char *stage_endpoint(const struct stage *stage);                /* path of the socket that was registered; static */
 /* Calls a method on the socket @path and waits for the reply. */

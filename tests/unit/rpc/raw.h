@@ -8,15 +8,15 @@
 
 struct raw;
 struct raw *raw_open(const char *unix_path, const char *method); /* starts the call; sends an empty request */
-void raw_close(struct raw *raw); /* cancels and frees */
-void raw_read(struct raw *raw); /* asks for one message, unless one is asked for */
+void raw_close(struct raw *raw);                                 /* cancels and frees */
+void raw_read(struct raw *raw);                                  /* asks for one message, unless one is asked for */
 
 struct raw_seen {
         unsigned n_messages; /* so far */
         size_t last_n_devices;
         char last_health[64]; /* of the first device of the last list */
-        long last_numa;      /* its NUMA node, -1 = none was sent */
-        bool end;            /* nothing more to read */
+        long last_numa;       /* its NUMA node, -1 = none was sent */
+        bool end;             /* nothing more to read */
         bool status_known;
         int status;
         char details[256];

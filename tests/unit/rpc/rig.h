@@ -22,8 +22,8 @@ struct rig {
         /* What the handlers saw and do. */
         unsigned n_allocates, n_streams, n_closed;
         size_t n_containers;
-        bool hold;              /* Allocate keeps its call in @held */
-        enum rpc_code fail;     /* Allocate fails with this and @fail_text */
+        bool hold;          /* Allocate keeps its call in @held */
+        enum rpc_code fail; /* Allocate fails with this and @fail_text */
         const char *fail_text;
         struct rpc_call *held;
         struct rpc_stream *stream;
@@ -36,10 +36,10 @@ struct rig {
 };
 
 struct rig *rig_new(void);
-void rig_free(struct rig *rig); /* stops what still runs */
+void rig_free(struct rig *rig);                           /* stops what still runs */
 void rig_stop_server(struct rig *rig, unsigned grace_ms); /* asks; rig->server_stopped tells */
 struct rpc_pending *rig_call(struct rig *rig, const char *method, const ProtobufCMessage *request, unsigned deadline_ms);
-void rig_allocate(struct rig *rig, unsigned deadline_ms); /* one container, one device; waits for the reply */
+void rig_allocate(struct rig *rig, unsigned deadline_ms);           /* one container, one device; waits for the reply */
 int rig_set(struct rig *rig, size_t n_devices, const char *health); /* sets the stream's value */
 /* Turns the loop until *@flag, at most @ms; returns *@flag. */
 bool rig_until(struct rig *rig, const bool *flag, unsigned ms);
