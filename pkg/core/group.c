@@ -111,10 +111,11 @@ static void blame(struct group_verdict *verdict, enum reason reason, const struc
 
 /* The first of each sort among the other members of a group, in order of address. */
 struct census {
-        const struct broken *unreadable;       /* whatever it is */
-        const struct function *foreign_active; /* foreign, and in use by the host as far as VFIO is concerned */
-        const struct function *foreign_parked; /* foreign, and set aside */
-        const struct function *gpu;            /* another GPU */
+        const struct broken *unreadable;                          /* whatever it is */
+        const struct function *foreign_active;                    /* foreign, and in use by the host as far as VFIO is concerned */
+        const struct function *foreign_parked;                    /* foreign, and set aside */
+        const struct outsider *outsider_active, *outsider_parked; /* no PCI function; as the two above */
+        const struct function *gpu;                               /* another GPU */
         const struct function *companion;
         const struct function *on_host_driver; /* GPU or companion */
 };
@@ -170,14 +171,42 @@ static void count_unreadable(const struct inventory *inv, int group, struct cens
         }
 }
 
+static void blame_outsider(struct group_verdict *verdict, const struct outsider *outsider)
+{
+        verdict->reason = REASON_GROUP_FOREIGN;
+        verdict->culprit = NULL;
+        str_format(verdict->detail, sizeof(verdict->detail), "%s (no PCI function: subsystem %s, driver %s)", outsider->name,
+                   *outsider->subsystem ? outsider->subsystem : "unknown", *outsider->driver ? outsider->driver : "none");
+}
+
+/* The kernel asks of it what it asks of a PCI function: a VFIO driver, or none. */
+static void count_outsiders(const struct inventory *inv, int group, struct census *census, struct group_verdict *verdict)
+{
+        for (size_t i = 0; i < inv->n_outsiders; i++) {
+                const struct outsider *outsider = &inv->outsiders[i];
+                bool active = *outsider->driver && !str_has_prefix(outsider->driver, "vfio-");
+                const struct outsider **slot = active ? &census->outsider_active : &census->outsider_parked;
+
+                if (outsider->group != group)
+                        continue;
+                verdict->n_members++;
+                if (!*slot)
+                        *slot = outsider;
+        }
+}
+
 static void conclude(struct group_verdict *verdict, const struct census *census, const struct function *fn, enum group_rule rule)
 {
         if (census->foreign_active)
                 blame(verdict, REASON_GROUP_FOREIGN, census->foreign_active);
+        else if (census->outsider_active)
+                blame_outsider(verdict, census->outsider_active);
         else if (census->gpu && rule != GROUP_ONE_DEVICE)
                 blame(verdict, REASON_GROUP_SEVERAL, census->gpu);
         else if (census->foreign_parked && verdict->n_to_bind > 0)
                 blame(verdict, REASON_GROUP_FOREIGN, census->foreign_parked);
+        else if (census->outsider_parked && verdict->n_to_bind > 0)
+                blame_outsider(verdict, census->outsider_parked);
         else if (census->gpu && bdf_compare(census->gpu->bdf, fn->bdf) < 0)
                 blame(verdict, REASON_GROUP_FOLLOWER, census->gpu);
         else
@@ -187,10 +216,13 @@ static void conclude(struct group_verdict *verdict, const struct census *census,
 static void conclude_alone(struct group_verdict *verdict, const struct census *census)
 {
         const struct function *foreign = census->foreign_active ? census->foreign_active : census->foreign_parked;
+        const struct outsider *outsider = census->outsider_active ? census->outsider_active : census->outsider_parked;
 
         verdict->n_to_bind = 0;
         if (foreign)
                 blame(verdict, REASON_GROUP_FOREIGN, foreign);
+        else if (outsider)
+                blame_outsider(verdict, outsider);
         else if (census->gpu)
                 blame(verdict, REASON_GROUP_SEVERAL, census->gpu);
         else if (census->companion)
@@ -214,6 +246,7 @@ struct group_verdict group_judge(const struct inventory *inv, const struct rules
                         count_member(inv, rules, member, &census, &verdict);
         }
         count_unreadable(inv, fn->group, &census, &verdict);
+        count_outsiders(inv, fn->group, &census, &verdict);
         if (census.unreadable)
                 blame_unreadable(&verdict, census.unreadable);
         else if (vendor_vfio)

@@ -3,7 +3,8 @@
  *
  * Facts: kernel VFIO group viability (a group is viable when every non-bridge member is on a VFIO driver, pci-stub or
  * without driver; since 5.19 pcieport and other DMA-less drivers are tolerated). Bridges (classes 0600, 0604, 0607, 0609:
- * host bridge and header type not 0) are ignored and never bound. 0680 with vendor 10de is an NVSwitch, not a bridge. */
+ * host bridge and header type not 0) are ignored and never bound. 0680 with vendor 10de is an NVSwitch, not a bridge. A
+ * member that is no PCI function (on Arm a platform device) is foreign. */
 #ifndef SLUICE_CORE_GROUP_H
 #define SLUICE_CORE_GROUP_H
 
@@ -22,7 +23,8 @@ struct group_verdict {
         enum reason reason;             /* REASON_NONE: viable now (n_to_bind == 0), or once n_to_bind members are bound. Else NO_GROUP,
                                          * NOIOMMU, GROUP_FOREIGN, GROUP_SEVERAL or GROUP_FOLLOWER */
         const struct function *culprit; /* who spoils it; with REASON_NONE the first other member on a host driver;
-                                         * NULL = nobody, or a member that could not be read. Borrowed from the inventory */
+                                         * NULL = nobody, or a member that could not be read or is no PCI function. Borrowed from
+                                         * the inventory */
         unsigned n_gpus, n_members;     /* members without bridges, @fn included */
         unsigned n_to_bind;             /* members to bind: @fn unless it is on VFIO, GPUs and companions on a host driver */
         char detail[DETAIL_MAX];        /* the culprit: "0000:01:00.1 (class 0200, driver ixgbe)"; "" = no culprit */

@@ -55,6 +55,17 @@ void inventory_add_broken(struct inventory *inv, const char *name, enum reason r
         str_clean(broken->detail, sizeof(broken->detail), detail);
 }
 
+void inventory_add_outsider(struct inventory *inv, int group, const char *name, const char *subsystem, const char *driver)
+{
+        GROW(inv->outsiders, inv->n_outsiders, inv->cap_outsiders);
+        struct outsider *outsider = &inv->outsiders[inv->n_outsiders++];
+
+        *outsider = (struct outsider){ .group = group };
+        str_clean(outsider->name, sizeof(outsider->name), name);
+        str_clean(outsider->subsystem, sizeof(outsider->subsystem), subsystem);
+        str_clean(outsider->driver, sizeof(outsider->driver), driver);
+}
+
 void inventory_add_driver(struct inventory *inv, const char *driver)
 {
         GROW(inv->drivers, inv->n_drivers, inv->cap_drivers);
@@ -83,6 +94,13 @@ static int compare_broken(const void *a, const void *b)
         return r ? r : strcmp(x->detail, y->detail);
 }
 
+static int compare_outsiders(const void *a, const void *b)
+{
+        const struct outsider *x = a, *y = b;
+
+        return x->group != y->group ? (x->group > y->group) - (x->group < y->group) : strcmp(x->name, y->name);
+}
+
 static int compare_drivers(const void *a, const void *b)
 {
         return strcmp(a, b);
@@ -102,13 +120,15 @@ void inventory_seal(struct inventory *inv)
         sort(inv->functions, inv->n_functions, sizeof(*inv->functions), compare_functions);
         sort(inv->instances, inv->n_instances, sizeof(*inv->instances), compare_instances);
         sort(inv->broken, inv->n_broken, sizeof(*inv->broken), compare_broken);
+        sort(inv->outsiders, inv->n_outsiders, sizeof(*inv->outsiders), compare_outsiders);
         sort(inv->drivers, inv->n_drivers, sizeof(*inv->drivers), compare_drivers);
-        inv->cap_functions = inv->cap_instances = inv->cap_broken = inv->cap_drivers = 0;
+        inv->cap_functions = inv->cap_instances = inv->cap_broken = inv->cap_outsiders = inv->cap_drivers = 0;
 }
 
 static bool is_sealed(const struct inventory *inv)
 {
-        return inv->cap_functions == 0 && inv->cap_instances == 0 && inv->cap_broken == 0 && inv->cap_drivers == 0;
+        return inv->cap_functions == 0 && inv->cap_instances == 0 && inv->cap_broken == 0 && inv->cap_outsiders == 0 &&
+               inv->cap_drivers == 0;
 }
 
 struct inventory *inventory_ref(struct inventory *inv)
@@ -128,6 +148,7 @@ struct inventory *inventory_unref(struct inventory *inv)
         free(inv->functions);
         free(inv->instances);
         free(inv->broken);
+        free(inv->outsiders);
         free(inv->drivers);
         free(inv);
         return NULL;
@@ -229,6 +250,11 @@ static const struct field instance_fields[] = {
         INSTANCE(TEXT, "driver", driver), INSTANCE(INT, "group", group),   INSTANCE(BOOL, "group node", group_node),
 };
 #undef INSTANCE
+
+static const struct field outsider_fields[] = {
+        { "subsystem", FIELD_TEXT, offsetof(struct outsider, subsystem) },
+        { "driver", FIELD_TEXT, offsetof(struct outsider, driver) },
+};
 
 static bool bars_equal(const struct bar *a, const struct bar *b)
 {
@@ -335,7 +361,7 @@ bool inventory_equal(const struct inventory *a, const struct inventory *b)
         if (a == b)
                 return true;
         if (!flags_equal(a, b) || a->n_functions != b->n_functions || a->n_instances != b->n_instances || a->n_broken != b->n_broken ||
-            a->n_drivers != b->n_drivers)
+            a->n_outsiders != b->n_outsiders || a->n_drivers != b->n_drivers)
                 return false;
         for (size_t i = 0; i < a->n_functions; i++)
                 if (!bdf_equal(a->functions[i].bdf, b->functions[i].bdf) ||
@@ -348,6 +374,10 @@ bool inventory_equal(const struct inventory *a, const struct inventory *b)
                         return false;
         for (size_t i = 0; i < a->n_broken; i++)
                 if (compare_broken(&a->broken[i], &b->broken[i]) != 0)
+                        return false;
+        for (size_t i = 0; i < a->n_outsiders; i++)
+                if (compare_outsiders(&a->outsiders[i], &b->outsiders[i]) != 0 ||
+                    fields_differ(outsider_fields, N_ELEMENTS(outsider_fields), &a->outsiders[i], &b->outsiders[i], NULL))
                         return false;
         for (size_t i = 0; i < a->n_drivers; i++)
                 if (!streq(a->drivers[i], b->drivers[i]))
@@ -386,11 +416,21 @@ static void print_broken(const void *element, struct strbuf *name, struct strbuf
                 strbuf_addf(why, " (%s)", broken->detail);
 }
 
+static void print_outsider(const void *element, struct strbuf *name, struct strbuf *why)
+{
+        const struct outsider *outsider = element;
+
+        strbuf_add(name, outsider->name);
+        strbuf_addf(why, "appeared in IOMMU group %d, and is no PCI function", outsider->group);
+}
+
 static const struct list_kind function_kind = { sizeof(struct function), compare_functions, function_fields, N_ELEMENTS(function_fields),
                                                 print_function };
 static const struct list_kind instance_kind = { sizeof(struct instance), compare_instances, instance_fields, N_ELEMENTS(instance_fields),
                                                 print_instance };
 static const struct list_kind broken_kind = { sizeof(struct broken), compare_broken, NULL, 0, print_broken };
+static const struct list_kind outsider_kind = { sizeof(struct outsider), compare_outsiders, outsider_fields, N_ELEMENTS(outsider_fields),
+                                                print_outsider };
 
 static void report(const struct list_kind *kind, const void *old, const void *now, inventory_change_fn *each, void *ctx)
 {
@@ -438,4 +478,5 @@ void inventory_diff(const struct inventory *old, const struct inventory *now, in
         diff_lists(&function_kind, old->functions, old->n_functions, now->functions, now->n_functions, each, ctx);
         diff_lists(&instance_kind, old->instances, old->n_instances, now->instances, now->n_instances, each, ctx);
         diff_lists(&broken_kind, old->broken, old->n_broken, now->broken, now->n_broken, each, ctx);
+        diff_lists(&outsider_kind, old->outsiders, old->n_outsiders, now->outsiders, now->n_outsiders, each, ctx);
 }

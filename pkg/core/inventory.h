@@ -19,6 +19,8 @@ enum {
         DRIVER_LEN = 64,
         MODEL_LEN = 128,
         UUID_LEN = 37,
+        MEMBER_LEN = 64,
+        SUBSYSTEM_LEN = 32,
         TYPE_LEN = 64,
         ROOT_LEN = 16,
         RESET_LEN = 64,
@@ -94,6 +96,15 @@ struct broken {
         int group; /* the IOMMU group that it is known to be in: nobody knows what it does there; -1 = none, or unknown */
 };
 
+/* A member of an IOMMU group that is no PCI function (on Arm a platform device). Known of the groups of GPUs and of what is on
+ * VFIO, where /sys/kernel/iommu_groups can be seen. */
+struct outsider {
+        int group;
+        char name[MEMBER_LEN];
+        char subsystem[SUBSYSTEM_LEN]; /* "platform"; "" = unknown */
+        char driver[DRIVER_LEN];       /* "" = none; "?" = could not be read */
+};
+
 struct inventory {
         unsigned refs;
         struct function *functions; /* sorted by BDF */
@@ -102,6 +113,8 @@ struct inventory {
         size_t n_instances;
         struct broken *broken;
         size_t n_broken;
+        struct outsider *outsiders; /* sorted by group and name */
+        size_t n_outsiders;
         char (*drivers)[DRIVER_LEN]; /* PCI drivers registered (/sys/bus/pci/drivers), sorted */
         size_t n_drivers;
         bool iommu;                /* at least one IOMMU group exists */
@@ -110,7 +123,7 @@ struct inventory {
         bool holders_visible;      /* /proc/<pid>/fd of other processes can be read */
         char boot_id[BOOT_ID_LEN]; /* "" = unknown */
         /* Capacity of the arrays while being filled; 0 once sealed. */
-        size_t cap_functions, cap_instances, cap_broken, cap_drivers;
+        size_t cap_functions, cap_instances, cap_broken, cap_outsiders, cap_drivers;
 };
 
 struct inventory *inventory_new(void);                                          /* one reference */
@@ -118,6 +131,7 @@ struct function *inventory_add_function(struct inventory *inv, struct bdf bdf); 
 struct instance *inventory_add_instance(struct inventory *inv);                 /* group -1; valid until the next add */
 /* Texts are cleaned and cut to fit. */
 void inventory_add_broken(struct inventory *inv, const char *name, enum reason reason, const char *detail);
+void inventory_add_outsider(struct inventory *inv, int group, const char *name, const char *subsystem, const char *driver);
 void inventory_add_driver(struct inventory *inv, const char *driver);
 void inventory_seal(struct inventory *inv); /* sorts; after this it is read only */
 
@@ -135,7 +149,7 @@ bool inventory_has_driver(const struct inventory *inv, const char *driver);
 bool inventory_equal(const struct inventory *a, const struct inventory *b);
 
 /* What changed from @old (may be NULL: everything is new) to @now: one call per function, instance or broken entry,
- * in order: functions, instances, broken. @what is a short sentence, borrowed for the call ("appeared",
+ * in order: functions, instances, broken, outsiders. @what is a short sentence, borrowed for the call ("appeared",
  * "driver nvidia -> vfio-pci, group none -> 45", "gone"); a broken entry's says its reason's sentence and detail. Both
  * inventories are sealed. */
 typedef void inventory_change_fn(void *ctx, const char *name, const char *what);

@@ -35,7 +35,7 @@ enum reason_use {
           "switch the IOMMU on in the firmware (VT-d, AMD-Vi, SMMU) and on the kernel command line (intel_iommu=on)")                      \
         X(NOIOMMU, "no-iommu-protection", WITHHELD, "its group is a no-IOMMU group without any isolation",                                 \
           "switch a real IOMMU on; no-IOMMU mode is never used")                                                                           \
-        X(GROUP_FOREIGN, "group-foreign-member", WITHHELD, "its IOMMU group holds a function that must stay with the host",                \
+        X(GROUP_FOREIGN, "group-foreign-member", WITHHELD, "its IOMMU group holds a device that must stay with the host",                  \
           "move the card to another slot, or enable ACS in the firmware, so that it has a group of its own")                               \
         X(GROUP_SEVERAL, "group-several-gpus", WITHHELD, "several GPUs share its IOMMU group",                                             \
           "enable ACS, or let a rule with 'group: one-device' offer them as one device")                                                   \

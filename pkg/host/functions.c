@@ -227,9 +227,9 @@ static int read_endpoint(struct scan *scan, int dir, const char *name, struct fu
         return 0;
 }
 
-/* The system's pci.ids costs 9 ms to parse: it is opened for what is a GPU by class, and for what is on VFIO, never for
- * the chipset. */
-static bool deserves_parsing(const struct function *fn)
+/* A GPU by class, or on VFIO: what a host is looked at for. The system's pci.ids, which costs 9 ms to parse, is opened for these
+ * only, and the members of these groups only are listed. */
+static bool is_of_interest(const struct function *fn)
 {
         unsigned base = base_class(fn);
 
@@ -241,7 +241,7 @@ static void name(struct names *names, struct function *fn)
 {
         if (!names || is_bridge(fn))
                 return;
-        bool all = deserves_parsing(fn);
+        bool all = is_of_interest(fn);
         const char *model = all ? names_device(names, fn->vendor, fn->device) : names_peek(names, fn->vendor, fn->device);
         const char *vendor = all ? names_vendor(names, fn->vendor) : NULL;
         str_clean(fn->model, sizeof(fn->model), model ? model : "");
@@ -292,6 +292,22 @@ static bool is_our_shortage(int r)
         return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
 }
 
+static int note_outsiders(struct scan *scan, int group, struct err *err)
+{
+        char name[32];
+        struct err why;
+
+        int r = groups_outsiders(scan, group, &why);
+        if (is_our_shortage(r))
+                return err_say(err, -r, "cannot list the members of group %d: %.300s", group, why.msg);
+        if (r < 0) { /* Who is in it nobody knows, so that it is not to be handed out. */
+                str_format(name, sizeof(name), "iommu_groups/%d", group);
+                scan_broken(scan, name, false, &why);
+                scan->inv->broken[scan->inv->n_broken - 1].group = group;
+        }
+        return 0;
+}
+
 int functions_read(struct scan *scan, struct err *err)
 {
         for (size_t i = 0; i < scan->functions.n; i++) {
@@ -304,5 +320,9 @@ int functions_read(struct scan *scan, struct err *err)
                         scan_broken(scan, address, fs_gone(r) && fs_exists(scan->bus, address) == 0, &why);
         }
         sriov_number(scan);
-        return groups_of_broken(scan, err);
+        int r = groups_of_broken(scan, err);
+        for (size_t i = 0; r == 0 && i < scan->inv->n_functions; i++)
+                if (is_of_interest(&scan->inv->functions[i]))
+                        r = note_outsiders(scan, scan->inv->functions[i].group, err);
+        return r;
 }

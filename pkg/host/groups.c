@@ -73,6 +73,14 @@ static int read_fact(const struct scan *scan, int group, struct group_fact *ret,
         return 0;
 }
 
+static struct group_fact *find_fact(const struct scan *scan, int group)
+{
+        for (size_t i = scan->n_facts; i-- > 0;)
+                if (scan->facts[i].group == group)
+                        return &scan->facts[i];
+        return NULL;
+}
+
 int groups_read(struct scan *scan, int dir, const char *link, int *ret_group, struct group_fact *ret, struct err *err)
 {
         char text[64];
@@ -86,12 +94,12 @@ int groups_read(struct scan *scan, int dir, const char *link, int *ret_group, st
         if (!str_to_u64(text, 10, INT_MAX, &group))
                 return err_say(err, EBADMSG, "%s points to \"%.60s\", which is no group", link, text);
 
-        for (size_t i = scan->n_facts; i-- > 0;)
-                if (scan->facts[i].group == (int)group) {
-                        *ret = scan->facts[i];
-                        *ret_group = (int)group;
-                        return 0;
-                }
+        const struct group_fact *known = find_fact(scan, (int)group);
+        if (known) {
+                *ret = *known;
+                *ret_group = (int)group;
+                return 0;
+        }
         struct group_fact fact;
         r = read_fact(scan, (int)group, &fact, err);
         if (r < 0)
@@ -101,6 +109,51 @@ int groups_read(struct scan *scan, int dir, const char *link, int *ret_group, st
         *ret = fact;
         *ret_group = (int)group;
         return 0;
+}
+
+static int read_member_link(const struct scan *scan, const char *member, const char *link, char *buf, size_t size)
+{
+        char path[PATH_MAX];
+        struct err unused;
+
+        str_format(path, sizeof(path), "%s/%s", member, link);
+        int r = fs_readlink_last(scan->tree->sys, path, buf, size, &unused);
+        if (r < 0)
+                buf[0] = '\0';
+        return r;
+}
+
+static void note_outsider(struct scan *scan, int group, const char *name)
+{
+        char member[PATH_MAX], subsystem[SUBSYSTEM_LEN], driver[DRIVER_LEN];
+        struct stat st;
+
+        str_format(member, sizeof(member), "kernel/iommu_groups/%d/devices/%s", group, name);
+        (void)read_member_link(scan, member, "subsystem", subsystem, sizeof(subsystem));
+        int r = read_member_link(scan, member, "driver", driver, sizeof(driver));
+        if (fs_exists(scan->tree->sys, member) == 0)
+                return; /* it left the group meanwhile */
+        /* No link is no driver only where the device itself is to be seen. */
+        if (r < 0 && (!fs_gone(r) || fs_stat(scan->tree->sys, member, &st) < 0))
+                (void)str_copy(driver, sizeof(driver), "?");
+        inventory_add_outsider(scan->inv, group, name, subsystem, driver);
+}
+
+int groups_outsiders(struct scan *scan, int group, struct err *err)
+{
+        _cleanup_fs_list_ struct fs_list members = { 0 };
+        struct group_fact *fact = find_fact(scan, group);
+        char path[64];
+
+        if (!fact || fact->outsiders_known || !scan->has_groups)
+                return 0;
+        fact->outsiders_known = true;
+        str_format(path, sizeof(path), "kernel/iommu_groups/%d/devices", group);
+        int r = scan_list(scan->tree->sys, path, &members, err);
+        for (size_t i = 0; i < members.n; i++)
+                if (!scan_has(&scan->functions, members.names[i]))
+                        note_outsider(scan, group, members.names[i]);
+        return r;
 }
 
 /* The group among whose members @name is; -1 = none that matters to a function that was read. */

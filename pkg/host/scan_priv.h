@@ -16,6 +16,7 @@
 struct group_fact {
         int group;
         bool noiommu, node;
+        bool outsiders_known; /* groups_outsiders() has looked */
 };
 
 /* A virtfnN link of a PF. */
@@ -59,6 +60,8 @@ void sriov_number(struct scan *scan);
 int groups_read(struct scan *scan, int dir, const char *link, int *ret_group, struct group_fact *ret, struct err *err);
 /* Finds the groups of the functions that could not be read: they are members all the same. After functions_read's own look. */
 int groups_of_broken(struct scan *scan, struct err *err);
+/* Notes the members of @group, which groups_read() has read, that are no PCI functions. Once a look. */
+int groups_outsiders(struct scan *scan, int group, struct err *err);
 /* Is @name, below dev/, a device node? */
 int groups_node_exists(const struct scan *scan, const char *name, bool *ret, struct err *err);
 /* mdev.c: every mediated device of a PCI function. */

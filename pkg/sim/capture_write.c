@@ -23,6 +23,7 @@ static const char *const function_attributes[] = {
 };
 static const char *const function_links[] = { "driver", "iommu_group", "physfn" };
 static const char *const mdev_links[] = { "mdev_type", "driver", "iommu_group" };
+static const char *const outsider_links[] = { "driver", "subsystem" };
 static const char *const type_attributes[] = { "name", "description", "device_api" };
 static const char *const group_attributes[] = { "name", "type" };
 static const char *const module_parameters[] = {
@@ -289,6 +290,24 @@ static void function_entry(struct writer *w, const char *path, const char *name)
                 each_entry(w, sub, mdev_type_entry);
 }
 
+/* What a member that is on no bus of ours is: a verdict needs no more of it. */
+static void member_entry(struct writer *w, const char *path, const char *name)
+{
+        static const char *const buses[] = { "sys/bus/pci/devices", "sys/bus/mdev/devices" };
+        char dir[PATH_MAX];
+
+        take_link(w, path);
+        for (size_t i = 0; i < N_ELEMENTS(buses); i++) {
+                const char *rest;
+                int top = top_of(w->tree, join(dir, buses[i], name) == 0 ? dir : buses[i], &rest);
+                if (fs_exists(top, rest) != 0)
+                        return;
+        }
+        real_directory(w, path, dir);
+        add_dir(w, dir);
+        take_links(w, dir, outsider_links, N_ELEMENTS(outsider_links));
+}
+
 static void group_entry(struct writer *w, const char *path, const char *name)
 {
         char sub[PATH_MAX];
@@ -297,7 +316,7 @@ static void group_entry(struct writer *w, const char *path, const char *name)
         take_files(w, path, group_attributes, N_ELEMENTS(group_attributes));
         if (join(sub, path, "devices") == 0) {
                 add_dir(w, sub);
-                each_entry(w, sub, link_entry);
+                each_entry(w, sub, member_entry);
         }
 }
 

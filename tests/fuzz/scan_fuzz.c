@@ -47,9 +47,15 @@ static void check_inventory(const struct inventory *inv)
                 CHECK_TEXT(inv->broken[i].name);
                 CHECK_TEXT(inv->broken[i].detail);
         }
+        for (size_t i = 0; i < inv->n_outsiders; i++) {
+                CHECK_TEXT(inv->outsiders[i].name);
+                CHECK_TEXT(inv->outsiders[i].subsystem);
+                CHECK_TEXT(inv->outsiders[i].driver);
+                check(inv->outsiders[i].group >= 0);
+        }
 }
 
-/* What would be bound never takes a disk or a network card along, whatever the rules say. */
+/* What would be bound never takes a disk, a network card or what is not on PCI along, whatever the rules say. */
 static void check_group(const struct inventory *inv, const struct device *device)
 {
         if (!device->needs_bind || device->state != DEVICE_HEALTHY)
@@ -60,6 +66,8 @@ static void check_group(const struct inventory *inv, const struct device *device
                 if (inv->functions[i].group == device->group)
                         check(base != 0x01 && base != 0x02);
         }
+        for (size_t i = 0; i < inv->n_outsiders; i++)
+                check(inv->outsiders[i].group != device->group);
 }
 
 static void check_offer(const struct inventory *inv, const struct rules *rules)

@@ -330,6 +330,46 @@ static void test_the_verdict_names_who_spoils_the_group(void **state)
         }
 }
 
+/* On Arm a platform device may share the GPU's group: the verdict asks of it what it asks of a PCI function that is none of ours. */
+static void test_a_member_that_is_no_pci_function_spoils_the_group(void **state)
+{
+        static const struct {
+                const char *title, *gpu_driver, *subsystem, *driver;
+                int group;
+                bool vendor_vfio;
+                enum reason reason;
+                unsigned n_members;
+                const char *detail;
+        } table[] = {
+                { "with a driver", "vfio-pci", "platform", "xgene-dma", 7, false, REASON_GROUP_FOREIGN, 2,
+                  "70.dma (no PCI function: subsystem platform, driver xgene-dma)" },
+                { "with a driver that could not be read", "vfio-pci", "", "?", 7, false, REASON_GROUP_FOREIGN, 2,
+                  "70.dma (no PCI function: subsystem unknown, driver ?)" },
+                { "without driver, beside a GPU that is prepared", "vfio-pci", "platform", "", 7, false, REASON_NONE, 2, "" },
+                { "without driver, beside a GPU that would be bound", "nvidia", "platform", "", 7, false, REASON_GROUP_FOREIGN, 2,
+                  "70.dma (no PCI function: subsystem platform, driver none)" },
+                { "on VFIO's own driver", "vfio-pci", "platform", "vfio-platform", 7, false, REASON_NONE, 2, "" },
+                { "beside a vGPU's VF", "nvidia", "platform", "", 7, true, REASON_GROUP_FOREIGN, 2,
+                  "70.dma (no PCI function: subsystem platform, driver none)" },
+                { "in another group", "nvidia", "platform", "xgene-dma", 8, false, REASON_NONE, 1, "" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(table); i++) {
+                _cleanup_inventory_ struct inventory *inv = inventory_new();
+                struct member gpu = GPU("0000:3b:00.0", table[i].gpu_driver);
+                _cleanup_(rules_done) struct rules rules;
+
+                add(inv, &gpu);
+                inventory_add_outsider(inv, table[i].group, "70.dma", table[i].subsystem, table[i].driver);
+                inventory_seal(inv);
+                rules_init(&rules);
+                struct group_verdict v = group_judge(inv, &rules, inv->functions, GROUP_ONE_DEVICE, table[i].vendor_vfio);
+                if (v.reason != table[i].reason || v.n_members != table[i].n_members || !streq(v.detail, table[i].detail) || v.culprit)
+                        fail_msg("%s: '%s', %u members, '%s'", table[i].title, reason_word(v.reason), v.n_members, v.detail);
+        }
+}
+
 static void test_vfio_drivers_are_recognised_by_name_or_entry(void **state)
 {
         static const struct {
@@ -377,6 +417,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_the_verdict_names_who_spoils_the_group),
+                TEST(test_a_member_that_is_no_pci_function_spoils_the_group),
                 TEST(test_vfio_drivers_are_recognised_by_name_or_entry),
                 TEST(test_a_card_is_the_pf_or_function_0_of_the_slot),
         };

@@ -146,6 +146,15 @@ static void break_one(struct inventory *inv)
         inventory_seal(inv);
 }
 
+static void meet_outsider(struct inventory *inv)
+{
+        inventory_add_outsider(inv, 45,
+                               "70.\x1b"
+                               "dma",
+                               "platform", "xgene-dma");
+        inventory_seal(inv);
+}
+
 static void change_flag(struct inventory *inv)
 {
         inv->holders_visible = true;
@@ -164,6 +173,7 @@ static void test_a_change_is_told_in_one_sentence_per_thing(void **state)
                 { change_instance, "8dc12b8f-1f5a-4f0e-9c2f-0d2a5a7b1c11: type name none -> GRID T4-1B\n" },
                 { lose_first, "0000:3b:00.0: gone\n" },
                 { break_one, "0000:99:00.0: it disappeared while it was read (class)\n" },
+                { meet_outsider, "70.?dma: appeared in IOMMU group 45, and is no PCI function\n" },
                 { change_flag, "" },
         };
 

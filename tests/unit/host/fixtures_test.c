@@ -64,6 +64,7 @@ static void test_every_captured_host_is_seen_whole(void **state)
                 { "numa-unknown", 8, 0, 0, true },
                 { "nvme-in-group", 4, 0, 0, true },
                 { "pf-with-vfs", 4, 0, 0, true },
+                { "platform-in-group", 4, 0, 0, true },
                 { "quadro-4fn", 5, 0, 0, true },
                 { "stale-pciids", 6, 0, 0, true },
                 { "two-gpus-one-group", 8, 0, 0, true },

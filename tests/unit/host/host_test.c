@@ -236,6 +236,48 @@ static void test_what_could_not_be_read_is_still_a_member_of_its_group(void **st
         }
 }
 
+static void test_members_of_a_gpus_group_that_are_no_pci_functions_are_seen(void **state)
+{
+#define GROUP    "sys/kernel/iommu_groups/45/devices/"
+#define PLATFORM "sys/devices/platform/"
+        static const struct {
+                const char *name, *subsystem, *driver;
+        } expected[] = {
+                { "0000:3d:00.0", "pci", "" }, /* the bus does not list it: who knows what it is */
+                { "70.dma", "platform", "xgene-dma" },
+                { "71.idle", "platform", "" },
+                { "72.lost", "", "?" },
+        };
+        struct fixture f;
+
+        (void)state;
+        fixture_make(&f);
+        make_l40s(&f);
+        fixture_link(&f, GROUP "70.dma", "../../../../devices/platform/70.dma");
+        fixture_link(&f, PLATFORM "70.dma/subsystem", "../../../bus/platform");
+        fixture_link(&f, PLATFORM "70.dma/driver", "../../../bus/platform/drivers/xgene-dma");
+        fixture_link(&f, GROUP "71.idle", "../../../../devices/platform/71.idle");
+        fixture_link(&f, PLATFORM "71.idle/subsystem", "../../../bus/platform");
+        fixture_link(&f, GROUP "72.lost", "../../../../devices/platform/72.lost");
+        fixture_link(&f, GROUP "0000:3d:00.0", "../../../../devices/pci0000:3a/0000:3d:00.0");
+        fixture_link(&f, "sys/devices/pci0000:3a/0000:3d:00.0/subsystem", "../../../bus/pci");
+        /* The root port's group is nobody's business. */
+        fixture_link(&f, "sys/kernel/iommu_groups/44/devices/73.other", "../../../../devices/platform/70.dma");
+        _cleanup_inventory_ struct inventory *inv = scan(&f);
+
+        assert_int_equal(inv->n_broken, 0);
+        assert_int_equal(inv->n_outsiders, N_ELEMENTS(expected));
+        for (size_t i = 0; i < N_ELEMENTS(expected); i++) {
+                const struct outsider *o = &inv->outsiders[i];
+                if (o->group != 45 || !streq(o->name, expected[i].name) || !streq(o->subsystem, expected[i].subsystem) ||
+                    !streq(o->driver, expected[i].driver))
+                        fail_msg("outsider %zu: group %d, %s, subsystem '%s', driver '%s'", i, o->group, o->name, o->subsystem, o->driver);
+        }
+        fixture_done(&f);
+#undef GROUP
+#undef PLATFORM
+}
+
 static void test_names_and_places_that_are_no_addresses_are_accounted_for(void **state)
 {
         struct fixture f;
@@ -615,6 +657,7 @@ int main(void)
                 TEST(test_what_the_host_does_not_say_stays_unknown),
                 TEST(test_garbage_is_accounted_for_and_never_half_a_function),
                 TEST(test_what_could_not_be_read_is_still_a_member_of_its_group),
+                TEST(test_members_of_a_gpus_group_that_are_no_pci_functions_are_seen),
                 TEST(test_names_and_places_that_are_no_addresses_are_accounted_for),
                 TEST(test_vfs_are_counted_and_numbered_by_the_links_of_their_pf),
                 TEST(test_vfs_count_without_their_links),

@@ -14,7 +14,7 @@
 #include "sim/sim.h"
 
 #define HOSTS "tests/fixtures/hosts"
-enum { HOSTS_MIN = 28 }; /* what generate.py makes: a test that finds no fixtures has failed */
+enum { HOSTS_MIN = 29 }; /* what generate.py makes: a test that finds no fixtures has failed */
 
 static char *read_host(const char *name, size_t *ret_n)
 {
