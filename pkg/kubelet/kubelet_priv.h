@@ -21,6 +21,7 @@ enum {
 struct open_stream {
         struct rpc_stream *stream;
         unsigned version; /* of the list it was given last */
+        bool kubelets;    /* its end means that kubelet has let us go */
 };
 
 /* Path B, per plugin: see watcher.c. */
@@ -47,6 +48,7 @@ struct plugin {
         struct listener *listener;
         struct open_stream streams[STREAMS_MAX];
         size_t n_streams;
+        bool options_asked; /* on the present socket */
 
         struct life life;            /* path A */
         struct rpc_pending *pending; /* the Register in flight */
@@ -96,7 +98,9 @@ const struct pool *plugin_pool(const struct plugin *plugin); /* NULL = nothing w
 int plugin_listen(struct plugin *plugin, const char *dir, const char *name, struct err *err);
 void plugin_finish_streams(struct plugin *plugin, const char *why);
 void plugin_cancel_streams(struct plugin *plugin);
+void plugin_options_asked(struct plugin *plugin, struct rpc_call *call);
 void plugin_stream_opened(struct plugin *plugin, struct rpc_stream *stream);
+bool plugin_has_kubelet(const struct plugin *plugin);          /* a stream of kubelet's is open */
 void plugin_refused_peer(struct plugin *plugin, unsigned uid); /* says it once */
 
 /* ---- serve.c: the DevicePlugin service; the context is the plugin ---- */

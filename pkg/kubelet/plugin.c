@@ -140,6 +140,7 @@ int plugin_listen(struct plugin *plugin, const char *dir, const char *name, stru
         listener_close(plugin->listener);
         plugin->listener = NULL;
         plugin->refused_said = false;
+        plugin->options_asked = false;
         return listener_open(&plugin->listener, plugin->kubelet->loop, path, on_accept, on_refused, plugin, err);
 }
 
@@ -159,13 +160,36 @@ static void tell_registration(struct plugin *plugin, bool opened)
 static void on_stream_closed(void *ctx, struct rpc_stream *stream)
 {
         struct plugin *plugin = ctx;
+        size_t i = 0;
 
+        while (plugin->streams[i].stream != stream)
+                i++;
+        bool kubelets = plugin->streams[i].kubelets;
+        plugin->streams[i] = plugin->streams[--plugin->n_streams];
+        if (kubelets)
+                tell_registration(plugin, false);
+}
+
+void plugin_options_asked(struct plugin *plugin, struct rpc_call *call)
+{
+        plugin->options_asked = true;
+        rpc_call_mark(call);
+}
+
+bool plugin_has_kubelet(const struct plugin *plugin)
+{
         for (size_t i = 0; i < plugin->n_streams; i++)
-                if (plugin->streams[i].stream == stream) {
-                        plugin->streams[i] = plugin->streams[--plugin->n_streams];
-                        break;
-                }
-        tell_registration(plugin, false);
+                if (plugin->streams[i].kubelets)
+                        return true;
+        return false;
+}
+
+/* Kubelet asks for the options and then, on the same connection, for the list (1.26 to 1.36, both ways of registration). Who
+ * asks for the list alone while somebody has asked for options is an administrator with a tool, whose leaving means nothing.
+ * As long as nobody has asked, every stream may be kubelet's: once too often registered harms less than never. */
+static bool is_kubelets(const struct plugin *plugin, const struct rpc_stream *stream)
+{
+        return !plugin->options_asked || rpc_stream_marked(stream);
 }
 
 void plugin_stream_opened(struct plugin *plugin, struct rpc_stream *stream)
@@ -178,9 +202,11 @@ void plugin_stream_opened(struct plugin *plugin, struct rpc_stream *stream)
         }
         rpc_stream_on_close(stream, on_stream_closed, plugin);
         list_make(&list, plugin->offer, plugin_pool(plugin), plugin->withdrawn);
-        plugin->streams[plugin->n_streams] = (struct open_stream){ .stream = stream };
-        send_to(plugin, &plugin->streams[plugin->n_streams++], &list);
-        tell_registration(plugin, true);
+        struct open_stream *open = &plugin->streams[plugin->n_streams++];
+        *open = (struct open_stream){ .stream = stream, .kubelets = is_kubelets(plugin, stream) };
+        send_to(plugin, open, &list);
+        if (open->kubelets)
+                tell_registration(plugin, true);
 }
 
 void plugin_finish_streams(struct plugin *plugin, const char *why)

@@ -374,8 +374,8 @@ static void on_options(void *ctx, struct rpc_call *call, const ProtobufCMessage 
 {
         V1beta1__DevicePluginOptions options = V1BETA1__DEVICE_PLUGIN_OPTIONS__INIT;
 
-        (void)ctx;
         (void)msg;
+        plugin_options_asked(ctx, call);
         options.pre_start_required = 1;
         options.get_preferred_allocation_available = 1;
         rpc_reply(call, &options.base);

@@ -4,7 +4,8 @@
  *
  * The service socket is there before the registration socket, and goes after it. What kubelet does not do: ask again when
  * the stream ends while it runs. So when a stream has ended and nobody asked GetInfo for a while, the registration socket
- * is made anew: a new inode is a new plugin. */
+ * is made anew: a new inode is a new plugin. What cannot be made (no plugins_registry yet) is tried at the next look, every
+ * LOOK_MS. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -16,7 +17,7 @@
 #include "kubelet/kubelet_priv.h"
 #include "pluginregistration.pb-c.h"
 
-enum { ASK_AGAIN_MAX_DOUBLINGS = 5, RETRY_MS = 1000 };
+enum { ASK_AGAIN_MAX_DOUBLINGS = 5 };
 
 static const char *service_dir(const struct kubelet *kubelet, char *buf, size_t size)
 {
@@ -121,7 +122,7 @@ static int open_registration(struct plugin *plugin, struct err *err)
         return listener_open(&watcher->listener, plugin->kubelet->loop, path, on_accept, on_refused, plugin, err);
 }
 
-/* Makes what is missing, in the order that kubelet needs; tries again later when that fails. */
+/* Makes what is missing, in the order that kubelet needs. */
 static void make_sockets(struct plugin *plugin)
 {
         struct watcher *watcher = &plugin->watcher;
@@ -137,7 +138,6 @@ static void make_sockets(struct plugin *plugin)
                 r = open_registration(plugin, &err);
         if (r == 0)
                 return;
-        watcher->due_ms = clock_ms() + RETRY_MS;
         if (!streq(err.msg, watcher->problem))
                 log_warn("%s: not registered, trying again: %s", plugin->resource, err.msg);
         str_clean(watcher->problem, sizeof(watcher->problem), err.msg);
@@ -170,7 +170,7 @@ void watcher_stream(struct plugin *plugin, bool opened)
                 watcher->problem[0] = '\0';
                 return;
         }
-        if (plugin->n_streams > 0)
+        if (plugin_has_kubelet(plugin))
                 return;
         unsigned doublings = watcher->tries < ASK_AGAIN_MAX_DOUBLINGS ? watcher->tries : ASK_AGAIN_MAX_DOUBLINGS;
         watcher->asked = false;
@@ -184,14 +184,14 @@ void watcher_tick(struct plugin *plugin)
         if (clock_ms() < watcher->due_ms)
                 return;
         watcher->due_ms = INT64_MAX;
-        if (plugin->n_streams == 0 && watcher->listener && !watcher->asked) {
+        if (!plugin_has_kubelet(plugin) && watcher->listener && !watcher->asked) {
                 /* The stream has ended and kubelet does not come back by itself. */
                 watcher->tries++;
                 listener_close(watcher->listener);
                 watcher->listener = NULL;
         }
         make_sockets(plugin);
-        if (plugin->n_streams == 0 && watcher->tries > 0 && watcher->due_ms == INT64_MAX)
+        if (!plugin_has_kubelet(plugin) && watcher->tries > 0)
                 watcher_stream(plugin, false);
 }
 
@@ -209,7 +209,7 @@ const char *watcher_state_name(const struct plugin *plugin)
 {
         const struct watcher *watcher = &plugin->watcher;
 
-        if (plugin->n_streams > 0)
+        if (plugin_has_kubelet(plugin))
                 return life_state_name(LIFE_SERVING);
         if (!watcher->listener)
                 return life_state_name(LIFE_BACKOFF);

@@ -61,6 +61,10 @@ void rpc_server_adopt(struct rpc_server *server, int fd);
  * the stop waits for it, even when its peer has been cut off. */
 void rpc_server_stop(struct rpc_server *server, unsigned grace_ms, void (*stopped)(void *ctx), void *ctx);
 
+/* A mark on the connection that a call came over, for as long as it lasts: what came over the same one can be told. */
+void rpc_call_mark(struct rpc_call *call);
+bool rpc_stream_marked(const struct rpc_stream *stream);
+
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *msg);         /* packs at once; ends @call */
 void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *text); /* text is cleaned; ends @call */
 

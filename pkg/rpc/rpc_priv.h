@@ -77,6 +77,8 @@ struct rpc_server {
         unsigned refs; /* armed requests, unanswered calls, streams, and the server itself until grpc has let go */
         unsigned n_calls, n_streams;
         struct rpc_stream *streams;
+        bool *marked; /* by the descriptor of the connection, which is also gRPC's name for it */
+        size_t n_marked;
         bool stopping;
         struct op shutdown;
         uv_timer_t grace;

@@ -7,11 +7,15 @@
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc_posix.h>
 #include <grpc/slice.h>
+#include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/str.h"
 #include "rpc/rpc_priv.h"
 
 /* One kubelet asks one thing per container; more than this at once is a peer gone wrong. */
@@ -198,10 +202,48 @@ struct rpc_server *rpc_server_new(struct rpc *rpc, const struct rpc_method *meth
 
 void rpc_server_adopt(struct rpc_server *server, int fd)
 {
-        if (server->stopping)
+        if (server->stopping) {
                 (void)close(fd);
-        else
-                grpc_server_add_channel_from_fd(server->grpc, fd, server->rpc->server_credentials);
+                return;
+        }
+        if ((size_t)fd < server->n_marked)
+                server->marked[fd] = false; /* The number was another connection's before. */
+        grpc_server_add_channel_from_fd(server->grpc, fd, server->rpc->server_credentials);
+}
+
+/* The descriptor that @call came over: gRPC calls an adopted one "fd:N". -1: it does not. */
+static int connection(const struct rpc_call *call)
+{
+        char *peer = grpc_call_get_peer(call->grpc);
+        uint64_t fd;
+        bool ok = str_has_prefix(peer, "fd:") && str_to_u64(peer + strlen("fd:"), 10, INT_MAX, &fd);
+
+        gpr_free(peer);
+        return ok ? (int)fd : -1;
+}
+
+void rpc_call_mark(struct rpc_call *call)
+{
+        struct rpc_server *server = call->slot->server;
+        int fd = connection(call);
+
+        if (fd < 0)
+                return;
+        size_t n = (size_t)fd + 1;
+        if (n > server->n_marked) {
+                server->marked = xrealloc(server->marked, n, sizeof(*server->marked));
+                memset(server->marked + server->n_marked, 0, (n - server->n_marked) * sizeof(*server->marked));
+                server->n_marked = n;
+        }
+        server->marked[fd] = true;
+}
+
+bool rpc_stream_marked(const struct rpc_stream *stream)
+{
+        const struct rpc_server *server = stream->call->slot->server;
+        int fd = connection(stream->call);
+
+        return fd >= 0 && (size_t)fd < server->n_marked && server->marked[fd];
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -212,6 +254,7 @@ static void on_timer_closed(uv_handle_t *handle)
         void *ctx = server->stopped_ctx;
 
         free(server->slots);
+        free(server->marked);
         free(server);
         stopped(ctx);
         rpc_release(rpc);

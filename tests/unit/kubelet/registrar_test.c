@@ -181,6 +181,57 @@ static void test_the_old_stream_has_ended_before_the_next_register(void **state)
         stage_free(stage);
 }
 
+/* Who looks at the list with a tool: its coming and going means nothing, kubelet's going means everything. */
+static void test_only_the_end_of_kubelets_stream_means_registering_again(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_SOCKET);
+
+        (void)state;
+        stage_kubelet_up(stage);
+        stage_offer(stage, 8, 8);
+        for (unsigned round = 1; round <= 3; round++) {
+                assert_true(registers(stage, round, 3000));
+                assert_true(reaches(stage, "waiting", 1000));
+                struct raw *kubelet = raw_open_as_kubelet(stage_endpoint(stage), LIST);
+                assert_true(stage_sees(stage, kubelet, 8, "Healthy", 3000));
+                struct raw *tool = raw_open(stage_endpoint(stage), LIST);
+                assert_true(stage_sees(stage, tool, 8, "Healthy", 3000));
+                raw_close(tool);
+                stage_turn(stage, 200);
+                assert_int_equal(stage->n_registers, round);
+                assert_string_equal(stage_status(stage).state, "serving");
+
+                tool = raw_open(stage_endpoint(stage), LIST);
+                assert_true(stage_sees(stage, tool, 8, "Healthy", 3000));
+                raw_close(kubelet); /* while the tool stays */
+                assert_true(registers(stage, round + 1, 3000));
+                raw_close(tool);
+        }
+        stage_free(stage);
+}
+
+/* Nor does it stand for kubelet when that has not come yet: after 15 s without kubelet's own stream, Register again. */
+static void test_a_tool_is_not_taken_for_kubelet(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_SOCKET);
+        V1beta1__Empty empty = V1BETA1__EMPTY__INIT;
+
+        (void)state;
+        stage_kubelet_up(stage);
+        stage_offer(stage, 8, 8);
+        assert_true(registers(stage, 1, 3000));
+        assert_true(reaches(stage, "waiting", 1000));
+        stage_call(stage, stage_endpoint(stage), "/v1beta1.DevicePlugin/GetDevicePluginOptions", &empty.base,
+                   &v1beta1__device_plugin_options__descriptor);
+        struct raw *tool = raw_open(stage_endpoint(stage), LIST);
+        assert_true(stage_sees(stage, tool, 8, "Healthy", 3000));
+        assert_string_equal(stage_status(stage).state, "waiting");
+        raw_close(tool);
+        stage_turn(stage, 50);
+        assert_int_equal(stage->n_registers, 1);
+        stage_free(stage);
+}
+
 static void test_a_held_answer_of_the_old_kubelet_does_not_lose_the_registration(void **state)
 {
         struct stage *stage = stage_new(REGISTER_SOCKET);
@@ -398,6 +449,8 @@ int main(void)
                 TEST(test_options_are_answered_while_register_is_pending),
                 TEST(test_a_kubelet_that_restarts_gets_a_fresh_socket_at_once),
                 TEST(test_the_old_stream_has_ended_before_the_next_register),
+                TEST(test_only_the_end_of_kubelets_stream_means_registering_again),
+                TEST(test_a_tool_is_not_taken_for_kubelet),
                 TEST(test_a_held_answer_of_the_old_kubelet_does_not_lose_the_registration),
                 TEST(test_a_refusal_is_shown_and_tried_again),
                 TEST(test_a_final_refusal_ends_it_until_kubelet_restarts),

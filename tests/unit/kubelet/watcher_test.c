@@ -67,11 +67,7 @@ static void test_get_info_names_a_service_that_answers(void **state)
         assert_int_equal(st.st_mode & 07777, 0600);
         assert_string_equal(stage_status(stage).state, "waiting");
 
-        V1beta1__Empty empty = V1BETA1__EMPTY__INIT;
-        stage_call(stage, endpoint, "/v1beta1.DevicePlugin/GetDevicePluginOptions", &empty.base,
-                   &v1beta1__device_plugin_options__descriptor);
-        assert_int_equal(stage->code, RPC_OK);
-        struct raw *raw = raw_open(endpoint, LIST);
+        struct raw *raw = raw_open_as_kubelet(endpoint, LIST);
         assert_true(stage_sees(stage, raw, 8, "Healthy", 3000));
         notify(stage, true, none);
         assert_int_equal(stage_status(stage).registrations, 1);
@@ -124,6 +120,15 @@ static void test_a_stale_socket_is_replaced_by_a_new_inode(void **state)
         stage_free(stage);
 }
 
+/* The look that comes every LOOK_MS, now. */
+static void look_now(struct stage *stage)
+{
+        assert_in_range(uv_timer_get_due_in(&stage->kubelet->timer), 2000, LOOK_MS); /* it is what is waited for: no earlier retry */
+        stage->kubelet->look_due_ms = clock_ms();
+        kubelet_arm(stage->kubelet);
+        stage_turn(stage, 50);
+}
+
 /* Kubelet's directory may be mounted later than Sluice starts, and hold what a killed daemon left. */
 static void test_a_registry_that_comes_late_with_a_dead_socket_in_it_is_used(void **state)
 {
@@ -134,7 +139,7 @@ static void test_a_registry_that_comes_late_with_a_dead_socket_in_it_is_used(voi
         stage_offer(stage, 8, 8);
         assert_int_equal(mkdir(stage_path(stage, "plugins_registry"), 0750), 0);
         leave_dead_socket(stage);
-        stage_turn(stage, 1200);
+        look_now(stage);
         assert_string_equal(stage_status(stage).state, "listening");
         (void)get_info(stage);
         stage_free(stage);
@@ -150,7 +155,7 @@ static void test_a_registry_that_comes_late_is_found(void **state)
         assert_string_equal(stage_status(stage).state, "backoff");
         assert_non_null(strstr(stage_status(stage).problem, "plugins_registry"));
         assert_int_equal(mkdir(stage_path(stage, "plugins_registry"), 0750), 0);
-        stage_turn(stage, 1200);
+        look_now(stage);
         (void)get_info(stage);
         stage_free(stage);
 }
@@ -227,6 +232,31 @@ static void test_a_kubelet_that_comes_back_by_itself_finds_the_same_socket(void 
         stage_free(stage);
 }
 
+/* A look at the list with a tool, while kubelet is served: neither its end nor its staying hides what kubelet does. */
+static void test_only_the_end_of_kubelets_stream_counts(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+        char endpoint[256];
+
+        (void)state;
+        stage->kubelet->ask_again_ms = 150;
+        stage_offer(stage, 8, 8);
+        str_format(endpoint, sizeof(endpoint), "%s", get_info(stage)->endpoint);
+        struct raw *kubelet = raw_open_as_kubelet(endpoint, LIST);
+        assert_true(stage_sees(stage, kubelet, 8, "Healthy", 3000));
+        struct raw *tool = raw_open(endpoint, LIST);
+        assert_true(stage_sees(stage, tool, 8, "Healthy", 3000));
+        struct stat first = registration_file(stage);
+        raw_close(tool);
+        assert_false(is_made_anew(stage, first, 400));
+        tool = raw_open(endpoint, LIST);
+        assert_true(stage_sees(stage, tool, 8, "Healthy", 3000));
+        raw_close(kubelet);
+        assert_true(is_made_anew(stage, first, 3000));
+        raw_close(tool);
+        stage_free(stage);
+}
+
 static void test_stopping_removes_both_sockets(void **state)
 {
         struct stage *stage = stage_new(REGISTER_WATCHER);
@@ -251,6 +281,7 @@ int main(void)
                 TEST(test_a_registry_that_comes_late_with_a_dead_socket_in_it_is_used),
                 TEST(test_a_stream_that_ended_for_good_makes_the_registration_socket_anew),
                 TEST(test_a_kubelet_that_comes_back_by_itself_finds_the_same_socket),
+                TEST(test_only_the_end_of_kubelets_stream_counts),
                 TEST(test_stopping_removes_both_sockets),
         };
 

@@ -27,6 +27,7 @@ struct raw {
         grpc_status_code status;
         grpc_slice details;
         bool reading;
+        const char *then; /* the method to call when the present call has ended */
         struct raw_seen seen;
 };
 
@@ -35,17 +36,13 @@ static void start(struct raw *raw, const grpc_op *ops, size_t n, enum tag tag)
         assert_int_equal(grpc_call_start_batch(raw->call, ops, n, (void *)(uintptr_t)tag, NULL), GRPC_CALL_OK);
 }
 
-struct raw *raw_open(const char *unix_path, const char *method)
+/* Starts a call with an empty request. */
+static void begin(struct raw *raw, const char *method)
 {
-        struct raw *raw = xcalloc(1, sizeof(*raw));
-        char *target = xasprintf("unix:%s", unix_path);
-        grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
         grpc_slice path = grpc_slice_from_copied_string(method);
         grpc_slice nothing = grpc_empty_slice();
         grpc_byte_buffer *request = grpc_raw_byte_buffer_create(&nothing, 1);
 
-        raw->queue = grpc_completion_queue_create_for_next(NULL);
-        raw->channel = grpc_channel_create(target, credentials, NULL);
         raw->call = grpc_channel_create_call(raw->channel, NULL, GRPC_PROPAGATE_DEFAULTS, raw->queue, path, NULL,
                                              gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
         grpc_metadata_array_init(&raw->initial);
@@ -63,11 +60,49 @@ struct raw *raw_open(const char *unix_path, const char *method)
         status.data.recv_status_on_client.status = &raw->status;
         status.data.recv_status_on_client.status_details = &raw->details;
         start(raw, &status, 1, TAG_STATUS);
-
         grpc_byte_buffer_destroy(request);
         grpc_slice_unref(path);
+}
+
+static void end(struct raw *raw)
+{
+        grpc_call_unref(raw->call);
+        grpc_metadata_array_destroy(&raw->initial);
+        grpc_metadata_array_destroy(&raw->trailing);
+        grpc_slice_unref(raw->details);
+}
+
+static struct raw *connect_to(const char *unix_path)
+{
+        struct raw *raw = xcalloc(1, sizeof(*raw));
+        char *target = xasprintf("unix:%s", unix_path);
+        grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
+        /* Each has a connection of its own. */
+        grpc_arg arg = { .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, .value.integer = 1 };
+        grpc_channel_args args = { .num_args = 1, .args = &arg };
+
+        raw->queue = grpc_completion_queue_create_for_next(NULL);
+        raw->channel = grpc_channel_create(target, credentials, &args);
         grpc_channel_credentials_release(credentials);
         free(target);
+        return raw;
+}
+
+struct raw *raw_open(const char *unix_path, const char *method)
+{
+        struct raw *raw = connect_to(unix_path);
+
+        begin(raw, method);
+        return raw;
+}
+
+struct raw *raw_open_as_kubelet(const char *unix_path, const char *method)
+{
+        struct raw *raw = connect_to(unix_path);
+
+        begin(raw, "/v1beta1.DevicePlugin/GetDevicePluginOptions");
+        raw_read(raw);
+        raw->then = method;
         return raw;
 }
 
@@ -75,7 +110,7 @@ void raw_read(struct raw *raw)
 {
         grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
 
-        if (raw->reading || raw->seen.end)
+        if (raw->reading || raw->seen.end || raw->then)
                 return;
         raw->reading = true;
         op.data.recv_message.recv_message = &raw->message;
@@ -87,6 +122,11 @@ static void take_message(struct raw *raw)
         grpc_byte_buffer_reader reader;
 
         raw->reading = false;
+        if (raw->then) { /* the options */
+                grpc_byte_buffer_destroy(raw->message);
+                raw->message = NULL;
+                return;
+        }
         if (!raw->message) {
                 raw->seen.end = true;
                 return;
@@ -109,6 +149,13 @@ static void take_message(struct raw *raw)
 
 static void take_status(struct raw *raw)
 {
+        if (raw->then) {
+                assert_int_equal(raw->status, GRPC_STATUS_OK);
+                end(raw);
+                begin(raw, raw->then);
+                raw->then = NULL;
+                return;
+        }
         char *details = grpc_slice_to_c_string(raw->details);
 
         raw->seen.status_known = true;
@@ -148,11 +195,8 @@ void raw_close(struct raw *raw)
              (event = grpc_completion_queue_next(raw->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL)).type != GRPC_QUEUE_SHUTDOWN;)
                 if ((uintptr_t)event.tag == TAG_MESSAGE && raw->message)
                         take_message(raw);
-        grpc_call_unref(raw->call);
+        end(raw);
         grpc_channel_destroy(raw->channel);
         grpc_completion_queue_destroy(raw->queue);
-        grpc_metadata_array_destroy(&raw->initial);
-        grpc_metadata_array_destroy(&raw->trailing);
-        grpc_slice_unref(raw->details);
         free(raw);
 }

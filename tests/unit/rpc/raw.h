@@ -8,8 +8,10 @@
 
 struct raw;
 struct raw *raw_open(const char *unix_path, const char *method); /* starts the call; sends an empty request */
-void raw_close(struct raw *raw);                                 /* cancels and frees */
-void raw_read(struct raw *raw);                                  /* asks for one message, unless one is asked for */
+/* The same after GetDevicePluginOptions on the same connection, as kubelet does; raw_turn() takes it from one to the other. */
+struct raw *raw_open_as_kubelet(const char *unix_path, const char *method);
+void raw_close(struct raw *raw); /* cancels and frees */
+void raw_read(struct raw *raw);  /* asks for one message, unless one is asked for */
 
 struct raw_seen {
         unsigned n_messages; /* so far */
