@@ -41,7 +41,6 @@ static int load_config(const struct request *rq, struct config **ret)
 {
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         const char *path = rq->config ? rq->config : rq->host || rq->sim_dir ? NULL : DEFAULT_CONFIG;
-        struct err err;
 
         int r = path ? config_load(path, ret, &problems) : -ENOENT;
         if (r == -ENOENT && !rq->config) {
@@ -50,12 +49,8 @@ static int load_config(const struct request *rq, struct config **ret)
         }
         if (r >= 0)
                 return EXIT_OK;
-        if (problems.len > 0) {
-                print_problems(problems.text);
-                return EXIT_FAILED;
-        }
-        (void)err_set(&err, -r, "cannot read it");
-        return say_failed(path, &err);
+        print_problems(problems.text);
+        return EXIT_FAILED;
 }
 
 static int show(const struct tree *tree, bool simulated, const struct request *rq, const struct config *config)

@@ -37,9 +37,7 @@ static int load_config(const struct options *o, struct config **ret)
                 return EXIT_OK;
         }
         if (r < 0) {
-                (void)fputs(problems.text ? problems.text : "", stderr);
-                if (!problems.len)
-                        (void)fprintf(stderr, "sluiced: cannot read %s: %s\n", o->config, strerror(-r));
+                (void)fputs(problems.text, stderr);
                 return EXIT_FAILED;
         }
         return EXIT_OK;

@@ -247,8 +247,8 @@ static void start_events(struct agent *agent)
         (void)uv_timer_start(&agent->backstop, agent_on_backstop, agent->world.config->rescan_ms, agent->world.config->rescan_ms);
 }
 
-/* The hands first: their zygote is spawned before any thread exists. */
-static int start(struct agent *agent, struct err *err)
+/* The zygote is spawned here: before any thread exists. */
+static int start_hands(struct agent *agent, struct err *err)
 {
         const struct hands_config hands = {
                 .program = agent->options->hand_program,
@@ -256,29 +256,20 @@ static int start(struct agent *agent, struct err *err)
                 .lock_dir = agent->options->run_dir,
         };
 
-        int r = hands_start(&agent->hands, &hands, err);
-        if (r < 0)
-                return r;
-        hands_attach(agent->hands, &agent->loop);
-        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, agent);
-        agent->world.probe = agent->probe;
-        init_handles(agent);
-        r = rpc_start(&agent->rpc, &agent->loop, err);
-        if (r < 0)
-                return r;
-        r = world_look(&agent->world, NULL, err);
-        if (r < 0)
-                return r;
-        agent->last_look_ms = clock_ms();
-        probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
-        start_claims(agent);
-        start_events(agent);
-        agent_watch_config(agent);
-        agent_reconcile(agent); /* serves when nothing is left to bind */
-        return 0;
+        return hands_start(&agent->hands, &hands, err);
 }
 
-/* What can be wrong without anything having been started. */
+static void free_all(struct agent *agent)
+{
+        probe_free(agent->probe);
+        hands_free(agent->hands);
+        if (agent->store)
+                agent->store->ops->free(agent->store);
+        world_close(&agent->world);
+        free(agent->attempts);
+}
+
+/* What needs no loop. On failure nothing is left to be waited for. */
 static int prepare(struct agent *agent, struct err *err)
 {
         int r = world_open(&agent->world, agent->options->sim_dir, agent->options->config, err);
@@ -286,9 +277,32 @@ static int prepare(struct agent *agent, struct err *err)
                 const struct kubelet_config config = kubelet_config(agent);
                 r = kubelet_check(&config, err); /* Before anything is bound for a kubelet that could not be served. */
         }
-        if (r < 0)
-                world_close(&agent->world);
+        if (r == 0)
+                r = start_hands(agent, err);
+        if (r == 0 && uv_loop_init(&agent->loop) < 0)
+                r = err_say(err, ENOMEM, "no event loop can be made");
         return r;
+}
+
+/* On failure agent_stop ends what has begun. */
+static int start(struct agent *agent, struct err *err)
+{
+        hands_attach(agent->hands, &agent->loop);
+        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, agent);
+        agent->world.probe = agent->probe;
+        init_handles(agent);
+        start_claims(agent);
+        int r = rpc_start(&agent->rpc, &agent->loop, err);
+        if (r == 0)
+                r = world_look(&agent->world, NULL, err);
+        if (r < 0)
+                return r;
+        agent->last_look_ms = clock_ms();
+        probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
+        start_events(agent);
+        agent_watch_config(agent);
+        agent_reconcile(agent); /* serves when nothing is left to bind */
+        return 0;
 }
 
 int agent_run(const struct agent_options *options)
@@ -297,22 +311,17 @@ int agent_run(const struct agent_options *options)
         struct err err;
 
         agent_stamp_names(&agent);
-        int r = prepare(&agent, &err);
-        if (r == 0 && uv_loop_init(&agent.loop) < 0)
-                r = err_say(&err, ENOMEM, "no event loop can be made");
-        if (r == 0)
-                r = start(&agent, &err);
-        if (r < 0) {
-                /* Nothing is served yet and nothing was touched: the process ends and the kernel tidies up. */
+        if (prepare(&agent, &err) < 0) {
                 log_error("cannot start: %s", err.msg);
+                free_all(&agent);
                 return 1;
         }
+        if (start(&agent, &err) < 0) {
+                log_error("cannot start: %s", err.msg);
+                agent_stop(&agent, 1);
+        }
         (void)uv_run(&agent.loop, UV_RUN_DEFAULT);
-        probe_free(agent.probe);
-        hands_free(agent.hands);
-        agent.store->ops->free(agent.store);
-        world_close(&agent.world);
-        free(agent.attempts);
+        free_all(&agent);
         (void)uv_loop_close(&agent.loop);
         return agent.status;
 }

@@ -34,7 +34,10 @@ static void stop_step(struct agent *agent)
                 return;
         agent->claims = claims_free(agent->claims);
         agent->kubelet = kubelet_free(agent->kubelet);
-        rpc_stop(agent->rpc, on_rpc_stopped, agent);
+        if (agent->rpc)
+                rpc_stop(agent->rpc, on_rpc_stopped, agent);
+        else
+                on_rpc_stopped(agent);
 }
 
 static void on_kubelet_closed(void *ctx)
@@ -80,7 +83,8 @@ static void on_stop_hands(uv_timer_t *timer)
                 stop_hands(agent);
 }
 
-/* Ends streams, removes sockets, unbinds nothing. */
+/* Ends streams, removes sockets, unbinds nothing. Also the end of a start that failed: then there is no kubelet, no events
+ * and perhaps no rpc. */
 void agent_stop(struct agent *agent, int status)
 {
         if (agent->stopping)

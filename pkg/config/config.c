@@ -58,7 +58,7 @@ int config_load(const char *path, struct config **ret, struct strbuf *problems)
         _cleanup_free_ char *text = xcalloc(1, CONFIG_MAX_BYTES + 1);
         int r = fs_read(AT_FDCWD, path, text, CONFIG_MAX_BYTES + 1, &n, &err);
         if (r < 0) {
-                strbuf_addf(problems, "%s: %s\n", path, err.msg);
+                strbuf_addf(problems, "%s\n", err.msg); /* names the file */
                 return r;
         }
         return config_parse(path, text, n, ret, problems);

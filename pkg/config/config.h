@@ -29,7 +29,8 @@ struct config *config_default(void); /* the implicit rule (docs/config.md) */
 /* Parses @text (@file only for messages). On problems: returns -EINVAL, *ret untouched, one line per problem in
  * @problems ("file:line: key: sentence\n"). */
 int config_parse(const char *file, const char *text, size_t n, struct config **ret, struct strbuf *problems);
-/* Reads and parses. An absent file is -ENOENT: the caller decides whether that means config_default(). */
+/* Reads and parses. A file that cannot be read is a problem, too; an absent one is -ENOENT: the caller decides whether that
+ * means config_default(). */
 int config_load(const char *path, struct config **ret, struct strbuf *problems);
 
 struct config *config_ref(struct config *config);

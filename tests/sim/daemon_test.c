@@ -459,6 +459,73 @@ static void test_a_reload_after_the_end_was_asked_for_is_not_made(void **state)
         rig_stop(rig);
 }
 
+/* Status 1, a sentence, and nothing lost on the way: say() fails for what a sanitizer finds. */
+static void test_a_start_that_fails_says_why_and_tidies_up(void **state)
+{
+        struct rig *rig = *state;
+        char text[8192];
+
+        rig_prepare(rig, "l40s-8", AT_START);
+        const char *file = rig->config;
+        _cleanup_free_ char *fresh = xasprintf("%s/fresh", rig->dir);
+        _cleanup_free_ char *bad = xasprintf("%s/bad.yaml", rig->dir);
+        _cleanup_free_ char *names = xasprintf("%s/names.yaml", rig->dir);
+        _cleanup_free_ char *below = xasprintf("%s/below", file);
+        _cleanup_free_ char *long_dir = xasprintf("/%0120d", 0);
+        static const char rulez[] = CONFIG "rulez: 1\n", nowhere[] = CONFIG "pciIds: /nowhere/pci.ids\n";
+        struct err err;
+        ASSERT_OK(fs_replace(AT_FDCWD, bad, rulez, strlen(rulez), 0644, &err), &err);
+        ASSERT_OK(fs_replace(AT_FDCWD, names, nowhere, strlen(nowhere), 0644, &err), &err);
+        const struct {
+                const char *option, *value; /* in the place of what would be right */
+                const char *says;
+        } table[] = {
+                { "--config", bad, ":3: unknown key \"rulez\"" },
+                { "--config", "/nowhere/config.yaml", "cannot open /nowhere/config.yaml: No such file" },
+                { "--config", names, "cannot start: cannot open pci.ids file /nowhere/pci.ids" },
+                { "--state-dir", below, "cannot make directory" },
+                { "--state-dir", file, "Not a directory" },
+                { "--run-dir", below, "cannot make directory" },
+                { "--host", "/nowhere", "cannot make the simulated host: cannot read /nowhere" },
+                { "--host", file, "not a capture" },
+                { "--sim-dir", rig->kubelet_dir, "is no simulated host" },
+                { "--hand", "/nowhere/sluice-hand", "cannot start: cannot start /nowhere/sluice-hand" },
+                { "--kubelet-dir", long_dir, "is too long" },
+        };
+        for (size_t i = 0; i < N_ELEMENTS(table); i++) {
+                const char *args[16] = { "--kubelet-dir", rig->kubelet_dir, "--state-dir", rig->state_dir, "--run-dir",
+                                         rig->run_dir,    "--config",       rig->config,   "--sim-dir",    rig->sim_dir };
+                size_t k = 0;
+                while (k < 10 && !streq(args[k], table[i].option))
+                        k += 2;
+                args[k] = table[i].option;
+                args[k + 1] = table[i].value;
+                if (streq(table[i].option, "--host"))
+                        args[9] = fresh;
+                int status = say(rig, args, text, sizeof(text));
+                if (status != 1 || !strstr(text, table[i].says))
+                        fail_msg("%s %s: status %d, \"%s\"", table[i].option, table[i].value, status, text);
+        }
+        rig->over = true;
+}
+
+/* By then gRPC has its threads and the zygote runs. */
+static void test_a_host_that_cannot_be_read_at_the_first_look_ends_the_start(void **state)
+{
+        struct rig *rig = *state;
+        char text[8192];
+
+        rig_prepare(rig, "l40s-8", AT_START);
+        _cleanup_free_ char *bus = xasprintf("%s/sys/bus/pci/devices", rig->sim_dir);
+        _cleanup_free_ char *aside = xasprintf("%s/aside", rig->sim_dir);
+        assert_int_equal(rename(bus, aside), 0);
+        const char *const args[] = { "--kubelet-dir", rig->kubelet_dir, "--state-dir", rig->state_dir, "--run-dir", rig->run_dir,
+                                     "--config",      rig->config,      "--sim-dir",   rig->sim_dir,   NULL };
+        assert_int_equal(say(rig, args, text, sizeof(text)), 1);
+        assert_non_null(strstr(text, "cannot start: cannot open the PCI bus"));
+        rig->over = true;
+}
+
 static void test_a_directory_too_long_for_sockets_is_said_before_anything_is_bound(void **state)
 {
         struct rig *rig = *state;
@@ -520,6 +587,8 @@ int main(void)
                 RIG_TEST(test_a_directory_that_was_replaced_is_watched_again),
                 RIG_TEST(test_a_change_during_the_start_is_not_missed),
                 RIG_TEST(test_a_reload_after_the_end_was_asked_for_is_not_made),
+                RIG_TEST(test_a_start_that_fails_says_why_and_tidies_up),
+                RIG_TEST(test_a_host_that_cannot_be_read_at_the_first_look_ends_the_start),
                 RIG_TEST(test_a_directory_too_long_for_sockets_is_said_before_anything_is_bound),
                 RIG_TEST(test_json_logs_are_one_object_a_line),
         };
