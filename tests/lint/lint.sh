@@ -55,6 +55,10 @@ check "gRPC is included by pkg/rpc (and the tests' own peers) only" "$(grep -ln 
 check "core makes no system call" "$(grep -nE '#include <(unistd|fcntl|sys/(stat|socket|ioctl|mman)|time|uv|poll)\.h>|[^_]log_(info|warn|error|debug)\(' pkg/core/*.[ch] || true)"
 check "no exit outside main" "$(grep -nEw '(exit|_exit) *\(' $(git ls-files 'pkg/*.c') | grep -vE 'pkg/hands/zygote\.c' || true)"
 
+top='.ci .clang-format .editorconfig .gitignore CHANGELOG.md CONTRIBUTING.md COPYRIGHT LICENSE Makefile README.md SECURITY.md VERSION
+api charts cmd deploy docs pkg tests'
+check "the top level is fixed" "$(git ls-files | cut -d/ -f1 | sort -u | grep -vxF "$(tr ' ' '\n' <<<"$top")" || true)"
+
 # 3. Headers stand alone; files say their licence.
 alone=$(for h in $(git ls-files 'pkg/*.h'); do
         printf '#include "%s"\n' "${h#pkg/}" | gcc -std=gnu11 -D_GNU_SOURCE -Ipkg -Ibuild/debug-werror/gen -fsyntax-only -x c - 2>&1 | head -n 2 | sed "s|^|$h: |"
