@@ -4,7 +4,7 @@
 #   FLAVOUR  release (hardened, static-pie), debug, asan (ASan + UBSan; the tests' default), tsan, coverage, fuzz
 #   LINK     dynamic | static; static is the default of release only
 #   V=1      shows commands          CC=clang  builds with clang
-#   UNIT=core/bdf  one unit test     STRICT=1  a stage whose prerequisite is missing fails instead of being skipped
+#   UNIT=core/bdf  one unit test     STRICT=1  a stage or a test whose prerequisite is missing fails instead of being skipped
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -22,7 +22,7 @@ for stage in "$@"; do
         fi
         passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
         summary+=("$(printf '%-16s %5s passed %4s failed %4s skipped %5s s' "$stage" "$p" "$f" "$s" $((SECONDS - start)))")
-        reason=$(grep -E "^SKIPPED: " "$log" | sort -u | head -n 3)
+        reason=$(grep -hoE "(SKIPPED|# skipped): .*" "$log" | sed 's/# skipped/SKIPPED/' | sort -u | head -n 3)
         [ -z "$reason" ] || summary+=("    $reason")
 done
 echo

@@ -170,7 +170,7 @@ static void test_a_peer_that_is_not_root_is_turned_away(void **state)
         struct rig *rig = *state;
 
         if (geteuid() != 0) {
-                (void)printf("SKIPPED: only root can be somebody else\n");
+                print_message("# skipped: only root can be somebody else\n");
                 skip();
         }
         rig_open(rig, "l40s-8-vfio", "1.34", NULL);

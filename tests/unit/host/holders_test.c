@@ -274,8 +274,6 @@ static void test_a_real_process_is_found_by_device_number_under_any_path(void **
                 assert_true(names_pid(found, n, pid));
                 assert_int_equal(unlink(inner), 0);
                 assert_true(names_pid(found, real_find(&r, found), pid));
-        } else {
-                print_message("# device nodes in /tmp cannot be opened here: only absence was checked\n");
         }
         (void)close(stop[1]);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
@@ -283,6 +281,10 @@ static void test_a_real_process_is_found_by_device_number_under_any_path(void **
         (void)close(ready[0]);
         (void)close(ready[1]);
         real_done(&r);
+        if (byte != 0) {
+                print_message("# skipped: device nodes in /tmp cannot be opened here: only absence was checked\n");
+                skip();
+        }
 }
 
 static void test_we_do_not_hold_up_ourselves(void **state)

@@ -166,7 +166,7 @@ static void test_the_stop_waits_for_a_call_that_a_handler_owns(void **state)
         (void)state;
         rig->hold = true;
         (void)rig_call(rig, "/v1beta1.DevicePlugin/Allocate", &request.base, 5000);
-        for (int i = 0; i < 200 && !rig->held; i++)
+        for (int i = 0; i < 2000 && !rig->held; i++)
                 rig_turn(rig, 5);
         assert_non_null(rig->held);
         rig_stop_server(rig, 60000);
@@ -187,7 +187,7 @@ static void test_past_the_grace_the_caller_is_cut_off_and_the_late_answer_is_har
         (void)state;
         rig->hold = true;
         (void)rig_call(rig, "/v1beta1.DevicePlugin/Allocate", &request.base, 5000);
-        for (int i = 0; i < 200 && !rig->held; i++)
+        for (int i = 0; i < 2000 && !rig->held; i++)
                 rig_turn(rig, 5);
         rig_stop_server(rig, 10);
         assert_true(rig_until(rig, &rig->replied, 2000));
