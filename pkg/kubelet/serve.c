@@ -63,251 +63,127 @@ static void refuse_for(const struct plugin *plugin, struct rpc_call *call, const
         refuse(plugin, call, what, serve_code(reason), whole);
 }
 
-/* ---- Allocate and PreStartContainer: one claim per container, one after the other ---- */
-
-struct wish {
-        char **ids;
-        size_t n_ids;
-        /* What was granted: a copy of the answer. */
-        char *env_name, *env_value;
-        char **nodes;
-        size_t n_nodes;
-};
+/* ---- Allocate and PreStartContainer: one claim each ---- */
 
 struct asking {
         struct plugin *plugin;
         struct rpc_call *call;
         bool verify_only; /* PreStartContainer */
-        struct wish *wishes;
-        size_t n_wishes, at;
+        char **ids;
+        size_t n_ids;
 };
-
-static void strings_free(char **strings, size_t n)
-{
-        for (size_t i = 0; i < n; i++)
-                free(strings[i]);
-        free(strings);
-}
-
-static char **strings_copy(char *const *strings, size_t n)
-{
-        char **copy = xcalloc(n + 1, sizeof(*copy));
-
-        for (size_t i = 0; i < n; i++)
-                copy[i] = xstrdup(strings[i]);
-        return copy;
-}
 
 static void asking_free(struct asking *asking)
 {
-        for (size_t i = 0; i < asking->n_wishes; i++) {
-                struct wish *wish = &asking->wishes[i];
-                strings_free(wish->ids, wish->n_ids);
-                strings_free(wish->nodes, wish->n_nodes);
-                free(wish->env_name);
-                free(wish->env_value);
-        }
-        free(asking->wishes);
+        for (size_t i = 0; i < asking->n_ids; i++)
+                free(asking->ids[i]);
+        free(asking->ids);
         free(asking);
 }
 
-static struct asking *asking_new(struct plugin *plugin, struct rpc_call *call, bool verify_only, size_t n_wishes)
-{
-        struct asking *asking = xcalloc(1, sizeof(*asking));
-
-        asking->plugin = plugin;
-        asking->call = call;
-        asking->verify_only = verify_only;
-        asking->wishes = xcalloc(n_wishes, sizeof(*asking->wishes));
-        asking->n_wishes = n_wishes;
-        return asking;
-}
-
-static void asking_refuse(struct asking *asking, enum reason reason, const char *text)
+static void asking_refuse(const struct asking *asking, enum reason reason, const char *text)
 {
         _cleanup_strbuf_ struct strbuf what = { 0 };
-        const char *complete = text && *text ? text : reason_sentence(reason);
 
-        strbuf_add(&what, asking->verify_only ? "PreStartContainer" : "Allocate");
-        for (size_t i = 0; i < asking->n_wishes; i++)
-                for (size_t j = 0; j < asking->wishes[i].n_ids && what.len < 256; j++)
-                        strbuf_addf(&what, "%s %.64s", i + j == 0 ? " of" : "", asking->wishes[i].ids[j]);
-        refuse(asking->plugin, asking->call, what.text, serve_code(reason), complete);
-        asking_free(asking);
+        strbuf_addf(&what, "%s of", asking->verify_only ? "PreStartContainer" : "Allocate");
+        for (size_t i = 0; i < asking->n_ids && what.len < 256; i++)
+                strbuf_addf(&what, " %.64s", asking->ids[i]);
+        refuse(asking->plugin, asking->call, what.text, serve_code(reason), text && *text ? text : reason_sentence(reason));
 }
 
-static void fill_container(V1beta1__ContainerAllocateResponse *container, const struct wish *wish, char *sim_node)
+static void reply_allocated(const struct asking *asking, const struct answer *answer)
 {
         static char permissions[] = "mrw";
-        V1beta1__ContainerAllocateResponse__EnvsEntry *env = xcalloc(1, sizeof(*env));
-        V1beta1__DeviceSpec *specs = xcalloc(wish->n_nodes + 1, sizeof(*specs));
-
-        v1beta1__container_allocate_response__init(container);
-        v1beta1__container_allocate_response__envs_entry__init(env);
-        env->key = wish->env_name;
-        env->value = wish->env_value;
-        container->n_envs = 1;
-        container->envs = xcalloc(1, sizeof(*container->envs));
-        container->envs[0] = env;
-        container->n_devices = wish->n_nodes;
-        container->devices = xcalloc(wish->n_nodes + 1, sizeof(*container->devices));
-        container->devices[0] = specs; /* Also when there is none: it is freed by that name. */
-        for (size_t i = 0; i < wish->n_nodes; i++) {
-                v1beta1__device_spec__init(&specs[i]);
-                specs[i].container_path = wish->nodes[i];
-                specs[i].host_path = sim_node ? sim_node : wish->nodes[i];
-                specs[i].permissions = permissions;
-                container->devices[i] = &specs[i];
-        }
-}
-
-static void container_done(V1beta1__ContainerAllocateResponse *container)
-{
-        free(container->envs[0]);
-        free(container->envs);
-        free(container->devices[0]);
-        free(container->devices);
-}
-
-static void reply_allocated(struct asking *asking)
-{
+        V1beta1__ContainerAllocateResponse__EnvsEntry env = V1BETA1__CONTAINER_ALLOCATE_RESPONSE__ENVS_ENTRY__INIT, *envs[] = { &env };
+        V1beta1__ContainerAllocateResponse container = V1BETA1__CONTAINER_ALLOCATE_RESPONSE__INIT, *containers[] = { &container };
         V1beta1__AllocateResponse response = V1BETA1__ALLOCATE_RESPONSE__INIT;
-        size_t n = asking->n_wishes;
-        _cleanup_free_ V1beta1__ContainerAllocateResponse *containers = xcalloc(n, sizeof(*containers));
-        _cleanup_free_ V1beta1__ContainerAllocateResponse **pointers = xcalloc(n, sizeof(V1beta1__ContainerAllocateResponse *));
+        _cleanup_free_ V1beta1__DeviceSpec *specs = xcalloc(answer->n_nodes, sizeof(*specs));
+        _cleanup_free_ V1beta1__DeviceSpec **pointers = xcalloc(answer->n_nodes, sizeof(V1beta1__DeviceSpec *));
+        char *sim_node = asking->plugin->kubelet->sim_node;
 
-        for (size_t i = 0; i < n; i++) {
-                fill_container(&containers[i], &asking->wishes[i], asking->plugin->kubelet->sim_node);
-                pointers[i] = &containers[i];
+        env.key = answer->env_name;
+        env.value = answer->env_value;
+        for (size_t i = 0; i < answer->n_nodes; i++) {
+                v1beta1__device_spec__init(&specs[i]);
+                specs[i].container_path = answer->nodes[i];
+                specs[i].host_path = sim_node ? sim_node : answer->nodes[i];
+                specs[i].permissions = permissions;
+                pointers[i] = &specs[i];
         }
-        response.n_container_responses = n;
-        response.container_responses = pointers;
+        container.n_envs = 1;
+        container.envs = envs;
+        container.n_devices = answer->n_nodes;
+        container.devices = pointers;
+        response.n_container_responses = 1;
+        response.container_responses = containers;
         rpc_reply(asking->call, &response.base);
-        for (size_t i = 0; i < n; i++)
-                container_done(&containers[i]);
 }
-
-static void asking_reply(struct asking *asking)
-{
-        V1beta1__PreStartContainerResponse started = V1BETA1__PRE_START_CONTAINER_RESPONSE__INIT;
-
-        if (asking->verify_only)
-                rpc_reply(asking->call, &started.base);
-        else
-                reply_allocated(asking);
-        asking_free(asking);
-}
-
-static void ask_next(struct asking *asking);
 
 static void on_claimed(void *ctx, const struct claim_result *result)
 {
         struct asking *asking = ctx;
-        struct wish *wish = &asking->wishes[asking->at];
+        V1beta1__PreStartContainerResponse started = V1BETA1__PRE_START_CONTAINER_RESPONSE__INIT;
 
-        if (result->reason != REASON_NONE) {
+        if (result->reason != REASON_NONE)
                 asking_refuse(asking, result->reason, result->text);
-                return;
-        }
-        if (!asking->verify_only) {
-                wish->env_name = xstrdup(result->answer->env_name);
-                wish->env_value = xstrdup(result->answer->env_value);
-                wish->nodes = strings_copy(result->answer->nodes, result->answer->n_nodes);
-                wish->n_nodes = result->answer->n_nodes;
-        }
-        asking->at++;
-        ask_next(asking);
+        else if (asking->verify_only)
+                rpc_reply(asking->call, &started.base);
+        else
+                reply_allocated(asking, result->answer);
+        asking_free(asking);
 }
 
-/* May recurse through the claims as deep as there are containers: CONTAINERS_MAX. */
-static void ask_next(struct asking *asking)
+static void ask(struct plugin *plugin, struct rpc_call *call, bool verify_only, char *const *ids, size_t n_ids)
 {
-        if (asking->at == asking->n_wishes) {
-                asking_reply(asking);
+        const char *what = verify_only ? "PreStartContainer" : "Allocate";
+
+        if (n_ids == 0) {
+                refuse_for(plugin, call, what, REASON_EMPTY_REQUEST, "the request names no device");
                 return;
         }
-        const struct wish *wish = &asking->wishes[asking->at];
+        if (n_ids > IDS_MAX) {
+                refuse_for(plugin, call, what, REASON_TOO_MANY_DEVICES, "the request names too many devices");
+                return;
+        }
+        struct asking *asking = xcalloc(1, sizeof(*asking));
+        *asking = (struct asking){
+                .plugin = plugin,
+                .call = call,
+                .verify_only = verify_only,
+                .ids = xcalloc(n_ids, sizeof(*ids)),
+                .n_ids = n_ids,
+        };
+        for (size_t i = 0; i < n_ids; i++)
+                asking->ids[i] = xstrdup(ids[i]);
         const struct claim_request request = {
                 .owner = OWNER_KUBELET,
-                .resource = asking->plugin->resource,
-                .devices = wish->ids,
-                .n_devices = wish->n_ids,
+                .resource = plugin->resource,
+                .devices = asking->ids,
+                .n_devices = n_ids,
                 .mode = MODE_VFIO,
-                .verify_only = asking->verify_only,
+                .verify_only = verify_only,
         };
-        claims_prepare(asking->plugin->kubelet->claims, &request, on_claimed, asking);
+        claims_prepare(plugin->kubelet->claims, &request, on_claimed, asking);
 }
 
-/* What can be said without the claims: counts, and one device for two containers. */
-static enum reason wishes_problem(const struct asking *asking, char *text, size_t size)
-{
-        str_format(text, size, "the request names no device");
-        for (size_t i = 0; i < asking->n_wishes; i++)
-                if (asking->wishes[i].n_ids == 0)
-                        return REASON_EMPTY_REQUEST;
-        for (size_t i = 1; i < asking->n_wishes; i++)
-                for (size_t j = 0; j < asking->wishes[i].n_ids; j++)
-                        for (size_t k = 0; k < i; k++)
-                                for (size_t l = 0; l < asking->wishes[k].n_ids; l++)
-                                        if (streq(asking->wishes[i].ids[j], asking->wishes[k].ids[l])) {
-                                                str_format(text, size, "the request gives device %.64s to two containers",
-                                                           asking->wishes[i].ids[j]);
-                                                return REASON_DUPLICATE_DEVICE;
-                                        }
-        return REASON_NONE;
-}
-
-static void ask(struct asking *asking)
-{
-        char problem[128], clean[128], text[WHOLE_TEXT_MAX];
-
-        enum reason reason = wishes_problem(asking, problem, sizeof(problem));
-        if (!reason) {
-                ask_next(asking);
-                return;
-        }
-        str_clean(clean, sizeof(clean), problem);
-        say_whole(text, sizeof(text), reason, clean);
-        asking_refuse(asking, reason, text);
-}
-
+/* Kubelet asks for one container at a time. Several would be several claims, and the first ones could not be taken back when
+ * a later one is refused. */
 static void on_allocate(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
 {
-        struct plugin *plugin = ctx;
         const V1beta1__AllocateRequest *request = (const V1beta1__AllocateRequest *)(const void *)msg;
-        size_t n_ids = 0;
 
-        for (size_t i = 0; i < request->n_container_requests; i++)
-                n_ids += request->container_requests[i]->n_devices_ids;
-        if (request->n_container_requests == 0 || request->n_container_requests > CONTAINERS_MAX || n_ids > IDS_MAX) {
-                if (request->n_container_requests == 0)
-                        refuse_for(plugin, call, "Allocate", REASON_EMPTY_REQUEST, "the request names no device");
-                else
-                        refuse_for(plugin, call, "Allocate", REASON_TOO_MANY_DEVICES, "the request names too many containers or devices");
+        if (request->n_container_requests != 1) {
+                refuse(ctx, call, "Allocate", RPC_INVALID_ARGUMENT, "the request is not for exactly one container, as kubelet's are");
                 return;
         }
-        struct asking *asking = asking_new(plugin, call, false, request->n_container_requests);
-        for (size_t i = 0; i < asking->n_wishes; i++) {
-                const V1beta1__ContainerAllocateRequest *container = request->container_requests[i];
-                asking->wishes[i].ids = strings_copy(container->devices_ids, container->n_devices_ids);
-                asking->wishes[i].n_ids = container->n_devices_ids;
-        }
-        ask(asking);
+        ask(ctx, call, false, request->container_requests[0]->devices_ids, request->container_requests[0]->n_devices_ids);
 }
 
 static void on_pre_start(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
 {
-        struct plugin *plugin = ctx;
         const V1beta1__PreStartContainerRequest *request = (const V1beta1__PreStartContainerRequest *)(const void *)msg;
 
-        if (request->n_devices_ids > IDS_MAX) {
-                refuse_for(plugin, call, "PreStartContainer", REASON_TOO_MANY_DEVICES, "the request names too many devices");
-                return;
-        }
-        struct asking *asking = asking_new(plugin, call, true, 1);
-        asking->wishes[0].ids = strings_copy(request->devices_ids, request->n_devices_ids);
-        asking->wishes[0].n_ids = request->n_devices_ids;
-        ask(asking);
+        ask(ctx, call, true, request->devices_ids, request->n_devices_ids);
 }
 
 /* ---- GetPreferredAllocation ---- */

@@ -75,45 +75,73 @@ void arena_done(struct arena *arena)
         }
 }
 
-static bool strings_are_utf8(const ProtobufCMessage *msg);
+/* ---- strings ---- */
 
-static bool value_is_utf8(const ProtobufCFieldDescriptor *field, const void *value)
+struct bytes {
+        const uint8_t *at, *end;
+};
+
+static bool take_varint(struct bytes *b, uint64_t *ret)
 {
-        if (field->type == PROTOBUF_C_TYPE_STRING) {
-                const char *s = *(char *const *)value;
-                return !s || str_is_utf8(s, strlen(s));
+        *ret = 0;
+        for (unsigned shift = 0; b->at < b->end && shift < 64; shift += 7) {
+                uint8_t byte = *b->at++;
+                *ret |= (uint64_t)(byte & 0x7f) << shift;
+                if (byte < 0x80)
+                        return true;
         }
-        const ProtobufCMessage *sub = *(ProtobufCMessage *const *)value;
-        return !sub || strings_are_utf8(sub);
+        return false;
 }
 
-static bool field_is_utf8(const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *field)
+/* The bytes of a field's value; of a number as many as it has. */
+static bool take_value(struct bytes *b, unsigned wire_type, struct bytes *ret)
 {
-        const char *base = (const char *)msg;
+        uint64_t n;
 
-        if (field->type != PROTOBUF_C_TYPE_STRING && field->type != PROTOBUF_C_TYPE_MESSAGE)
-                return true;
-        if (field->label != PROTOBUF_C_LABEL_REPEATED) {
-                /* In a union only the member that its case names is alive. */
-                if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
-                    *(const uint32_t *)(const void *)(base + field->quantifier_offset) != field->id)
-                        return true;
-                return value_is_utf8(field, base + field->offset);
-        }
-
-        size_t n = *(const size_t *)(const void *)(base + field->quantifier_offset);
-        void *const *values = *(void *const *const *)(const void *)(base + field->offset);
-        for (size_t i = 0; i < n; i++)
-                if (!value_is_utf8(field, &values[i]))
+        ret->at = b->at;
+        switch (wire_type) {
+        case PROTOBUF_C_WIRE_TYPE_VARINT:
+                ret->end = b->at;
+                return take_varint(b, &n);
+        case PROTOBUF_C_WIRE_TYPE_64BIT:
+                n = 8;
+                break;
+        case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
+                if (!take_varint(b, &n))
                         return false;
+                break;
+        case PROTOBUF_C_WIRE_TYPE_32BIT:
+                n = 4;
+                break;
+        default:
+                return false;
+        }
+        if (n > (size_t)(b->end - b->at))
+                return false;
+        ret->at = b->at;
+        b->at = ret->end = b->at + n;
         return true;
 }
 
-static bool strings_are_utf8(const ProtobufCMessage *msg)
+/* Looks at the bytes as they came: what is behind a zero byte is not seen in the decoded message any more, and an id with
+ * a tail must not pass for the one without. As deep as the descriptors: no message of ours contains itself. */
+static bool strings_are_text(const ProtobufCMessageDescriptor *descriptor, struct bytes message)
 {
-        for (unsigned i = 0; i < msg->descriptor->n_fields; i++)
-                if (!field_is_utf8(msg, &msg->descriptor->fields[i]))
+        while (message.at < message.end) {
+                struct bytes value;
+                uint64_t tag;
+                if (!take_varint(&message, &tag) || !take_value(&message, tag & 7, &value))
                         return false;
+                if ((tag & 7) != PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED)
+                        continue;
+                const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(tag >> 3));
+                size_t n = (size_t)(value.end - value.at);
+                if (field && field->type == PROTOBUF_C_TYPE_STRING &&
+                    (memchr(value.at, '\0', n) || !str_is_utf8((const char *)value.at, n)))
+                        return false;
+                if (field && field->type == PROTOBUF_C_TYPE_MESSAGE && !strings_are_text(field->descriptor, value))
+                        return false;
+        }
         return true;
 }
 
@@ -126,8 +154,8 @@ ProtobufCMessage *decode_message(const ProtobufCMessageDescriptor *descriptor, c
                 *why = "the message cannot be decoded, or has too many parts";
                 return NULL;
         }
-        if (!strings_are_utf8(msg)) {
-                *why = "a string of the message is not UTF-8";
+        if (!strings_are_text(descriptor, (struct bytes){ bytes, bytes + n })) {
+                *why = "a string of the message is not UTF-8, or has a zero byte in it";
                 return NULL;
         }
         return msg;

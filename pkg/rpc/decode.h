@@ -28,7 +28,7 @@ void arena_done(struct arena *arena);
 #define _cleanup_arena_ _cleanup_(arena_done)
 
 /* The message, living in @arena; NULL with a static sentence in @why when the bytes are no such message, need more than
- * the arena's limit, or hold a string that is not UTF-8. */
+ * the arena's limit, or hold a string that is not UTF-8 or has a zero byte in it. */
 ProtobufCMessage *decode_message(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t n, struct arena *arena,
                                  const char **why);
 

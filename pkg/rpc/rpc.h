@@ -45,7 +45,7 @@ struct rpc_method {
         const char *path; /* "/v1beta1.DevicePlugin/Allocate" */
         const ProtobufCMessageDescriptor *request;
         /* Exactly one of the two is set. @msg is borrowed for the call, decoded in an arena bounded to RPC_DECODE_MAX; strings in it
-         * are valid UTF-8 (else INVALID_ARGUMENT without a call). The handler owns @call until rpc_reply or rpc_fail, which may
+         * are valid UTF-8 as they came (else INVALID_ARGUMENT without a call). The handler owns @call until rpc_reply or rpc_fail, which may
          * come later. A stream belongs to the server; @closed of rpc_stream_on_close tells its end. */
         void (*unary)(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg);
         void (*stream)(void *ctx, struct rpc_stream *stream, const ProtobufCMessage *msg);

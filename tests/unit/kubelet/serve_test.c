@@ -67,22 +67,10 @@ static void test_an_answer_is_one_variable_and_the_nodes(void **state)
         stage_free(stage);
 }
 
-static void test_every_container_of_a_request_is_answered(void **state)
-{
-        struct stage *stage = stage_ready();
-
-        (void)state;
-        allocate(stage, "0000:00:00.0;0000:00:01.0;0000:00:02.0");
-        assert_int_equal(stage->code, RPC_OK);
-        assert_int_equal(stand_in.n_calls, 3);
-        assert_int_equal(((const V1beta1__AllocateResponse *)(const void *)stage->reply)->n_container_responses, 3);
-        stage_free(stage);
-}
-
 static void test_requests_without_sense_never_reach_the_claims(void **state)
 {
-        static const char *const rows[] = { "", ";", "0000:00:00.0;", "0000:00:00.0;0000:00:00.0",
-                                            "0000:00:00.0;0000:00:01.0 0000:00:00.0" };
+        /* Kubelet sends one container; of several the first could not be taken back when the second is refused. */
+        static const char *const rows[] = { "", ";", "0000:00:00.0;", "0000:00:00.0;0000:00:01.0", "0000:00:00.0;0000:00:00.0" };
         struct stage *stage = stage_ready();
         V1beta1__AllocateRequest nothing = V1BETA1__ALLOCATE_REQUEST__INIT;
         V1beta1__PreStartContainerRequest no_start = V1BETA1__PRE_START_CONTAINER_REQUEST__INIT;
@@ -97,7 +85,7 @@ static void test_requests_without_sense_never_reach_the_claims(void **state)
                 strbuf_addf(&many, "%s%u", i ? ";" : "", i);
         allocate(stage, many.text);
         assert_int_equal(stage->code, RPC_INVALID_ARGUMENT);
-        assert_non_null(strstr(stage->text, "too many"));
+        assert_non_null(strstr(stage->text, "exactly one container"));
         strbuf_done(&many);
         stage_call(stage, stage_endpoint(stage), "/v1beta1.DevicePlugin/Allocate", &nothing.base, &v1beta1__allocate_response__descriptor);
         assert_int_equal(stage->code, RPC_INVALID_ARGUMENT);
@@ -141,18 +129,6 @@ static void test_a_refusal_arrives_with_its_sentence_and_code(void **state)
         stand_in.reason = REASON_HELD;
         allocate(stage, "0000:00:00.0");
         assert_string_equal(stage->text, reason_sentence(REASON_HELD));
-        stage_free(stage);
-}
-
-static void test_after_a_refusal_nothing_more_is_touched(void **state)
-{
-        struct stage *stage = stage_ready();
-
-        (void)state;
-        stand_in.reason = REASON_HELD;
-        allocate(stage, "0000:00:00.0;0000:00:01.0");
-        assert_int_equal(stage->code, RPC_FAILED_PRECONDITION);
-        assert_int_equal(stand_in.n_calls, 1);
         stage_free(stage);
 }
 
@@ -284,10 +260,8 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_an_answer_is_one_variable_and_the_nodes),
-                TEST(test_every_container_of_a_request_is_answered),
                 TEST(test_requests_without_sense_never_reach_the_claims),
                 TEST(test_a_refusal_arrives_with_its_sentence_and_code),
-                TEST(test_after_a_refusal_nothing_more_is_touched),
                 TEST(test_pre_start_verifies_and_claims_nothing),
                 TEST(test_preferred_devices_are_of_the_size_asked_for),
                 TEST(test_a_stop_waits_for_what_the_claims_still_hold),

@@ -74,7 +74,7 @@ static void test_a_request_with_ten_thousand_ids_fits(void **state)
         free(ids);
 }
 
-static void test_strings_that_are_not_utf8_are_refused_wherever_they_are(void **state)
+static void test_strings_that_are_no_text_are_refused_wherever_they_are(void **state)
 {
         static const struct {
                 const ProtobufCMessageDescriptor *descriptor;
@@ -85,6 +85,8 @@ static void test_strings_that_are_not_utf8_are_refused_wherever_they_are(void **
                 { &v1beta1__pre_start_container_request__descriptor, { 0x0a, 1, 'a', 0x0a, 2, 0xc3, '(' }, 7 }, /* a list */
                 { &v1beta1__allocate_request__descriptor, { 0x0a, 3, 0x0a, 1, 0x80 }, 5 }, /* below a list of messages */
                 { &v1beta1__container_allocate_response__descriptor, { 0x0a, 6, 0x0a, 1, 'k', 0x12, 1, 0xff }, 8 }, /* a map */
+                { &v1beta1__allocate_request__descriptor, { 0x0a, 5, 0x0a, 3, 'a', 0, 'b' }, 7 },                   /* a hidden tail */
+                { &v1beta1__allocate_request__descriptor, { 0x12, 1, 0, 0x0a, 4, 0x0a, 2, 'a', 0 }, 9 }, /* after an unknown field */
         };
 
         (void)state;
@@ -115,7 +117,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_message_is_decoded_into_the_arena),  TEST(test_a_bomb_of_empty_parts_is_refused_in_bounded_memory),
-                TEST(test_a_request_with_ten_thousand_ids_fits), TEST(test_strings_that_are_not_utf8_are_refused_wherever_they_are),
+                TEST(test_a_request_with_ten_thousand_ids_fits), TEST(test_strings_that_are_no_text_are_refused_wherever_they_are),
                 TEST(test_cut_and_wrong_bytes_are_refused),
         };
 
