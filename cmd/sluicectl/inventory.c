@@ -27,12 +27,11 @@ DEFINE_CLEANUP(struct sim *, sim_free)
 
 static void print_problems(const char *problems)
 {
-        while (*problems) {
-                size_t n = strcspn(problems, "\n");
+        const char *line;
+        size_t n;
 
-                (void)fprintf(stderr, "sluicectl: %.*s\n", (int)n, problems);
-                problems += n + (problems[n] == '\n');
-        }
+        while (str_line(&problems, &line, &n))
+                (void)fprintf(stderr, "sluicectl: %.*s\n", (int)n, line);
 }
 
 /* The configuration that judges: the one that is named; else this machine's, but not for the host of somebody else; else the
@@ -109,7 +108,7 @@ static int show_host(const struct request *rq, const struct config *config)
 
 static int ask(const struct request *rq)
 {
-        _cleanup_(config_unrefp) struct config *config = NULL;
+        _cleanup_(config_freep) struct config *config = NULL;
         int status = load_config(rq, &config);
 
         if (status != EXIT_OK)

@@ -52,13 +52,13 @@ static void load_config_again(const struct options *o, struct config **config)
                 log_error("%s is not used, what it said at the start of the wait is in force", o->config);
                 return;
         }
-        config_unref(*config);
+        config_free(*config);
         *config = now;
 }
 
 static int print_config(const struct options *o)
 {
-        _cleanup_(config_unrefp) struct config *config = NULL;
+        _cleanup_(config_freep) struct config *config = NULL;
 
         int status = load_config(o, &config);
         if (status != EXIT_OK)
@@ -84,7 +84,7 @@ static int check_names(const struct options *o, const struct config *config)
 
 static int check_config(const struct options *o)
 {
-        _cleanup_(config_unrefp) struct config *config = NULL;
+        _cleanup_(config_freep) struct config *config = NULL;
 
         int status = load_config(o, &config);
         if (status == EXIT_OK)
@@ -153,13 +153,13 @@ static int run(const struct options *o)
         if (r == 0)
                 r = make_dir(o->run_dir, &err);
         if (r < 0) {
-                config_unref(config);
+                config_free(config);
                 return fail("cannot start", &err);
         }
         log_info("sluiced " SLUICE_VERSION " starts");
         r = lock_state(o->state_dir, o->lock_wait_s, signal_fd, &lock_fd, &err);
         if (r < 0) {
-                config_unref(config);
+                config_free(config);
                 log_error("%s", err.msg);
                 return r == -EINTR ? EXIT_OK : r == -EAGAIN ? EXIT_LOCKED : EXIT_FAILED;
         }
@@ -169,7 +169,7 @@ static int run(const struct options *o)
         _cleanup_free_ char *hand = o->hand ? xstrdup(o->hand) : hand_beside_us();
         _cleanup_free_ char *sim_dir = o->sim_dir ? xstrdup(o->sim_dir) : o->host ? xasprintf("%s/sim", o->run_dir) : NULL;
         if (sim_dir && (make_dir(sim_dir, &err) < 0 || sim_prepare(o->host, sim_dir, &err) < 0)) {
-                config_unref(config);
+                config_free(config);
                 (void)close(lock_fd);
                 return fail("cannot make the simulated host", &err);
         }

@@ -14,11 +14,11 @@ enum { RELOAD_SETTLE_MS = 200 /* an editor or a ConfigMap writes in several step
 
 static void log_lines(const char *text)
 {
-        while (*text) {
-                size_t n = strcspn(text, "\n");
-                log_error("%.*s", (int)n, text);
-                text += n + (text[n] == '\n');
-        }
+        const char *line;
+        size_t n;
+
+        while (str_line(&text, &line, &n))
+                log_error("%.*s", (int)n, line);
 }
 
 /* ---- what the files look like ---- */
@@ -83,7 +83,7 @@ void agent_reload(struct agent *agent, bool asked)
                 return;
         }
         if (r < 0) {
-                log_lines(problems.text ? problems.text : "");
+                log_lines(problems.text);
                 log_error("%s is not used, the configuration in force stays", agent->options->config_path);
                 return;
         }
@@ -92,7 +92,7 @@ void agent_reload(struct agent *agent, bool asked)
         struct file_stamp pci_ids = stamp_of(config->pci_ids);
         bool same = streq(before, after) && stamp_equal(pci_ids, agent->pci_ids_stamp);
         if (same) {
-                config_unref(config);
+                config_free(config);
                 if (asked)
                         log_info("%s is unchanged", agent->options->config_path);
                 return;

@@ -26,7 +26,7 @@ void world_close(struct world *world)
         offer_unref(world->offer);
         inventory_unref(world->inventory);
         names_free(world->names);
-        config_unref(world->config);
+        config_free(world->config);
         sim_free(world->sim);
         tree_close(&world->machine);
         for (size_t i = 0; i < world->n_marks; i++)
@@ -123,7 +123,7 @@ int world_configure(struct world *world, struct config *config, struct err *err)
 
         int r = names_new(&names, config->pci_ids, NULL, err);
         if (r < 0) {
-                config_unref(config);
+                config_free(config);
                 return r;
         }
         struct names *old_names = world->names;
@@ -135,11 +135,11 @@ int world_configure(struct world *world, struct config *config, struct err *err)
                 world->names = old_names;
                 world->config = old_config;
                 names_free(names);
-                config_unref(config);
+                config_free(config);
                 return r;
         }
         names_free(old_names);
-        config_unref(old_config);
+        config_free(old_config);
         return 0;
 }
 

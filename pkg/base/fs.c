@@ -271,7 +271,7 @@ int fs_rename(int dir, const char *from, const char *to)
         return renameat(dir, from, dir, to) < 0 ? -errno : 0;
 }
 
-static int write_all(int fd, const char *data, size_t n)
+int fs_write_all(int fd, const char *data, size_t n)
 {
         for (size_t done = 0; done < n;) {
                 ssize_t w = write(fd, data + done, n - done);
@@ -310,7 +310,7 @@ int fs_replace(int dir, const char *path, const void *data, size_t n, mode_t mod
         if (fd < 0)
                 return err_set(err, -fd, "cannot create %s", temp);
 
-        int r = write_all(fd, data, n);
+        int r = fs_write_all(fd, data, n);
         if (r == 0 && fsync(fd) < 0)
                 r = -errno;
         if (r == 0)

@@ -29,6 +29,8 @@ int fs_read_value(int dir, const char *path, char *buf, size_t size, struct err 
 /* One write() of the whole @value to an existing file (sysfs attributes want exactly one). */
 int fs_write(int dir, const char *path, const char *value, struct err *err);
 
+int fs_write_all(int fd, const char *data, size_t n); /* in as many write()s as it takes: 0 or -errno */
+
 /* Target of a link. Too long: ENAMETOOLONG, never cut. */
 int fs_readlink(int dir, const char *path, char *buf, size_t size, struct err *err);
 

@@ -138,6 +138,30 @@ bool str_copy(char *dst, size_t size, const char *src)
         return fits;
 }
 
+bool str_is_uuid(const char *s)
+{
+        enum { UUID_CHARS = 36 };
+
+        if (strlen(s) != UUID_CHARS)
+                return false;
+        for (size_t i = 0; s[i]; i++) {
+                bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+                if (dash ? s[i] != '-' : !strchr("0123456789abcdef", s[i]))
+                        return false;
+        }
+        return true;
+}
+
+bool str_line(const char **text, const char **line, size_t *n)
+{
+        if (!**text)
+                return false;
+        *line = *text;
+        *n = strcspn(*text, "\n");
+        *text += *n + ((*text)[*n] == '\n');
+        return true;
+}
+
 bool str_glob(const char *pattern, const char *s)
 {
         const char *star = NULL, *retry = NULL;

@@ -37,6 +37,12 @@ void str_format(char *dst, size_t size, const char *fmt, ...) __attribute__((for
 /* True when @src fits; @dst is always terminated. */
 bool str_copy(char *dst, size_t size, const char *src);
 
+/* 8-4-4-4-12 lower-case hexadecimal digits: how the kernel prints a UUID. */
+bool str_is_uuid(const char *s);
+
+/* The next line of *@text, @n bytes at *@line without its newline; moves *@text behind it. False at the end of the text. */
+bool str_line(const char **text, const char **line, size_t *n);
+
 /* Shell-like match of the whole string with '*' and '?' only. */
 bool str_glob(const char *pattern, const char *s);
 

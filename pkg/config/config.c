@@ -17,20 +17,14 @@ struct config *config_default(void)
 {
         struct config *config = xcalloc(1, sizeof(*config));
 
-        *config = (struct config){ .refs = 1, .bind_deadline_ms = 10 * 1000, .rescan_ms = 10 * 1000 };
+        *config = (struct config){ .bind_deadline_ms = 10 * 1000, .rescan_ms = 10 * 1000 };
         rules_init(&config->rules);
         return config;
 }
 
-struct config *config_ref(struct config *config)
+struct config *config_free(struct config *config)
 {
-        config->refs++;
-        return config;
-}
-
-struct config *config_unref(struct config *config)
-{
-        if (!config || --config->refs > 0)
+        if (!config)
                 return NULL;
         rules_done(&config->rules);
         free(config->pci_ids);
@@ -43,7 +37,7 @@ int config_parse(const char *file, const char *text, size_t n, struct config **r
         _cleanup_(yaml_closep) struct yaml *yaml = yaml_open(file, text, n, problems);
         if (!yaml)
                 return -EINVAL;
-        _cleanup_(config_unrefp) struct config *config = config_default();
+        _cleanup_(config_freep) struct config *config = config_default();
         if (!config_take(yaml, config))
                 return -EINVAL;
         *ret = TAKE_PTR(config);

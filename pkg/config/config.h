@@ -13,7 +13,6 @@
 enum registration { REGISTER_SOCKET /* path A: kubelet.sock */, REGISTER_WATCHER /* path B: plugins_registry */ };
 
 struct config {
-        unsigned refs;
         struct rules rules;
         char *pci_ids;         /* user pci.ids file, NULL = none */
         unsigned pci_ids_line; /* where it is named, for messages */
@@ -33,9 +32,8 @@ int config_parse(const char *file, const char *text, size_t n, struct config **r
  * means config_default(). */
 int config_load(const char *path, struct config **ret, struct strbuf *problems);
 
-struct config *config_ref(struct config *config);
-struct config *config_unref(struct config *config);
-DEFINE_CLEANUP(struct config *, config_unref)
+struct config *config_free(struct config *config); /* NULL-safe, returns NULL */
+DEFINE_CLEANUP(struct config *, config_free)
 
 /* Calls @each with the path of every key there is ("rules[].select.ids"), for the test of docs/config.md. */
 void config_each_key(void (*each)(void *ctx, const char *path), void *ctx);

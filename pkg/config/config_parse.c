@@ -40,14 +40,6 @@ static void take_text(struct yaml *yaml, const struct yaml_node *item, const cha
         (*list)[(*n)++] = xstrdup(text);
 }
 
-static bool is_uuid(const char *s)
-{
-        for (size_t i = 0; i < 36; i++)
-                if (i == 8 || i == 13 || i == 18 || i == 23 ? s[i] != '-' : !strchr("0123456789abcdef", s[i]) || !s[i])
-                        return false;
-        return s[36] == '\0';
-}
-
 /* An address that is spelled in a way that never matches would be a rule that silently does nothing, and a denial that does
  * nothing offers the device. So capitals are lowered, and without a wildcard it must be a whole address or UUID. */
 static void take_address(struct yaml *yaml, const struct yaml_node *item, const char *path, char ***list, size_t *n)
@@ -62,7 +54,8 @@ static void take_address(struct yaml *yaml, const struct yaml_node *item, const 
                 if (*p >= 'A' && *p <= 'F')
                         *p = (char)(*p - 'A' + 'a');
         bool has_wildcard = strpbrk(address, "*?") != NULL;
-        bool good = has_wildcard ? address[strspn(address, "0123456789abcdef:.-*?")] == '\0' : bdf_parse(address, &bdf) || is_uuid(address);
+        bool good =
+                has_wildcard ? address[strspn(address, "0123456789abcdef:.-*?")] == '\0' : bdf_parse(address, &bdf) || str_is_uuid(address);
         if (!good) {
                 yaml_problem(yaml, item, path, "\"%.64s\" is no PCI address such as 0000:3b:00.0 or 0000:3b:*, nor the UUID of an mdev",
                              text);

@@ -69,7 +69,7 @@ static int read_one(struct scan *scan, int bus, const char *uuid, struct err *er
                 return r;
         if (!parent_of(target, &parent))
                 return 0;
-        if (!value_is_uuid(uuid))
+        if (!str_is_uuid(uuid))
                 return err_say(err, EBADMSG, "its name is no UUID");
         _cleanup_close_ int dir = fs_open(bus, uuid, O_RDONLY | O_DIRECTORY, 0);
         if (dir < 0)

@@ -124,18 +124,6 @@ bool value_index(const char *name, const char *prefix, int *ret)
         return true;
 }
 
-bool value_is_uuid(const char *text)
-{
-        if (strlen(text) != UUID_LEN - 1)
-                return false;
-        for (size_t i = 0; text[i]; i++) {
-                bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-                if (dash ? text[i] != '-' : !strchr("0123456789abcdef", text[i]))
-                        return false;
-        }
-        return true;
-}
-
 /* "pci0000:60", "pci10000:e0": a PCI root among the components of a device path. */
 static bool is_root(const char *component)
 {

@@ -25,9 +25,6 @@ bool value_resource(const char *text, struct bar ret[static N_BARS]);
 /* The N of a whole name `<prefix>N`: "vfio7", "virtfn12". */
 bool value_index(const char *name, const char *prefix, int *ret);
 
-/* 8-4-4-4-12 lower-case hexadecimal digits: how the kernel prints a UUID. */
-bool value_is_uuid(const char *text);
-
 /* Where a function hangs, from the target of its link in bus/pci/devices. */
 struct value_place {
         char root[ROOT_LEN];

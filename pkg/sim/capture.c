@@ -352,15 +352,7 @@ static int write_content(int dir, const char *name, const char *data, size_t n)
 {
         _cleanup_close_ int fd = fs_open(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
 
-        if (fd < 0)
-                return fd;
-        for (size_t done = 0; done < n;) {
-                ssize_t w = write(fd, data + done, n - done);
-                if (w < 0 && errno != EINTR)
-                        return -errno;
-                done += w < 0 ? 0 : (size_t)w;
-        }
-        return 0;
+        return fd < 0 ? fd : fs_write_all(fd, data, n);
 }
 
 static int create_entry(struct creator *c, const struct capture_entry *e, struct err *err)

@@ -140,10 +140,10 @@ static int find(const struct sim *sim, const char *attribute, const char *key, b
         int r = fs_read(sim->root, ".sim/faults", text, FAULTS_MAX_BYTES, NULL, &ignored);
         if (r < 0)
                 return r;
-        for (const char *line = text; *line;) {
+        const char *at = text, *line;
+        for (size_t n; str_line(&at, &line, &n);) {
                 struct sim_fault f;
                 char copy[512];
-                size_t n = strcspn(line, "\n");
                 if (n < sizeof(copy)) {
                         memcpy(copy, line, n);
                         copy[n] = '\0';
@@ -152,7 +152,6 @@ static int find(const struct sim *sim, const char *attribute, const char *key, b
                                 return take ? count_down(sim, text, line, n, &f) : 0;
                         }
                 }
-                line += n + (line[n] == '\n');
         }
         return 0;
 }

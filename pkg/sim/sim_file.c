@@ -53,13 +53,8 @@ int sim_store(const struct sim *sim, const char *path, const char *data, size_t 
 
         if (fd < 0)
                 return fd;
-        for (size_t done = 0; done < n;) {
-                ssize_t w = write(fd, data + done, n - done);
-                if (w < 0 && errno != EINTR)
-                        return -errno;
-                done += w < 0 ? 0 : (size_t)w;
-        }
-        return fs_rename(sim->root, ".sim/new", path);
+        int r = fs_write_all(fd, data, n);
+        return r < 0 ? r : fs_rename(sim->root, ".sim/new", path);
 }
 
 int sim_put(const struct sim *sim, const char *path, const char *value)

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         _cleanup_free_ char *text = config_print(config);
         if (config_parse("again", text, strlen(text), &again, &problems) < 0)
                 abort();
-        config_unref(config);
-        config_unref(again);
+        config_free(config);
+        config_free(again);
         return 0;
 }

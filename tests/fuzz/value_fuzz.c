@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 check(n >= -1 && n <= 4095);
         if (value_index(text, "vfio", &n))
                 check(n >= 0);
-        if (value_is_uuid(text))
+        if (str_is_uuid(text))
                 check(strlen(text) == UUID_LEN - 1);
         (void)value_resource(text, bars);
         if (value_last_bdf(text, &bdf) && value_place(text, bdf, &place))

@@ -121,12 +121,36 @@ static void test_copies_say_when_they_do_not_fit(void **state)
         assert_string_equal(out, "abc");
 }
 
+static void test_a_uuid_is_as_the_kernel_prints_it(void **state)
+{
+        (void)state;
+        assert_true(str_is_uuid("a1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6"));
+        assert_false(str_is_uuid("A1B2C3D4-5678-4e9a-8b0c-d1e2f3a4b5c6"));
+        assert_false(str_is_uuid("a1b2c3d45678-4e9a-8b0c-d1e2f3a4b5c6-"));
+        assert_false(str_is_uuid("a1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c"));
+        assert_false(str_is_uuid("a1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6f"));
+        assert_false(str_is_uuid(""));
+}
+
+static void test_a_text_is_taken_line_by_line(void **state)
+{
+        const char *text = "one\n\nlast", *line;
+        size_t n;
+
+        (void)state;
+        assert_true(str_line(&text, &line, &n) && n == 3 && str_has_prefix(line, "one\n"));
+        assert_true(str_line(&text, &line, &n) && n == 0);
+        assert_true(str_line(&text, &line, &n) && n == 4 && streq(line, "last"));
+        assert_false(str_line(&text, &line, &n));
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_numbers_are_whole_strings_in_range), TEST(test_text_from_outside_is_made_safe),
                 TEST(test_globs_match_whole_strings),          TEST(test_a_buffer_grows_and_is_handed_over),
-                TEST(test_copies_say_when_they_do_not_fit),
+                TEST(test_copies_say_when_they_do_not_fit),    TEST(test_a_uuid_is_as_the_kernel_prints_it),
+                TEST(test_a_text_is_taken_line_by_line),
         };
 
         return RUN(tests);

@@ -119,8 +119,8 @@ static void test_what_is_printed_parses_to_the_same(void **state)
                 fail_msg("%s\n%s", once, problems.text);
         _cleanup_free_ char *twice = config_print(b);
         assert_string_equal(once, twice);
-        config_unref(a);
-        config_unref(b);
+        config_free(a);
+        config_free(b);
 }
 
 static void test_no_rules_mean_the_implicit_one(void **state)
@@ -133,12 +133,12 @@ static void test_no_rules_mean_the_implicit_one(void **state)
                 struct config *config = NULL;
                 assert_int_equal(config_parse("f", texts[i], strlen(texts[i]), &config, &problems), 0);
                 assert_true(config->rules.implicit);
-                config_unref(config);
+                config_free(config);
         }
         struct config *config = config_default();
         assert_true(config->rules.implicit);
         assert_int_equal(config->rules.n_classes, 4);
-        config_unref(config);
+        config_free(config);
 }
 
 static void test_sizes_are_bounded(void **state)
@@ -169,7 +169,7 @@ static void test_addresses_are_lowered_so_that_they_match(void **state)
         assert_int_equal(config->rules.rules[0].select.n_addresses, N_ELEMENTS(expected));
         for (size_t i = 0; i < N_ELEMENTS(expected); i++)
                 assert_string_equal(config->rules.rules[0].select.addresses[i], expected[i]);
-        config_unref(config);
+        config_free(config);
 }
 
 /* The document is read from the source tree: tests run from its top. */
@@ -223,7 +223,7 @@ static void test_the_reference_gives_the_defaults_that_are_in_force(void **state
         (void)state;
         assert_int_equal(config_parse("f", HEAD "rules: [{}]\n", strlen(HEAD "rules: [{}]\n"), &config, &problems), 0);
         _cleanup_free_ char *printed = config_print(config);
-        config_unref(config);
+        config_free(config);
         for (size_t i = 0; i < N_ELEMENTS(keys); i++) {
                 const char *name = strrchr(keys[i], '.') ? strrchr(keys[i], '.') + 1 : keys[i];
                 _cleanup_free_ char *key = xasprintf("%s: ", name), *start = xasprintf("\n| `%s` | ", keys[i]);
@@ -252,7 +252,7 @@ static void test_the_examples_of_the_reference_are_valid(void **state)
                 assert_non_null(end);
                 if (config_parse("example", at, (size_t)(end - at), &config, &problems) < 0)
                         fail_msg("%s", problems.text);
-                config_unref(config);
+                config_free(config);
         }
         assert_true(n > 0);
 }
