@@ -182,19 +182,23 @@ coverage: ## line coverage of the unit tests (gcovr)
 	@$(MAKE) FLAVOUR=coverage run-units
 	@gcovr -r . --object-directory build/coverage -f 'pkg/' --print-summary -o build/coverage/coverage.txt && tail -5 build/coverage/coverage.txt
 
-install: build ## install below DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/sluice/docs
+install: build install-docs ## install below DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install -s -m 755 build/release/bin/sluiced build/release/bin/sluice-hand $(DESTDIR)$(PREFIX)/sbin/
 	install -s -m 755 build/release/bin/sluicectl $(DESTDIR)$(PREFIX)/bin/
+# The documents lie as they do here: their links hold (lint looks).
+install-docs:
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 $(wildcard docs/man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8/
-	install -m 644 LICENSE COPYRIGHT README.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/sluice/
+	install -m 644 LICENSE COPYRIGHT $(wildcard *.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/
+	install -m 644 $(wildcard docs/decisions/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions/
 clean: ## remove build/
 	rm -rf build compile_commands.json
 
 .PHONY: help deps deps-lint build bins check test test-all test-unit run-units test-unit-clang test-tsan run-tsan fuzz run-fuzz demo bench \
-        lint format compdb coverage install clean
+        lint format compdb coverage install install-docs clean
 .SECONDARY:
 -include $(wildcard tests/*/*.mk)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -76,13 +76,19 @@ check "every reason is given by something" "$dead"
 check "unfinished marks" "$(grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $sources | grep -v tests/lint || true)"
 
 check "papers that are not in this tree" "$(git grep -nIE '(^|[^a-z/])(facts|shared)/[a-z-]+\.md|design (section|§)' -- . ':!tests/lint' || true)"
-# Links of the documents, to files of this tree.
-links=$(git ls-files '*.md' | while read -r page; do
-        grep -oE '\]\([^)#: ]+' "$page" | cut -c3- | grep -v '^https*$' | while read -r to; do
-                [ -e "$(dirname "$page")/$to" ] || echo "$page: $to"
+# Links of the documents to files, in this tree and where they are installed.
+links() { # links ROOT: pages on the input
+        while read -r page; do
+                grep -oE '\]\([^)#: ]+' "$1/$page" | cut -c3- | grep -v '^https*$' | while read -r to; do
+                        [ -e "$1/$(dirname "$page")/$to" ] || echo "$page: $to"
+                done
         done
-done)
-check "links of the documents" "$links"
+}
+check "links of the documents" "$(git ls-files '*.md' | links .)"
+installed=$(mktemp -d)
+trap 'rm -rf "$installed"' EXIT
+make -s install-docs DESTDIR="$installed" PREFIX= >/dev/null
+check "links of the installed documents" "$(cd "$installed/share/doc/sluice" && find . -name '*.md' | links .)"
 
 # 5. Tools.
 if command -v clang-format >/dev/null; then
