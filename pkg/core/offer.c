@@ -211,6 +211,25 @@ static void keep_past(const struct offer_input *in, struct offer *offer)
         qsort(offer->devices, offer->n_devices, sizeof(*offer->devices), compare_devices);
 }
 
+/* What was listed has its place; the rest has what is left, by id. */
+static void limit_ids(const struct offer_input *in, struct offer *offer)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < offer->n_devices; i++)
+                n += offer_listed(in->past, offer->devices[i].id) != NULL;
+        for (size_t i = 0; i < offer->n_devices; i++) {
+                struct device *device = &offer->devices[i];
+
+                if (device->state == DEVICE_WITHHELD || offer_listed(in->past, device->id) || n++ < OFFER_IDS_MAX)
+                        continue;
+                device->state = DEVICE_WITHHELD;
+                device->reason = REASON_TOO_MANY_IDS;
+                device->needs_bind = false;
+                str_format(device->detail, sizeof(device->detail), "%d ids were listed", OFFER_IDS_MAX);
+        }
+}
+
 /* What the daemon knows is said instead of what sysfs shows, of everything that is there and listed. */
 static void apply_marks(const struct offer_input *in, struct offer *offer)
 {
@@ -243,6 +262,7 @@ struct offer *offer_decide(const struct offer_input *in)
         offer->refs = 1;
         judge_all(in, offer);
         keep_past(in, offer);
+        limit_ids(in, offer);
         overlook_half_way(in, offer);
         apply_marks(in, offer);
         pools_gather(in, offer);

@@ -34,6 +34,10 @@ struct pool {
         bool mdev; /* pool of mdev instances: MDEV_PCI_RESOURCE_ */
 };
 
+/* Ids that one run of the daemon lists: as none is ever dropped, vGPU instances that are made and removed for months would
+ * fill memory and kubelet's messages. What comes after that is withheld. */
+enum { OFFER_IDS_MAX = 4096 };
+
 struct offer {
         unsigned refs;
         struct device *devices; /* every candidate, listed or withheld, sorted by id */

@@ -56,6 +56,8 @@ enum reason_use {
           "give one of them another 'resource' in the configuration")                                                                      \
         X(NAME_INVALID, "name-invalid", WITHHELD, "no valid Kubernetes resource name can be made for it",                                  \
           "give it a 'resource' in the configuration")                                                                                     \
+        X(TOO_MANY_IDS, "too-many-ids", WITHHELD, "more devices came and went since Sluice started than it keeps in mind",                 \
+          "restart Sluice when nobody uses those that are gone")                                                                           \
         X(VANISHED, "vanished", WITHHELD, "it disappeared while it was read", "look again; check the slot, cable and power")               \
         X(GARBAGE, "unreadable", WITHHELD, "sysfs answered something that is no valid value", "look at the kernel log for this address")   \
         X(GONE, "gone", UNHEALTHY, "it was listed and is no longer on the host",                                                           \

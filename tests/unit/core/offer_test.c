@@ -481,6 +481,42 @@ static void test_pools_are_equal_when_there_is_nothing_to_push(void **state)
         }
 }
 
+static void add_gpus(struct strbuf *host, unsigned first, unsigned end)
+{
+        for (unsigned i = first; i < end; i++)
+                strbuf_addf(host, "%04x:%02x:00.0 10de:26b9 0302 " VFIO "\n", i / 256, i % 256);
+}
+
+static size_t count(const struct offer *offer, enum device_state state, enum reason reason)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < offer->n_devices; i++)
+                n += offer->devices[i].state == state && offer->devices[i].reason == reason;
+        return n;
+}
+
+static void test_ids_that_come_and_go_for_ever_are_not_kept_for_ever(void **state)
+{
+        _cleanup_strbuf_ struct strbuf full = { 0 }, others = { 0 };
+
+        (void)state;
+        add_gpus(&full, 1, OFFER_IDS_MAX + 1);
+        add_gpus(&others, 0, 2); /* before and among those that are known */
+        _cleanup_offer_ struct offer *first = decide(full.text, NULL, NULL, NULL, 0);
+        assert_int_equal(count(first, DEVICE_HEALTHY, REASON_NONE), OFFER_IDS_MAX);
+        _cleanup_offer_ struct offer *second = decide(others.text, NULL, first, NULL, 0);
+        assert_int_equal(second->n_devices, OFFER_IDS_MAX + 1);
+        assert_int_equal(count(second, DEVICE_UNHEALTHY, REASON_GONE), OFFER_IDS_MAX - 1);
+        assert_int_equal(offer_device(second, "0000:01:00.0")->state, DEVICE_HEALTHY); /* was listed */
+        assert_int_equal(offer_device(second, "0000:00:00.0")->reason, REASON_TOO_MANY_IDS);
+        assert_int_equal(second->pools[0].n_devices, OFFER_IDS_MAX);
+        add_gpus(&full, 0, 1);
+        _cleanup_offer_ struct offer *third = decide(full.text, NULL, NULL, NULL, 0);
+        assert_int_equal(count(third, DEVICE_HEALTHY, REASON_NONE), OFFER_IDS_MAX);
+        assert_int_equal(count(third, DEVICE_WITHHELD, REASON_TOO_MANY_IDS), 1);
+}
+
 static void test_devices_are_found_by_id_and_pool(void **state)
 {
         _cleanup_offer_ struct offer *offer =
@@ -518,6 +554,7 @@ int main(void)
                 TEST(test_marks_are_said_of_what_is_listed),
                 TEST(test_details_say_what_to_look_at),
                 TEST(test_pools_are_equal_when_there_is_nothing_to_push),
+                TEST(test_ids_that_come_and_go_for_ever_are_not_kept_for_ever),
                 TEST(test_devices_are_found_by_id_and_pool),
         };
 
