@@ -85,6 +85,8 @@ enum reason_use {
           "give it an 'alias', or a newer pciIds file")                                                                                    \
         X(NAME_SHORTENED, "name-shortened", WARNING, "its name was longer than Kubernetes allows and was shortened", "give it an 'alias'") \
         X(EMPTY_REQUEST, "empty-request", REFUSAL, "the request names no device", "report this: kubelet never does it")                    \
+        X(MALFORMED, "malformed-request", REFUSAL, "the request is none that kubelet makes",                                               \
+          "report this: it is a fault of kubelet, or somebody else asks")                                                                  \
         X(DUPLICATE_DEVICE, "duplicate-device", REFUSAL, "the request names a device twice", "report this: kubelet never does it")         \
         X(TOO_MANY_DEVICES, "too-many-devices", REFUSAL, "the request names more devices than one container can have",                     \
           "ask for fewer devices per container")                                                                                           \

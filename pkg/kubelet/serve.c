@@ -20,6 +20,7 @@ enum rpc_code serve_code(enum reason reason)
         case REASON_NONE:
                 return RPC_OK;
         case REASON_EMPTY_REQUEST:
+        case REASON_MALFORMED:
         case REASON_DUPLICATE_DEVICE:
         case REASON_TOO_MANY_DEVICES:
                 return RPC_INVALID_ARGUMENT;
@@ -173,7 +174,7 @@ static void on_allocate(void *ctx, struct rpc_call *call, const ProtobufCMessage
         const V1beta1__AllocateRequest *request = (const V1beta1__AllocateRequest *)(const void *)msg;
 
         if (request->n_container_requests != 1) {
-                refuse(ctx, call, "Allocate", RPC_INVALID_ARGUMENT, "the request is not for exactly one container, as kubelet's are");
+                refuse_for(ctx, call, "Allocate", REASON_MALFORMED, "the request is not for exactly one container, as kubelet's are");
                 return;
         }
         ask(ctx, call, false, request->container_requests[0]->devices_ids, request->container_requests[0]->n_devices_ids);
@@ -223,7 +224,7 @@ static void on_prefer(void *ctx, struct rpc_call *call, const ProtobufCMessage *
         int r = 0;
 
         if (n == 0 || n > CONTAINERS_MAX) {
-                refuse(plugin, call, "GetPreferredAllocation", RPC_INVALID_ARGUMENT, "the request names no container, or too many");
+                refuse_for(plugin, call, "GetPreferredAllocation", REASON_MALFORMED, "the request names no container, or too many");
                 return;
         }
         for (size_t i = 0; i < n; i++) {
@@ -233,7 +234,7 @@ static void on_prefer(void *ctx, struct rpc_call *call, const ProtobufCMessage *
         for (size_t i = 0; i < n && r == 0; i++)
                 r = prefer(plugin, request->container_requests[i], &containers[i], &err);
         if (r < 0) {
-                refuse(plugin, call, "GetPreferredAllocation", RPC_INVALID_ARGUMENT, err.msg);
+                refuse_for(plugin, call, "GetPreferredAllocation", REASON_MALFORMED, err.msg);
         } else {
                 response.n_container_responses = n;
                 response.container_responses = pointers;
@@ -263,12 +264,17 @@ static void on_list_and_watch(void *ctx, struct rpc_stream *stream, const Protob
         plugin_stream_opened(ctx, stream);
 }
 
+static void on_malformed(void *ctx, struct rpc_call *call, const char *path, const char *why)
+{
+        refuse_for(ctx, call, strrchr(path, '/') + 1, REASON_MALFORMED, why);
+}
+
 #define METHOD(name) "/v1beta1.DevicePlugin/" name
 const struct rpc_method serve_methods[] = {
-        { METHOD("GetDevicePluginOptions"), &v1beta1__empty__descriptor, on_options, NULL },
-        { METHOD("ListAndWatch"), &v1beta1__empty__descriptor, NULL, on_list_and_watch },
-        { METHOD("GetPreferredAllocation"), &v1beta1__preferred_allocation_request__descriptor, on_prefer, NULL },
-        { METHOD("Allocate"), &v1beta1__allocate_request__descriptor, on_allocate, NULL },
-        { METHOD("PreStartContainer"), &v1beta1__pre_start_container_request__descriptor, on_pre_start, NULL },
+        { METHOD("GetDevicePluginOptions"), &v1beta1__empty__descriptor, on_options, NULL, on_malformed },
+        { METHOD("ListAndWatch"), &v1beta1__empty__descriptor, NULL, on_list_and_watch, on_malformed },
+        { METHOD("GetPreferredAllocation"), &v1beta1__preferred_allocation_request__descriptor, on_prefer, NULL, on_malformed },
+        { METHOD("Allocate"), &v1beta1__allocate_request__descriptor, on_allocate, NULL, on_malformed },
+        { METHOD("PreStartContainer"), &v1beta1__pre_start_container_request__descriptor, on_pre_start, NULL, on_malformed },
 };
 const size_t serve_n_methods = N_ELEMENTS(serve_methods);

@@ -68,9 +68,9 @@ static void on_notify(void *ctx, struct rpc_call *call, const ProtobufCMessage *
 }
 
 static const struct rpc_method methods[] = {
-        { "/pluginregistration.Registration/GetInfo", &pluginregistration__info_request__descriptor, on_get_info, NULL },
+        { "/pluginregistration.Registration/GetInfo", &pluginregistration__info_request__descriptor, on_get_info, NULL, NULL },
         { "/pluginregistration.Registration/NotifyRegistrationStatus", &pluginregistration__registration_status__descriptor, on_notify,
-          NULL },
+          NULL, NULL },
 };
 
 static void on_accept(void *ctx, int fd)

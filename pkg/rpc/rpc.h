@@ -45,10 +45,13 @@ struct rpc_method {
         const char *path; /* "/v1beta1.DevicePlugin/Allocate" */
         const ProtobufCMessageDescriptor *request;
         /* Exactly one of the two is set. @msg is borrowed for the call, decoded in an arena bounded to RPC_DECODE_MAX; strings in it
-         * are valid UTF-8 as they came (else INVALID_ARGUMENT without a call). The handler owns @call until rpc_reply or rpc_fail, which may
-         * come later. A stream belongs to the server; @closed of rpc_stream_on_close tells its end. */
+         * are valid UTF-8 as they came. The handler owns @call until rpc_reply or rpc_fail, which may come later. A stream belongs to the
+         * server; @closed of rpc_stream_on_close tells its end. */
         void (*unary)(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg);
         void (*stream)(void *ctx, struct rpc_stream *stream, const ProtobufCMessage *msg);
+        /* Instead of both for bytes that are no such message, @why being a static sentence; the call, a stream's too, is to be
+         * failed. NULL: it is failed with INVALID_ARGUMENT and @why. */
+        void (*malformed)(void *ctx, struct rpc_call *call, const char *path, const char *why);
 };
 enum { RPC_MESSAGE_MAX = 1 << 20 /* we receive */, RPC_DECODE_MAX = 8 << 20, RPC_SEND_MAX = 3670016 /* 3.5 MiB, kubelet takes 4 */ };
 

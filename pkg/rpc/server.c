@@ -90,6 +90,20 @@ void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *text)
         answered(server);
 }
 
+static void malformed(struct rpc_call *call, const char *why)
+{
+        struct rpc_server *server = call->slot->server;
+        const struct rpc_method *method = call->slot->method;
+
+        if (!method->malformed) {
+                call_refuse(call, RPC_INVALID_ARGUMENT, why);
+                return;
+        }
+        server->n_calls++;
+        server->refs++;
+        method->malformed(server->ctx, call, method->path, why);
+}
+
 static void dispatch(struct rpc_call *call)
 {
         struct rpc_server *server = call->slot->server;
@@ -108,7 +122,7 @@ static void dispatch(struct rpc_call *call)
         }
         ProtobufCMessage *msg = bytes_decode(call->payload, method->request, &arena, &why);
         if (!msg) {
-                call_refuse(call, RPC_INVALID_ARGUMENT, why);
+                malformed(call, why);
                 return;
         }
         grpc_byte_buffer_destroy(call->payload);

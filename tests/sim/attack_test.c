@@ -121,10 +121,10 @@ static void test_lists_of_any_length_and_content_are_refused_whole(void **state)
                 const char *says;
         } ids[] = {
                 { "", 0, NOT_FOUND, "unknown-device" },
-                { tail, sizeof(tail) - 1, INVALID_ARGUMENT, "zero byte" }, /* not GPU0 */
+                { tail, sizeof(tail) - 1, INVALID_ARGUMENT, "zero byte in it [malformed-request]" }, /* not GPU0 */
                 { "0000:18:00.0 ", 13, NOT_FOUND, "unknown-device" },
                 { "../../0000:18:00.0", 18, NOT_FOUND, "unknown-device" },
-                { latin, sizeof(latin) - 1, INVALID_ARGUMENT, "UTF-8" },
+                { latin, sizeof(latin) - 1, INVALID_ARGUMENT, "UTF-8, or has a zero byte in it [malformed-request] report this" },
                 { surrogate, sizeof(surrogate) - 1, INVALID_ARGUMENT, "UTF-8" },
         };
         const struct {

@@ -51,7 +51,7 @@ static void on_register(void *ctx, struct rpc_call *call, const ProtobufCMessage
 }
 
 static const struct rpc_method methods[] = {
-        { "/v1beta1.Registration/Register", &v1beta1__register_request__descriptor, on_register, NULL },
+        { "/v1beta1.Registration/Register", &v1beta1__register_request__descriptor, on_register, NULL, NULL },
 };
 
 static void on_accept(void *ctx, int fd)
