@@ -2,7 +2,7 @@
 test-peer: ## sluiced against grpc-go with kubelet's dial options (needs Go >= 1.26)
 	@$(MAKE) FLAVOUR=asan run-peer
 run-peer: $(B)/bin/sluiced $(B)/bin/sluice-hand
-	@SLUICE_BIN=$(CURDIR)/$(B)/bin tests/peer/run.sh
+	@SLUICE_BIN=$(CURDIR)/$(B)/bin tests/gostage.sh test-peer peer .
 # Made again after a change of api/kubelet; protoc-gen-go is the one of go.mod's google.golang.org/protobuf.
 peer-api:
 	@cd tests/peer && GOBIN=$(CURDIR)/build/gobin go install google.golang.org/protobuf/cmd/protoc-gen-go && \

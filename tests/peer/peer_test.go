@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,99 +22,19 @@ import (
 	dp "sluice.dev/sluice/tests/peer/api/deviceplugin"
 	reg "sluice.dev/sluice/tests/peer/api/pluginregistration"
 	"sluice.dev/sluice/tests/peer/kubelet"
+	"sluice.dev/sluice/tests/peer/rig"
 )
 
 const (
 	l40s       = "nvidia.com/AD102GL_L40S"
 	env        = "PCI_RESOURCE_NVIDIA_COM_AD102GL_L40S"
-	soon       = 20 * time.Second
-	head       = "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\n"
-	onAllocate = head + "rules:\n  - select: {ids: [\"10de:26b9\"]}\n    bind: on-allocate\n"
+	onAllocate = rig.Head + "rules:\n  - select: {ids: [\"10de:26b9\"]}\n    bind: on-allocate\n"
 )
 
-type rig struct {
-	t       *testing.T
-	dir     string
-	k       *kubelet.Kubelet
-	cmd     *exec.Cmd
-	kubelet string
-}
-
-// start runs sluiced on a captured host against a new stand-in; the end of the test checks how it ends.
-func start(t *testing.T, fixture, config string, withKubelet bool) *rig {
+// start runs sluiced on a captured host against a new stand-in.
+func start(t *testing.T, fixture, config string, withKubelet bool) *rig.Rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "sluice-peer-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{t: t, dir: dir, kubelet: filepath.Join(dir, "kubelet")}
-	if err := os.MkdirAll(filepath.Join(r.kubelet, "plugins_registry"), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if withKubelet {
-		if r.k, err = kubelet.Start(r.kubelet); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	bin := os.Getenv("SLUICE_BIN")
-	if bin == "" {
-		t.Fatal("SLUICE_BIN is not set: run `make test-peer`")
-	}
-	r.cmd = exec.Command(filepath.Join(bin, "sluiced"), "--kubelet-dir", r.kubelet, "--state-dir", filepath.Join(dir, "state"),
-		"--run-dir", filepath.Join(dir, "run"), "--config", filepath.Join(dir, "config.yaml"),
-		"--host", filepath.Join("..", "fixtures", "hosts", fixture+".capture"))
-	r.cmd.Stdout, r.cmd.Stderr = log, log
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.end)
-	return r
-}
-
-func (r *rig) end() {
-	_ = r.cmd.Process.Signal(syscall.SIGTERM)
-	done := make(chan error, 1)
-	go func() { done <- r.cmd.Wait() }()
-	select {
-	case err := <-done:
-		if err != nil {
-			r.t.Errorf("sluiced ended with %v", err)
-		}
-	case <-time.After(soon):
-		_ = r.cmd.Process.Kill()
-		r.t.Error("sluiced did not end")
-	}
-	if r.k != nil {
-		r.k.Stop()
-	}
-	log, _ := os.ReadFile(filepath.Join(r.dir, "log"))
-	if text := string(log); r.t.Failed() || strings.Contains(text, "Sanitizer") || strings.Contains(text, "runtime error:") {
-		r.t.Errorf("the log:\n%s", text)
-	}
-	left, _ := filepath.Glob(filepath.Join(r.kubelet, "*", "*.sock"))
-	for _, path := range left {
-		if filepath.Base(path) != "kubelet.sock" {
-			r.t.Errorf("%s is left", path)
-		}
-	}
-	_ = os.RemoveAll(r.dir)
-}
-
-func (r *rig) ready(resource string, healthy int) *kubelet.Plugin {
-	r.t.Helper()
-	p, err := r.k.WaitHealthy(resource, healthy, soon)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return p
+	return rig.Start(t, filepath.Join("..", "fixtures", "hosts", fixture+".capture"), config, withKubelet)
 }
 
 func wantCode(t *testing.T, err error, code codes.Code, text string) {
@@ -126,15 +44,9 @@ func wantCode(t *testing.T, err error, code codes.Code, text string) {
 	}
 }
 
-func soonContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), soon)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func TestRegistersWithOptionsAndTheCompleteList(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
-	p := r.ready(l40s, 8)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
+	p := r.Ready(l40s, 8)
 	if !p.Options.PreStartRequired || !p.Options.GetPreferredAllocationAvailable {
 		t.Errorf("options: %v", p.Options)
 	}
@@ -148,9 +60,9 @@ func TestRegistersWithOptionsAndTheCompleteList(t *testing.T) {
 }
 
 func TestAllocateAnswersAsKubeVirtNeedsIt(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
-	p := r.ready(l40s, 8)
-	rs, err := p.Allocate(soonContext(t), "0000:9a:00.0", "0000:18:00.0")
+	r := start(t, "l40s-8-vfio", rig.Head, true)
+	p := r.Ready(l40s, 8)
+	rs, err := p.Allocate(r.Context(), "0000:9a:00.0", "0000:18:00.0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,34 +87,34 @@ func TestAllocateAnswersAsKubeVirtNeedsIt(t *testing.T) {
 
 func TestAllocateBindsAndPreStartVerifies(t *testing.T) {
 	r := start(t, "l40s-8", onAllocate, true)
-	p := r.ready(l40s, 8)
-	if _, err := p.Allocate(soonContext(t), "0000:18:00.0"); err != nil {
+	p := r.Ready(l40s, 8)
+	if _, err := p.Allocate(r.Context(), "0000:18:00.0"); err != nil {
 		t.Fatal(err)
 	}
-	link, err := os.Readlink(filepath.Join(r.dir, "run", "sim", "sys", "bus", "pci", "devices", "0000:18:00.0", "driver"))
+	link, err := os.Readlink(filepath.Join(r.Host(), "sys", "bus", "pci", "devices", "0000:18:00.0", "driver"))
 	if err != nil || filepath.Base(link) != "vfio-pci" {
 		t.Errorf("driver: %q, %v", link, err)
 	}
-	if err := p.PreStart(soonContext(t), "0000:18:00.0"); err != nil {
+	if err := p.PreStart(r.Context(), "0000:18:00.0"); err != nil {
 		t.Error(err)
 	}
-	wantCode(t, p.PreStart(soonContext(t), "0000:ff:00.0"), codes.NotFound, "0000:ff:00.0")
+	wantCode(t, p.PreStart(r.Context(), "0000:ff:00.0"), codes.NotFound, "0000:ff:00.0")
 }
 
 func TestPreferredAllocationStaysTogether(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
-	p := r.ready(l40s, 8)
-	ids, err := p.Preferred(soonContext(t), []string{"0000:18:00.0", "0000:9a:00.0", "0000:bb:00.0", "0000:3a:00.0", "0000:9b:00.0"}, []string{"0000:9b:00.0"}, 2)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
+	p := r.Ready(l40s, 8)
+	ids, err := p.Preferred(r.Context(), []string{"0000:18:00.0", "0000:9a:00.0", "0000:bb:00.0", "0000:3a:00.0", "0000:9b:00.0"}, []string{"0000:9b:00.0"}, 2)
 	if err != nil || len(ids) != 2 || !strings.Contains(strings.Join(ids, " "), "0000:9a:00.0") {
 		t.Errorf("%v, %v", ids, err)
 	}
-	_, err = p.Preferred(soonContext(t), []string{"0000:18:00.0"}, nil, 2)
+	_, err = p.Preferred(r.Context(), []string{"0000:18:00.0"}, nil, 2)
 	wantCode(t, err, codes.InvalidArgument, "")
 }
 
 func TestRefusalsHaveCodesAndSentences(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
-	p := r.ready(l40s, 8)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
+	p := r.Ready(l40s, 8)
 	for _, row := range []struct {
 		ids  []string
 		code codes.Code
@@ -214,7 +126,7 @@ func TestRefusalsHaveCodesAndSentences(t *testing.T) {
 		{[]string{strings.Repeat("x", 5000)}, codes.NotFound, l40s},
 		{[]string{"caf\u00e9\n\x00\x1b[2J"}, codes.NotFound, l40s},
 	} {
-		_, err := p.Allocate(soonContext(t), row.ids...)
+		_, err := p.Allocate(r.Context(), row.ids...)
 		wantCode(t, err, row.code, row.text)
 		for _, c := range status.Convert(err).Message() {
 			if c < ' ' {
@@ -223,49 +135,49 @@ func TestRefusalsHaveCodesAndSentences(t *testing.T) {
 		}
 	}
 	rs := &dp.AllocateResponse{}
-	wantCode(t, p.Conn.Invoke(soonContext(t), "/v1beta1.DevicePlugin/Allocate", &dp.AllocateRequest{}, rs), codes.InvalidArgument, "")
+	wantCode(t, p.Conn.Invoke(r.Context(), "/v1beta1.DevicePlugin/Allocate", &dp.AllocateRequest{}, rs), codes.InvalidArgument, "")
 }
 
 func TestUnknownMethodsAreUnimplemented(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
-	p := r.ready(l40s, 8)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
+	p := r.Ready(l40s, 8)
 	for _, method := range []string{"/v1beta1.DevicePlugin/Deallocate", "/v1.PodResourcesLister/List", "/x/y"} {
-		wantCode(t, p.Conn.Invoke(soonContext(t), method, &dp.Empty{}, &dp.Empty{}), codes.Unimplemented, "")
+		wantCode(t, p.Conn.Invoke(r.Context(), method, &dp.Empty{}, &dp.Empty{}), codes.Unimplemented, "")
 	}
 }
 
 func TestOversizedRequestsHarmNobodyElse(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
-	p := r.ready(l40s, 8)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
+	p := r.Ready(l40s, 8)
 	other, err := kubelet.Dial(p.Endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	ctx := metadata.AppendToOutgoingContext(soonContext(t), "big", strings.Repeat("x", 20000))
+	ctx := metadata.AppendToOutgoingContext(r.Context(), "big", strings.Repeat("x", 20000))
 	if err := other.Invoke(ctx, "/v1beta1.DevicePlugin/GetDevicePluginOptions", &dp.Empty{}, &dp.DevicePluginOptions{}); err == nil {
 		t.Error("20 kB of metadata were accepted")
 	}
 	huge := &dp.AllocateRequest{ContainerRequests: []*dp.ContainerAllocateRequest{{DevicesIds: []string{strings.Repeat("x", 5<<20)}}}}
-	wantCode(t, other.Invoke(soonContext(t), "/v1beta1.DevicePlugin/Allocate", huge, &dp.AllocateResponse{}), codes.ResourceExhausted, "")
+	wantCode(t, other.Invoke(r.Context(), "/v1beta1.DevicePlugin/Allocate", huge, &dp.AllocateResponse{}), codes.ResourceExhausted, "")
 	many := &dp.AllocateRequest{}
 	for range 100000 {
 		many.ContainerRequests = append(many.ContainerRequests, &dp.ContainerAllocateRequest{})
 	}
-	if err := other.Invoke(soonContext(t), "/v1beta1.DevicePlugin/Allocate", many, &dp.AllocateResponse{}); err == nil {
+	if err := other.Invoke(r.Context(), "/v1beta1.DevicePlugin/Allocate", many, &dp.AllocateResponse{}); err == nil {
 		t.Error("100000 containers were accepted")
 	}
-	if _, err := p.Allocate(soonContext(t), "0000:18:00.0"); err != nil {
+	if _, err := p.Allocate(r.Context(), "0000:18:00.0"); err != nil {
 		t.Error(err)
 	}
-	if r.k.Registers() != 1 {
-		t.Errorf("%d registrations", r.k.Registers())
+	if r.K.Registers() != 1 {
+		t.Errorf("%d registrations", r.K.Registers())
 	}
 }
 
 func TestGarbageOnTheSocketIsClosed(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
-	p := r.ready(l40s, 8)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
+	p := r.Ready(l40s, 8)
 	for _, text := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x00\x01\x02\x03", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
 		conn, err := net.Dial("unix", p.Endpoint)
 		if err != nil {
@@ -273,7 +185,7 @@ func TestGarbageOnTheSocketIsClosed(t *testing.T) {
 		}
 		_, _ = conn.Write([]byte(text))
 		_ = conn.(*net.UnixConn).CloseWrite()
-		_ = conn.SetReadDeadline(time.Now().Add(soon))
+		_ = conn.SetReadDeadline(time.Now().Add(rig.Soon))
 		buf := make([]byte, 4096)
 		for err == nil {
 			_, err = conn.Read(buf)
@@ -283,21 +195,21 @@ func TestGarbageOnTheSocketIsClosed(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	if _, err := p.Allocate(soonContext(t), "0000:18:00.0"); err != nil {
+	if _, err := p.Allocate(r.Context(), "0000:18:00.0"); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestConcurrentAllocatesAreAllAnswered(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
-	p := r.ready(l40s, 8)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
+	p := r.Ready(l40s, 8)
 	ids := p.List()
 	var wg sync.WaitGroup
 	for worker := range 16 {
 		wg.Go(func() {
 			for range 30 {
 				id := ids[worker%8].ID
-				rs, err := p.Allocate(soonContext(t), id)
+				rs, err := p.Allocate(r.Context(), id)
 				if err != nil || rs.ContainerResponses[0].Envs[env] != id {
 					t.Errorf("%s: %v %v", id, rs, err)
 					return
@@ -309,37 +221,37 @@ func TestConcurrentAllocatesAreAllAnswered(t *testing.T) {
 }
 
 func TestRegistersAgainAfterEveryRestart(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
 	for range 10 {
-		before := r.ready(l40s, 8)
-		if err := r.k.Restart(); err != nil {
+		before := r.Ready(l40s, 8)
+		if err := r.K.Restart(); err != nil {
 			t.Fatal(err)
 		}
-		if after := r.ready(l40s, 8); after.Endpoint == before.Endpoint {
+		if after := r.Ready(l40s, 8); after.Endpoint == before.Endpoint {
 			t.Errorf("the socket name %s is used twice", after.Endpoint)
 		}
 	}
 }
 
 func TestRegistersAgainWhenTheStreamIsCancelled(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, true)
+	r := start(t, "l40s-8-vfio", rig.Head, true)
 	for i := range 5 {
-		p := r.ready(l40s, 8)
+		p := r.Ready(l40s, 8)
 		p.CancelWatch()
-		for deadline := time.Now().Add(soon); r.k.Registers() < i+2 && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(rig.Soon); r.K.Registers() < i+2 && time.Now().Before(deadline); {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
-	r.ready(l40s, 8)
+	r.Ready(l40s, 8)
 }
 
 func TestRegistersAfterRefusals(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head, false)
-	k, err := kubelet.Start(r.kubelet)
+	r := start(t, "l40s-8-vfio", rig.Head, false)
+	k, err := kubelet.Start(r.KubeletDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.k = k
+	r.K = k
 	refused := 0
 	k.Refuse = func(string) error {
 		if refused++; refused <= 4 {
@@ -347,13 +259,13 @@ func TestRegistersAfterRefusals(t *testing.T) {
 		}
 		return nil
 	}
-	r.ready(l40s, 8)
+	r.Ready(l40s, 8)
 }
 
 func TestALookMakesUpForALostEvent(t *testing.T) {
 	r := start(t, "l40s-8", onAllocate+"rescan: 5s\n", true)
-	r.ready(l40s, 8)
-	device := filepath.Join(r.dir, "run", "sim", "sys", "bus", "pci", "devices", "0000:18:00.0")
+	r.Ready(l40s, 8)
+	device := filepath.Join(r.Host(), "sys", "bus", "pci", "devices", "0000:18:00.0")
 	target, err := filepath.EvalSymlinks(device)
 	if err != nil {
 		t.Fatal(err)
@@ -364,17 +276,17 @@ func TestALookMakesUpForALostEvent(t *testing.T) {
 	if err := os.RemoveAll(target); err != nil {
 		t.Fatal(err)
 	}
-	p := r.ready(l40s, 7)
+	p := r.Ready(l40s, 7)
 	if len(p.List()) != 8 {
 		t.Errorf("an id was dropped: %v", p.List())
 	}
 }
 
 func TestTheWatcherFindsAndRegistersIt(t *testing.T) {
-	r := start(t, "l40s-8-vfio", head+"registration: watcher\n", true)
+	r := start(t, "l40s-8-vfio", rig.Head+"registration: watcher\n", true)
 	var sockets []string
-	for deadline := time.Now().Add(soon); len(sockets) == 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		sockets, _ = filepath.Glob(filepath.Join(r.kubelet, "plugins_registry", "*.sock"))
+	for deadline := time.Now().Add(rig.Soon); len(sockets) == 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		sockets, _ = filepath.Glob(filepath.Join(r.KubeletDir, "plugins_registry", "*.sock"))
 	}
 	if len(sockets) != 1 {
 		t.Fatalf("registration sockets: %v", sockets)
@@ -393,26 +305,26 @@ func TestTheWatcherFindsAndRegistersIt(t *testing.T) {
 	if info.Type != "DevicePlugin" || info.Name != l40s || !filepath.IsAbs(info.Endpoint) || len(info.SupportedVersions) != 1 || info.SupportedVersions[0] != "v1beta1" {
 		t.Errorf("info: %v", info)
 	}
-	if err := r.k.Connect(info.Name, info.Endpoint); err != nil {
+	if err := r.K.Connect(info.Name, info.Endpoint); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.Invoke(soonContext(t), "/pluginregistration.Registration/NotifyRegistrationStatus", &reg.RegistrationStatus{PluginRegistered: true}, &reg.RegistrationStatusResponse{}); err != nil {
+	if err := conn.Invoke(r.Context(), "/pluginregistration.Registration/NotifyRegistrationStatus", &reg.RegistrationStatus{PluginRegistered: true}, &reg.RegistrationStatusResponse{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.ready(l40s, 8).Allocate(soonContext(t), "0000:18:00.0"); err != nil {
+	if _, err := r.Ready(l40s, 8).Allocate(r.Context(), "0000:18:00.0"); err != nil {
 		t.Error(err)
 	}
-	if r.k.Registers() != 0 {
+	if r.K.Registers() != 0 {
 		t.Error("it registered both ways")
 	}
 }
 
 func TestSixteenResourcesRegisterAtOnce(t *testing.T) {
-	r := start(t, "gpus-64-of-16-vfio", head, true)
-	if err := r.k.WaitResources(16, soon); err != nil {
+	r := start(t, "gpus-64-of-16-vfio", rig.Head, true)
+	if err := r.K.WaitResources(16, rig.Soon); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range r.k.Plugins() {
+	for _, p := range r.K.Plugins() {
 		if len(p.List()) != 4 {
 			t.Errorf("%s: %v", p.Resource, p.List())
 		}
