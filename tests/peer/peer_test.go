@@ -124,7 +124,8 @@ func TestRefusalsHaveCodesAndSentences(t *testing.T) {
 		{[]string{"0000:18:00.0", "0000:18:00.0"}, codes.InvalidArgument, "twice"},
 		{nil, codes.InvalidArgument, "no device"},
 		{[]string{strings.Repeat("x", 5000)}, codes.NotFound, l40s},
-		{[]string{"caf\u00e9\n\x00\x1b[2J"}, codes.NotFound, l40s},
+		{[]string{"caf\u00e9\n\x1b[2J"}, codes.NotFound, l40s},
+		{[]string{"0000:18:00.0\x00"}, codes.InvalidArgument, "zero byte"},
 	} {
 		_, err := p.Allocate(r.Context(), row.ids...)
 		wantCode(t, err, row.code, row.text)
