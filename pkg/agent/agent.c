@@ -288,7 +288,7 @@ static int prepare(struct agent *agent, struct err *err)
 static int start(struct agent *agent, struct err *err)
 {
         hands_attach(agent->hands, &agent->loop);
-        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, agent);
+        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, at_work, agent);
         agent->world.probe = agent->probe;
         init_handles(agent);
         start_claims(agent);

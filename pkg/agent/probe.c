@@ -22,6 +22,7 @@ struct probe {
         struct hands *hands;
         probe_done_fn *done;
         probe_stuck_fn *on_stuck;
+        probe_at_work_fn *at_work;
         void *ctx;
         struct known *known;
         size_t n, cap;
@@ -32,11 +33,11 @@ struct probe {
         bool walking, news;
 };
 
-struct probe *probe_new(struct hands *hands, probe_done_fn *done, probe_stuck_fn *stuck, void *ctx)
+struct probe *probe_new(struct hands *hands, probe_done_fn *done, probe_stuck_fn *stuck, probe_at_work_fn *at_work, void *ctx)
 {
         struct probe *probe = xcalloc(1, sizeof(*probe));
 
-        *probe = (struct probe){ .hands = hands, .done = done, .on_stuck = stuck, .ctx = ctx };
+        *probe = (struct probe){ .hands = hands, .done = done, .on_stuck = stuck, .at_work = at_work, .ctx = ctx };
         return probe;
 }
 
@@ -99,7 +100,8 @@ static void found_stuck(struct probe *probe, struct bdf card, const char *text)
         probe->news = true;
 }
 
-/* A hand of ours ends within its deadline, one way or the other; so this one outlived the daemon that started it. */
+/* Whether a hand of ours hangs is not for us to say; a card that one is at work on is not asked (is_due). So this one outlived
+ * the daemon that started it. */
 static void found_busy(struct probe *probe, struct known *k)
 {
         char text[128];
@@ -173,6 +175,11 @@ static bool is_due(struct probe *probe, const struct function *fn, int64_t now_m
 
         if (is_stuck(probe, card_of(fn)))
                 return false;
+        if (probe->at_work(probe->ctx, card_of(fn))) {
+                if (k)
+                        k->read_ms = k->busy_ms = 0;
+                return false;
+        }
         if (k && is_same(k, fn) && k->read_ms != 0 && now_ms - k->read_ms < PROBE_AGE_MS)
                 return false;
         if (!k) {

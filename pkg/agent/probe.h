@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What only a hand may read: driver_override of every function whose group holds a GPU. One hand walks all of them; when
- * it hangs, the card it hangs at is stuck and a new hand goes on with the rest. A card that a hand is at work on (our own, or
- * one that outlived the daemon that started it) is left out and asked again; at work for PROBE_BUSY_MS, that hand hangs and
- * the card is stuck too. Loop thread. */
+ * it hangs, the card it hangs at is stuck and a new hand goes on with the rest. A card that a hand is at work on is left out
+ * and asked again. One of our own has its deadline; one that outlived the daemon that started it hangs when it has been at work
+ * for PROBE_BUSY_MS, and its card is stuck too. Loop thread. */
 #ifndef SLUICE_AGENT_PROBE_H
 #define SLUICE_AGENT_PROBE_H
 
@@ -12,8 +12,10 @@
 typedef void probe_done_fn(void *ctx);                                     /* something new is known: look again */
 typedef void probe_stuck_fn(void *ctx, struct bdf card, const char *text); /* the kernel does not answer for @card */
 
+typedef bool probe_at_work_fn(void *ctx, struct bdf card); /* is a plan of ours at work on @card? */
+
 struct probe;
-struct probe *probe_new(struct hands *hands, probe_done_fn *done, probe_stuck_fn *stuck, void *ctx);
+struct probe *probe_new(struct hands *hands, probe_done_fn *done, probe_stuck_fn *stuck, probe_at_work_fn *at_work, void *ctx);
 struct probe *probe_free(struct probe *probe); /* after hands_stop: no walk is under way */
 
 /* Writes what is known into @inventory (not shared yet). A function that changed its driver or identity is unknown again. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door. A request becomes a job; a job waits until no earlier job concerns one of its cards, is checked again against
- * the world of that moment, and then either answers at once (bound already) or runs a plan by a hand. */
+ * the world of that moment, and then either answers at once (bound already) or has its devices bound (binding.c). */
 #include "claims/claims.h"
 
 #include <assert.h>
@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "claims/binding.h"
 #include "claims/request.h"
 
 enum {
@@ -34,10 +35,11 @@ struct job {
         size_t n_devices;
         struct bdf cards[JOB_CARDS_MAX];
         size_t n_cards;
-        struct plan plan;
-        bool again;            /* the plan was made a second time */
-        int64_t held_until_ms; /* 0 = not waited yet */
-        bool nobody_holds;     /* a hand has asked every process */
+        struct binding *binding; /* NULL = nothing is being bound */
+        bool again;              /* it was made a second time */
+        int64_t deadline_at_ms;  /* of both */
+        int64_t held_until_ms;   /* 0 = not waited yet */
+        bool nobody_holds;       /* a hand has asked every process */
         claims_done_fn *done;
         void *ctx;
 };
@@ -83,9 +85,8 @@ bool claims_has(const struct claims *claims, const char *device)
 bool claims_at_work(const struct claims *claims, struct bdf card)
 {
         for (const struct job *job = claims->jobs; job; job = job->next)
-                for (uint32_t i = 0; job->state == JOB_RUNNING && i < job->plan.n_cards; i++)
-                        if (bdf_equal(job->plan.cards[i], card))
-                                return true;
+                if (job->binding && binding_at_work(job->binding, card))
+                        return true;
         return false;
 }
 
@@ -127,17 +128,27 @@ static struct job *job_free(struct job *job)
         for (size_t i = 0; i < job->n_devices; i++)
                 free(job->devices[i]);
         free(job->devices);
+        binding_free(job->binding);
         free(job);
         return NULL;
 }
 
-static void job_end(struct job *job, enum reason reason, const char *text, const struct answer *answer)
+/* Once: @done is NULL when the caller has heard. */
+static void job_reply(struct job *job, enum reason reason, const char *text, const struct answer *answer)
 {
         const struct claim_result result = { .reason = reason, .text = text, .answer = answer };
+        claims_done_fn *done = TAKE_PTR(job->done);
+
+        if (done)
+                done(job->ctx, &result);
+}
+
+static void job_end(struct job *job, enum reason reason, const char *text, const struct answer *answer)
+{
         struct claims *claims = job->claims;
 
         unlink_job(claims, job);
-        job->done(job->ctx, &result);
+        job_reply(job, reason, text, answer);
         job_free(job);
         if (claims->stopping && claims->n_jobs == 0 && claims->closed) {
                 void (*closed)(void *) = claims->closed;
@@ -146,12 +157,27 @@ static void job_end(struct job *job, enum reason reason, const char *text, const
         }
 }
 
+enum { REFUSAL_MAX = ERR_MSG_MAX + 320 };
+
+static void refusal(char out[static REFUSAL_MAX], enum reason reason, const struct err *err)
+{
+        assert(reason != REASON_NONE);
+        str_format(out, REFUSAL_MAX, "%s [%s] %s", err->msg, reason_word(reason), reason_remedy(reason));
+}
+
+static void job_reply_refusal(struct job *job, enum reason reason, const struct err *err)
+{
+        char text[REFUSAL_MAX];
+
+        refusal(text, reason, err);
+        job_reply(job, reason, text, NULL);
+}
+
 static void job_refuse(struct job *job, enum reason reason, const struct err *err)
 {
-        char text[ERR_MSG_MAX + 320];
+        char text[REFUSAL_MAX];
 
-        assert(reason != REASON_NONE);
-        str_format(text, sizeof(text), "%s [%s] %s", err->msg, reason_word(reason), reason_remedy(reason));
+        refusal(text, reason, err);
         job_end(job, reason, text, NULL);
 }
 
@@ -186,40 +212,15 @@ static enum reason check(struct job *job, const struct device **devices, struct 
         return request_check(claims->world.offer(claims->world.ctx), &request, devices, err);
 }
 
-/* What is not as it was; all of it when that cannot be told (an override that could not be taken back). */
-static void mark_broken(struct job *job, const char *detail)
+static unsigned time_left_ms(const struct job *job)
 {
-        const struct claims_world *world = &job->claims->world;
-        const struct inventory *inv = world->rescan(world->ctx);
-        const struct offer *offer = world->offer(world->ctx);
-        bool any = false;
+        int64_t left = job->deadline_at_ms - clock_ms();
 
-        for (int pass = 0; pass < 2 && !any; pass++)
-                for (size_t i = 0; i < job->n_devices; i++) {
-                        const struct device *d = offer_device(offer, job->devices[i]);
-                        if (!d || (pass == 0 && !request_group_is_broken(inv, &job->plan, d->group)))
-                                continue;
-                        world->mark(world->ctx, job->devices[i], REASON_BROKEN_BINDING, detail);
-                        any = true;
-                }
-}
-
-/* A failed plan names devices unfit: stuck for this boot is all that its hand holds the locks of, broken until somebody has
- * mended it is what could not be undone. */
-static void mark_failed(struct job *job, const struct hands_result *result)
-{
-        const struct claims_world *world = &job->claims->world;
-        char detail[DETAIL_MAX];
-
-        str_clean(detail, sizeof(detail), result->text); /* names the step */
-        for (uint32_t i = 0; result->end == PLAN_STUCK && i < job->plan.n_cards; i++)
-                world->mark_card(world->ctx, job->plan.cards[i], REASON_STUCK, detail);
-        if (result->end == PLAN_BROKEN)
-                mark_broken(job, detail);
+        return left > 0 ? (unsigned)left : 0;
 }
 
 /* Done, and yet: unplugged and back, or rebound by somebody, while the plan ran or just after it. That is worth a second plan,
- * for a refusal is final for its pod. */
+ * for a refusal is final for its pod; but none that would have too little time. */
 static bool needs_bind(const struct device *const *devices, size_t n)
 {
         for (size_t i = 0; i < n; i++)
@@ -228,7 +229,19 @@ static bool needs_bind(const struct device *const *devices, size_t n)
         return false;
 }
 
-static void plan_done(void *ctx, const struct hands_result *result)
+/* The caller hears it now. The job stays, and its cards with it, until what the other plans did is undone. */
+static void binding_failed(void *ctx, const struct hands_result *result)
+{
+        struct job *job = ctx;
+        struct err err;
+        size_t n;
+
+        (void)binding_plans(job->binding, &n);
+        (void)err_say(&err, EIO, "%.440s%s", result->text, n > 1 ? "; the request's other devices are put back" : "");
+        job_reply_refusal(job, result->reason ? result->reason : REASON_STEP_FAILED, &err);
+}
+
+static void binding_over(void *ctx, bool done)
 {
         struct job *job = ctx;
         struct claims *claims = job->claims;
@@ -237,13 +250,11 @@ static void plan_done(void *ctx, const struct hands_result *result)
         struct err err;
 
         job->state = JOB_ENDING;
+        job->binding = binding_free(job->binding);
         record_key(key, sizeof(key), job);
-        if (result->end != PLAN_DONE) {
-                mark_failed(job, result);
+        if (!done) {
                 (void)claims->store->ops->drop(claims->store, key, &err);
-                (void)claims->world.rescan(claims->world.ctx);
-                (void)err_say(&err, EIO, "%s", result->text);
-                job_refuse(job, result->reason ? result->reason : REASON_STEP_FAILED, &err);
+                job_end(job, REASON_NONE, "", NULL); /* refused already */
                 pump(claims);
                 return;
         }
@@ -252,7 +263,7 @@ static void plan_done(void *ctx, const struct hands_result *result)
         enum reason reason = r < 0 ? REASON_STEP_FAILED : check(job, devices, &err);
         if (reason) {
                 job_refuse(job, reason, &err);
-        } else if (!job->again && needs_bind(devices, job->n_devices)) {
+        } else if (!job->again && needs_bind(devices, job->n_devices) && time_left_ms(job) > claims->deadline_ms / 2) {
                 job->again = true;
                 job->state = JOB_WAITING;
         } else {
@@ -261,37 +272,29 @@ static void plan_done(void *ctx, const struct hands_result *result)
         pump(claims);
 }
 
-/* A hand that waits for a link to change is not one that hangs in the kernel: it has to see that in vain, and to undo, before
- * it is given up. */
-static void limit_waits(struct plan *plan, unsigned deadline_ms)
-{
-        const int32_t longest_ms = (int32_t)(deadline_ms / 4);
-
-        for (uint32_t i = 0; i < plan->n_steps; i++)
-                if (plan->steps[i].wait_ms > longest_ms)
-                        plan->steps[i].wait_ms = longest_ms;
-}
-
-static void job_run_plan(struct job *job)
+static void job_bind(struct job *job)
 {
         struct claims *claims = job->claims;
         struct claim_record record = { .n_devices = job->n_devices };
         struct err err;
+        size_t n_plans;
 
         record_key(record.key, sizeof(record.key), job);
         (void)str_copy(record.resource, sizeof(record.resource), job->resource);
         record.devices = xcalloc(job->n_devices, sizeof(*record.devices));
         for (size_t i = 0; i < job->n_devices; i++)
                 (void)str_copy(record.devices[i], sizeof(record.devices[i]), job->devices[i]);
-        int r = claims->store->ops->intent(claims->store, &record, &job->plan, &err);
+        const struct plan *plans = binding_plans(job->binding, &n_plans);
+        int r = claims->store->ops->intent(claims->store, &record, plans, n_plans, &err);
         free(record.devices);
         if (r < 0) {
                 job_refuse(job, REASON_STEP_FAILED, &err);
                 return;
         }
         job->state = JOB_RUNNING;
-        limit_waits(&job->plan, claims->deadline_ms);
-        hands_run(claims->hands, &job->plan, claims->deadline_ms, NULL, plan_done, job);
+        if (!job->again)
+                job->deadline_at_ms = clock_ms() + claims->deadline_ms;
+        binding_run(job->binding, claims->hands, time_left_ms(job), binding_failed, binding_over, job);
 }
 
 /* ---- holders ---- */
@@ -349,6 +352,7 @@ static bool job_asks_holders(struct job *job, const struct device *const *device
 {
         const struct claims_world *world = &job->claims->world;
         const struct device *open[REQUEST_DEVICES_MAX];
+        struct plan plan;
         size_t n = 0;
 
         if (job->owner == OWNER_RECONCILE || job->verify_only || job->nobody_holds)
@@ -358,9 +362,9 @@ static bool job_asks_holders(struct job *job, const struct device *const *device
                         open[n++] = devices[i];
         if (n == 0)
                 return false;
-        plan_ask_holders(open, n, &job->plan);
+        plan_ask_holders(open, n, &plan);
         job->state = JOB_RUNNING;
-        hands_run(job->claims->hands, &job->plan, job->claims->deadline_ms, NULL, holders_asked, job);
+        hands_run(job->claims->hands, &plan, job->claims->deadline_ms, NULL, holders_asked, job);
         return true;
 }
 
@@ -394,7 +398,6 @@ static enum reason check_fresh(struct job *job, const struct device **devices, s
 static void job_start(struct job *job)
 {
         struct claims *claims = job->claims;
-        const struct claims_world *world = &claims->world;
         const struct device *devices[REQUEST_DEVICES_MAX];
         struct err err;
 
@@ -405,13 +408,13 @@ static void job_start(struct job *job)
         }
         if (job_asks_holders(job, devices))
                 return;
-        reason = plan_bind(world->inventory(world->ctx), world->rules(world->ctx), devices, job->n_devices, &job->plan, &err);
+        reason = binding_new(&job->binding, &claims->world, devices, job->n_devices, &err);
         if (reason)
                 job_refuse(job, reason, &err);
-        else if (job->plan.n_steps == 0)
+        else if (!job->binding)
                 job_answer(job, devices);
         else
-                job_run_plan(job);
+                job_bind(job);
 }
 
 static bool share_a_card(const struct job *a, const struct job *b)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/str.h"
 #include "core/group.h"
 
@@ -98,6 +99,38 @@ size_t request_cards(const struct inventory *inv, const struct device *const *de
                 }
         }
         return n;
+}
+
+struct concerned {
+        struct bdf cards[PLAN_CARDS_MAX]; /* a device with more of them fits no plan */
+        size_t n;
+};
+
+static bool share_a_card(const struct concerned *a, const struct concerned *b)
+{
+        for (size_t i = 0; i < a->n; i++)
+                for (size_t k = 0; k < b->n; k++)
+                        if (bdf_equal(a->cards[i], b->cards[k]))
+                                return true;
+        return false;
+}
+
+void request_units(const struct inventory *inv, const struct device *const *devices, size_t n_devices, size_t *ret)
+{
+        _cleanup_free_ struct concerned *of = xcalloc(n_devices, sizeof(*of));
+
+        for (size_t i = 0; i < n_devices; i++) {
+                of[i].n = request_cards(inv, &devices[i], 1, of[i].cards, PLAN_CARDS_MAX);
+                ret[i] = i;
+                for (size_t k = 0; k < i; k++) {
+                        size_t unit = ret[i], other = ret[k];
+                        if (unit == other || !share_a_card(&of[i], &of[k]))
+                                continue;
+                        for (size_t j = 0; j <= i; j++) /* two units become one, that of the earlier first device */
+                                if (ret[j] == unit || ret[j] == other)
+                                        ret[j] = unit < other ? unit : other;
+                }
+        }
 }
 
 /* The driver that @plan found @bdf on: every function that a plan binds has a probe step, and an unbind step if it had one. */

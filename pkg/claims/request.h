@@ -15,6 +15,10 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
  * repeats, at most @max; returns the count. */
 size_t request_cards(const struct inventory *inv, const struct device *const *devices, size_t n_devices, struct bdf *ret, size_t max);
 
+/* Devices that share a card by request_cards(), directly or over others of @devices, are one unit: they are bound by one plan.
+ * @ret[i] is the index of the first device of the unit that device i is of. */
+void request_units(const struct inventory *inv, const struct device *const *devices, size_t n_devices, size_t *ret);
+
 /* After @plan left something behind: is a function of @group on another driver than the plan found it on? */
 bool request_group_is_broken(const struct inventory *inv, const struct plan *plan, int group);
 

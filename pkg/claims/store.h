@@ -15,7 +15,7 @@ struct claim_record {
 };
 struct store;
 struct store_ops {
-        int (*intent)(struct store *store, const struct claim_record *record, const struct plan *plan, struct err *err);
+        int (*intent)(struct store *store, const struct claim_record *record, const struct plan *plans, size_t n_plans, struct err *err);
         int (*complete)(struct store *store, const char *key, struct err *err);
         int (*drop)(struct store *store, const char *key, struct err *err);
         struct store *(*free)(struct store *store);

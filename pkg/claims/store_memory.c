@@ -34,12 +34,13 @@ static struct entry *find(struct store_memory *m, const char *key)
         return NULL;
 }
 
-static int memory_intent(struct store *store, const struct claim_record *record, const struct plan *plan, struct err *err)
+static int memory_intent(struct store *store, const struct claim_record *record, const struct plan *plans, size_t n_plans, struct err *err)
 {
         struct store_memory *m = self(store);
         struct entry *e = find(m, record->key);
 
-        (void)plan;
+        (void)plans;
+        (void)n_plans;
         (void)err;
         if (!e) {
                 GROW(m->entries, m->n, m->cap);

@@ -46,6 +46,7 @@ struct plan {
         uint32_t n_steps, n_cards;
         struct bdf cards[PLAN_CARDS_MAX]; /* locks to take, sorted */
         struct step steps[PLAN_STEPS_MAX];
+        uint32_t awaits_word; /* 1: one of several plans of a request; its hand, when done, is told whether to keep or undo */
 };
 
 /* One sentence for a step: "unbind 0000:3b:00.0 from nvidia". */

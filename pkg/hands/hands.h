@@ -35,10 +35,16 @@ typedef void hands_value_fn(void *ctx, uint32_t step, int result, const char *te
 typedef void hands_done_fn(void *ctx, const struct hands_result *result);
 /* Copies @plan. @value may be NULL. @done is called exactly once, later, from the loop; it may call hands_run.
  * @deadline_ms from now, the whole plan, with the time it waits for a worker: then a plan that was at work ends as
- * PLAN_STUCK, one that never got a worker as PLAN_LOST (nothing was touched). It begins anew when the plan goes on to another
- * slot: eight GPUs whose drivers take two seconds each do not hang. With @value (a plan that only reads) it is the time from
- * each report to the next. */
+ * PLAN_STUCK, one that never got a worker as PLAN_LOST (nothing was touched). With @value (a plan that only reads) it is the
+ * time from each report to the next. */
 void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx);
+
+/* Runs the plans of one request side by side, each by a hand of its own: all of them end as PLAN_DONE, or none. The first that
+ * ends otherwise calls off the others, which undo what they did and have @deadline_ms from then for it. @done is called once for
+ * each plan, later, from the loop; after the first that is not PLAN_DONE the request's fate is known. The plans concern
+ * different cards; a single one is run as by hands_run. */
+typedef void hands_each_fn(void *ctx, size_t index, const struct hands_result *result);
+void hands_run_all(struct hands *hands, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_each_fn *done, void *ctx);
 
 unsigned hands_stuck(const struct hands *hands); /* abandoned workers that have not ended */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the daemon's side of the hands shares: jobs and workers (job.c), the zygote and the whole (hands.c). Loop thread. */
+/* What the daemon's side of the hands shares: jobs and workers (job.c), jobs of one request (together.c), the zygote and the
+ * whole (hands.c). Loop thread. */
 #ifndef SLUICE_HANDS_HANDS_PRIV_H
 #define SLUICE_HANDS_HANDS_PRIV_H
 
@@ -19,12 +20,13 @@ struct job {
         struct worker *worker; /* NULL = waiting, or finished */
         uv_timer_t timer;      /* the deadline */
         unsigned deadline_ms;
-        struct bdf at;       /* the function it is at work on */
         bool begun, undoing; /* what the last report said ... */
-        uint32_t step;       /* ... and of which step */
+        uint32_t step;       /* ... and of which step; n_steps: it is done */
         bool killed;         /* its worker, which had not begun in time */
+        char word;           /* said to it: WIRE_KEEP, WIRE_UNDO; 0 = nothing yet */
         struct hands_result result;
         hands_value_fn *value;
+        void (*ready)(void *ctx); /* done, and waits for its word without a deadline of its own */
         hands_done_fn *done;
         void *ctx;
 };
@@ -65,6 +67,9 @@ struct hands {
 };
 
 /* job.c */
+struct job *job_new(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_done_fn *done, void *ctx);
+void job_start(struct job *job);           /* its deadline begins */
+void job_tell(struct job *job, char word); /* WIRE_KEEP when it is ready, WIRE_UNDO at any time; its deadline begins anew */
 __attribute__((format(printf, 4, 5))) void job_finish(struct job *job, enum plan_end end, enum reason reason, const char *fmt, ...);
 void job_locate(struct job *job, char *out, size_t size);
 struct job *waiting_pop(struct hands *hands);

@@ -47,8 +47,8 @@ void job_locate(struct job *job, char *out, size_t size)
         char step[160];
 
         job->result.step = job->begun ? job->step : job->plan.n_steps;
-        if (!job->begun) {
-                str_format(out, size, "before the first step");
+        if (!job->begun || job->step == job->plan.n_steps) {
+                str_format(out, size, job->begun ? "when it was done and waited for the others" : "before the first step");
                 return;
         }
         step_describe(&job->plan.steps[job->step], step, sizeof(step));
@@ -65,19 +65,29 @@ struct job *waiting_pop(struct hands *hands)
         return job;
 }
 
-static void waiting_remove(struct job *job)
+/* False: it did not wait. */
+static bool waiting_remove(struct job *job)
 {
         struct hands *hands = job->hands;
         struct job **p = &hands->waiting;
 
-        while (*p != job)
+        while (*p && *p != job)
                 p = &(*p)->next;
+        if (!*p)
+                return false;
         *p = job->next;
         if (hands->waiting_tail == &job->next)
                 hands->waiting_tail = p;
+        return true;
 }
 
 static void worker_listen(struct worker *worker, int n_max);
+
+/* Done, and nothing has been said to it. */
+static bool job_is_ready(const struct job *job)
+{
+        return job->begun && job->step == job->plan.n_steps && !job->word;
+}
 
 enum { KILLED_MS = 1000 /* what has not begun ends at once when it is killed */ };
 
@@ -89,11 +99,11 @@ static void on_deadline(uv_timer_t *timer)
         /* The loop itself may be late (a stopped or busy process): what was said in time counts. */
         if (job->worker)
                 worker_listen(job->worker, INT_MAX);
-        if (uv_is_closing((uv_handle_t *)timer) || uv_is_active((uv_handle_t *)timer))
+        if (uv_is_closing((uv_handle_t *)timer) || uv_is_active((uv_handle_t *)timer) || job_is_ready(job))
                 return; /* it has ended, or (a reading plan) is further than it was */
 
         if (!job->worker) {
-                waiting_remove(job);
+                (void)waiting_remove(job);
                 job_finish(job, PLAN_LOST, REASON_HAND_LOST, "no hand was ready within %u ms%s%.200s; nothing was touched",
                            job->deadline_ms, *job->hands->why ? ": " : "", job->hands->why);
                 return;
@@ -127,7 +137,7 @@ static void on_refused(uv_timer_t *timer)
                            hands_stuck(job->hands));
 }
 
-void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx)
+struct job *job_new(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_done_fn *done, void *ctx)
 {
         struct job *job = xcalloc(1, sizeof(*job));
 
@@ -135,21 +145,46 @@ void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_m
         job->hands = hands;
         job->plan = *plan;
         job->deadline_ms = deadline_ms;
-        job->value = value;
         job->done = done;
         job->ctx = ctx;
         job->result.step = plan->n_steps;
         (void)uv_timer_init(hands->loop, &job->timer);
         job->timer.data = job;
         hands->n_handles++;
+        return job;
+}
+
+void job_start(struct job *job)
+{
+        struct hands *hands = job->hands;
+
         if (hands->stopping || hands_stuck(hands) >= HANDS_MAX_STUCK) {
                 (void)uv_timer_start(&job->timer, on_refused, 0, 0);
                 return;
         }
-        (void)uv_timer_start(&job->timer, on_deadline, deadline_ms, 0);
+        (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
         *hands->waiting_tail = job;
         hands->waiting_tail = &job->next;
         hands_dispatch(hands);
+}
+
+void job_tell(struct job *job, char word)
+{
+        if (!job->worker && waiting_remove(job))
+                job_finish(job, PLAN_REFUSED, REASON_STEP_FAILED, "another device of the request could not be bound; nothing was touched");
+        if (!job->worker || job->killed)
+                return;
+        job->word = word;
+        (void)wire_send(job->worker->fd, &word, sizeof(word), -1);
+        (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
+}
+
+void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx)
+{
+        struct job *job = job_new(hands, plan, deadline_ms, done, ctx);
+
+        job->value = value;
+        job_start(job);
 }
 
 /* ---- workers -------------------------------------------------------------------------------------------------------- */
@@ -198,9 +233,12 @@ void worker_lost(struct worker *worker, const char *why)
         worker_close(worker);
 }
 
-static bool same_slot(struct bdf a, struct bdf b)
+/* A plan that awaits a word is ready once, and done after "keep" only; any other is never ready. */
+static bool in_turn(const struct job *job, const struct report *report)
 {
-        return a.domain == b.domain && a.bus == b.bus && a.device == b.device;
+        if (report->kind == REPORT_READY)
+                return job->plan.awaits_word && !job_is_ready(job) && job->word != WIRE_KEEP;
+        return report->kind != REPORT_END || !job->plan.awaits_word || (report->end == PLAN_DONE) == (job->word == WIRE_KEEP);
 }
 
 static void worker_heard(struct worker *worker, const struct report *report)
@@ -215,12 +253,16 @@ static void worker_heard(struct worker *worker, const struct report *report)
                 worker_close(worker);
                 return;
         }
-        if (job->value || (job->begun && !same_slot(job->at, job->plan.steps[report->step].bdf)))
+        if (job->value)
                 (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
         job->begun = true;
         job->step = report->step;
-        job->at = job->plan.steps[report->step].bdf;
         job->undoing = report->kind == REPORT_UNDO_BEFORE || report->kind == REPORT_UNDO_AFTER;
+        if (job_is_ready(job)) {
+                (void)uv_timer_stop(&job->timer);
+                job->ready(job->ctx);
+                return;
+        }
         if (report->kind == REPORT_AFTER && job->plan.steps[job->step].kind == STEP_READ_LOCKED && job->value)
                 job->value(job->ctx, report->step, report->result, report->text);
 }
@@ -242,6 +284,8 @@ static void worker_listen(struct worker *worker, int n_max)
                         worker_lost(worker, "spoke without a plan");
                 else if (wire_report_valid(&report, n < 0 ? 0 : (size_t)n, worker->job->plan.n_steps, &err) < 0)
                         worker_lost(worker, err.msg);
+                else if (!in_turn(worker->job, &report))
+                        worker_lost(worker, "spoke out of turn");
                 else
                         worker_heard(worker, &report);
         }

@@ -67,6 +67,11 @@ static void device_path(char out[static PATH_SIZE], struct bdf b, const char *at
         (void)snprintf(out, PATH_SIZE, "%s" BDF_FMT "%s%s", DEVICES, BDF_ARGS(b), *attribute ? "/" : "", attribute);
 }
 
+static int gone(struct bdf b, struct failure *f)
+{
+        return refuse(f, REASON_GONE, ENODEV, BDF_FMT " is gone from the host", BDF_ARGS(b));
+}
+
 /* Ends a function whose access failed with f->err: says so in other words when the device itself is gone. */
 static int failed(struct work *work, struct bdf b, struct failure *f)
 {
@@ -74,7 +79,7 @@ static int failed(struct work *work, struct bdf b, struct failure *f)
 
         device_path(path, b, "");
         if (fs_gone(f->err.code) && fs_exists(kernel_tree(work->kernel)->sys, path) == 0)
-                return refuse(f, REASON_GONE, ENODEV, BDF_FMT " is gone from the host", BDF_ARGS(b));
+                return gone(b, f);
         f->reason = REASON_STEP_FAILED;
         return -f->err.code;
 }
@@ -119,12 +124,13 @@ static int read_driver(struct work *work, struct bdf b, char ret[static DRIVER_L
         int r = fs_readlink_last(tree->sys, path, ret, DRIVER_LEN, &f->err);
         if (r == 0)
                 return 0;
+        /* One look decides: a device that is plugged in again may be back at the next. */
         device_path(path, b, "");
-        if (r == -ENOENT && fs_exists(tree->sys, path) == 1) {
-                *ret = '\0';
-                return 0;
-        }
-        return failed(work, b, f);
+        int there = r == -ENOENT ? fs_exists(tree->sys, path) : -1;
+        if (there < 0)
+                return failed(work, b, f);
+        *ret = '\0';
+        return there ? 0 : gone(b, f);
 }
 
 static const char *or_none(const char *driver)

@@ -5,8 +5,9 @@
  *   daemon -> zygote: struct wire_hello (once), then one byte WIRE_WANT per wanted worker
  *   zygote -> daemon: struct wire_worker: WIRE_WORKER {pid} + SCM_RIGHTS: the daemon's end of the new worker's socket pair;
  *                     WIRE_EXIT {pid, status} when a worker ended; WIRE_FAILED {text} before the zygote gives up
- *   daemon -> worker: one struct plan
- *   worker -> daemon: struct report, before and after each step and undo, and one REPORT_END
+ *   daemon -> worker: one struct plan; later, at any time, one byte WIRE_STOP, WIRE_UNDO or WIRE_KEEP
+ *   worker -> daemon: struct report, before and after each step and undo; REPORT_READY when a plan that awaits a word is done,
+ *                     after which the worker does nothing until it has heard WIRE_KEEP or WIRE_UNDO; one REPORT_END
  *
  * Messages are plain structs of fixed size. Whoever receives one checks it with its wire_*_valid() before use. */
 #ifndef SLUICE_HANDS_WIRE_H
@@ -16,13 +17,15 @@
 #include "core/reason.h"
 
 enum {
-        WIRE_VERSION = 1,
+        WIRE_VERSION = 2,
         WIRE_WANT = 'w',
-        WIRE_STOP = 's' /* to a worker: no further step */,
-        WIRE_FD = 3 /* where zygote and worker find their socket */
+        WIRE_STOP = 's', /* to a worker: no further step, no undo */
+        WIRE_UNDO = 'u', /* to a worker: another plan of the request has failed, undo this one */
+        WIRE_KEEP = 'k', /* to a worker that is ready: so are all others of the request */
+        WIRE_FD = 3      /* where zygote and worker find their socket */
 };
 
-enum report_kind { REPORT_BEFORE, REPORT_AFTER, REPORT_UNDO_BEFORE, REPORT_UNDO_AFTER, REPORT_END };
+enum report_kind { REPORT_BEFORE, REPORT_AFTER, REPORT_UNDO_BEFORE, REPORT_UNDO_AFTER, REPORT_END, REPORT_READY };
 
 /* How a plan ended. */
 enum plan_end {
@@ -37,7 +40,7 @@ const char *plan_end_name(enum plan_end end); /* "done", "refused", ... */
 
 struct report {
         uint32_t kind;          /* enum report_kind */
-        uint32_t step;          /* index into plan.steps; n_steps with REPORT_END when no step failed */
+        uint32_t step;          /* index into plan.steps; n_steps with REPORT_READY, and with REPORT_END when no step failed */
         int32_t result;         /* 0 or -errno; with REPORT_AFTER, REPORT_UNDO_AFTER and REPORT_END */
         uint32_t reason;        /* enum reason of a failure, REASON_NONE without */
         uint32_t end;           /* enum plan_end up to PLAN_BROKEN, with REPORT_END */

@@ -19,6 +19,7 @@ struct execution {
         int lock_dir;
         report_fn *report;
         void *ctx;
+        bool called_off; /* another plan of the request has failed */
 };
 
 enum {
@@ -81,7 +82,8 @@ static void report(struct execution *x, enum report_kind kind, uint32_t step, in
         struct report report = { .kind = kind, .step = step, .result = result, .reason = reason };
 
         str_clean(report.text, sizeof(report.text), text);
-        x->report(x->ctx, &report);
+        if (!x->report(x->ctx, &report))
+                x->called_off = true;
 }
 
 /* Not while a plan is at work on the card: its writes hold the device's lock, for as long as a driver takes to let go, and
@@ -94,13 +96,20 @@ static int read_beside_plans(struct execution *x, const struct step *step, struc
         return r < 0 ? r : step_ops(step->kind)->act(&x->work, step, deed, f);
 }
 
+static int call_off(struct failure *f)
+{
+        f->reason = REASON_STEP_FAILED;
+        return err_say(&f->err, ECANCELED, "another device of the request could not be bound");
+}
+
 static int act(struct execution *x, uint32_t i, struct failure *f)
 {
         const struct step *step = &x->work.plan->steps[i];
 
         report(x, REPORT_BEFORE, i, 0, REASON_NONE, "");
-        int r = step->kind == STEP_READ_LOCKED ? read_beside_plans(x, step, &x->work.deeds[i], f)
-                                               : step_ops(step->kind)->act(&x->work, step, &x->work.deeds[i], f);
+        int r = x->called_off                    ? call_off(f)
+                : step->kind == STEP_READ_LOCKED ? read_beside_plans(x, step, &x->work.deeds[i], f)
+                                                 : step_ops(step->kind)->act(&x->work, step, &x->work.deeds[i], f);
         if (r < 0)
                 report(x, REPORT_AFTER, i, r, f->reason, f->err.msg);
         else
@@ -173,6 +182,13 @@ static enum plan_end run(struct execution *x, uint32_t *ret_step, struct failure
                         *ret_step = i;
                         return give_up(x, i, f);
                 }
+        if (plan->awaits_word)
+                report(x, REPORT_READY, plan->n_steps, 0, REASON_NONE, "");
+        if (plan->awaits_word && x->called_off) {
+                *ret_step = plan->n_steps - 1;
+                (void)call_off(f);
+                return give_up(x, plan->n_steps - 1, f);
+        }
         return PLAN_DONE;
 }
 
@@ -189,6 +205,6 @@ enum plan_end worker_execute(struct kernel *kernel, int lock_dir, const struct p
                 last.reason = f.reason;
                 str_clean(last.text, sizeof(last.text), f.err.msg);
         }
-        report_to(ctx, &last);
+        (void)report_to(ctx, &last);
         return last.end;
 }

@@ -11,14 +11,19 @@
  *   an action or read-back failed, all undone                   PLAN_UNDONE
  *   an undo failed too (the others were tried all the same)     PLAN_BROKEN
  *
- * A device that is gone has nothing left to undo. A STEP_READ_LOCKED that fails is reported and the plan goes on. */
+ * A device that is gone has nothing left to undo. A STEP_READ_LOCKED that fails is reported and the plan goes on.
+ *
+ * One of several plans of a request (awaits_word) is called off when another one fails: before its next step it undoes what it
+ * did. When it is done it keeps its locks, says so and waits: for the others to be done, or to fail. */
 #ifndef SLUICE_HANDS_WORKER_H
 #define SLUICE_HANDS_WORKER_H
 
 #include "hands/kernel.h"
 #include "hands/wire.h"
 
-typedef void report_fn(void *ctx, const struct report *report); /* @report is borrowed for the call */
+/* @report is borrowed for the call. Returns whether the plan goes on: false calls it off. REPORT_READY returns when that is
+ * decided. */
+typedef bool report_fn(void *ctx, const struct report *report);
 
 /* @plan must have passed wire_plan_valid(); @lock_dir is a directory descriptor. Returns what REPORT_END said. */
 enum plan_end worker_execute(struct kernel *kernel, int lock_dir, const struct plan *plan, report_fn *report, void *ctx);

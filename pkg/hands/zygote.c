@@ -21,16 +21,19 @@ enum { STATUS_PROTOCOL = 3, STATUS_SYSTEM = 4 };
 
 /* ---- worker --------------------------------------------------------------------------------------------------------- */
 
-static void send_report(void *ctx, const struct report *report)
+/* Nobody may be listening any more: the plan goes on all the same, and what it did is kept (zygote.h). But a daemon that has
+ * given the plan up says so, and what the guards saw then is long past: the hand ends between two steps. */
+static bool send_report(void *ctx, const struct report *report)
 {
         int fd = *(const int *)ctx;
-        char word;
+        char word = WIRE_KEEP;
 
-        /* Nobody may be listening any more: the plan goes on all the same (zygote.h). But a daemon that has given the plan up
-         * says so, and what the guards saw then is long past: the hand ends between two steps. */
         (void)wire_send(fd, report, sizeof(*report), -1);
-        if (recv(fd, &word, sizeof(word), MSG_DONTWAIT) == 1 && word == WIRE_STOP)
+        while (recv(fd, &word, sizeof(word), report->kind == REPORT_READY ? 0 : MSG_DONTWAIT) < 0 && errno == EINTR)
+                ;
+        if (word == WIRE_STOP)
                 _exit(0);
+        return word != WIRE_UNDO;
 }
 
 /* The plan was not begun. */
@@ -40,7 +43,7 @@ static void send_refusal(int fd, const struct plan *plan, const struct err *why)
 
         report.step = plan->n_steps <= PLAN_STEPS_MAX ? plan->n_steps : 0;
         str_clean(report.text, sizeof(report.text), why->msg);
-        send_report(&fd, &report);
+        (void)send_report(&fd, &report);
 }
 
 /* Somebody may have swept the run directory away (the daemon lives on without): it is made again. */

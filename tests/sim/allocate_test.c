@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -363,26 +362,6 @@ static void test_an_allocate_under_way_at_sigterm_is_answered(void **state)
         rig_stop(rig);
 }
 
-/* The worker that executes a plan on @card: it holds the card's lock, a spare one holds none. 0 = none. */
-static pid_t worker_on(struct rig *rig, const char *card)
-{
-        _cleanup_free_ char *path = xasprintf("%s/card-%s.lock", rig->run_dir, card);
-        char line[256];
-        struct stat st;
-        long pid = 0;
-
-        assert_int_equal(stat(path, &st), 0);
-        _cleanup_free_ char *tail = xasprintf(":%lu 0 EOF", (unsigned long)st.st_ino);
-        FILE *f = fopen("/proc/locks", "re");
-        assert_non_null(f);
-        while (pid == 0 && fgets(line, sizeof(line), f)) {
-                if (strstr(line, tail) && !strstr(line, "->")) /* "->": one who waits */
-                        (void)sscanf(line, "%*s FLOCK %*s %*s %ld", &pid);
-        }
-        (void)fclose(f);
-        return (pid_t)pid;
-}
-
 static void test_a_hand_that_dies_is_said_and_the_next_request_works(void **state)
 {
         struct rig *rig = *state;
@@ -395,7 +374,7 @@ static void test_a_hand_that_dies_is_said_and_the_next_request_works(void **stat
         rig_fault(rig, "unbind 0000:18:00.0 delay 1200 times 1");
         assert_int_equal(pthread_create(&thread, NULL, allocate_thread, &job), 0);
         (void)usleep(400 * 1000);
-        pid_t worker = worker_on(rig, GPU0);
+        pid_t worker = rig_worker(rig, GPU0);
         assert_true(worker > 0);
         assert_int_equal(kill(worker, SIGKILL), 0);
         assert_int_equal(pthread_join(thread, NULL), 0);

@@ -6,14 +6,16 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/str.h"
 
 #define GPU0  "0000:18:00.0"
 #define OTHER "0000:bb:00.0"
-enum { ABORTED = 10, FAILED_PRECONDITION = 9 };
+enum { DEADLINE_EXCEEDED = 4, FAILED_PRECONDITION = 9, ABORTED = 10, INTERNAL = 13 };
 
 static int allocate(struct rig *rig, const char *id)
 {
@@ -130,6 +132,194 @@ static void test_a_read_only_sys_refuses_and_leaves_the_device_healthy(void **st
         rig_stop(rig);
 }
 
+/* ---- eight devices in one Allocate ---- */
+
+static const char *const gpus[] = { "0000:18:00.0", "0000:19:00.0", "0000:3a:00.0", "0000:3b:00.0",
+                                    "0000:9a:00.0", "0000:9b:00.0", "0000:ba:00.0", "0000:bb:00.0" };
+
+static int allocate_all(struct rig *rig, char *text)
+{
+        return fk_raw_allocate(rig->k, L40S, gpus, 8, text);
+}
+
+static void *allocate_all_thread(void *arg)
+{
+        struct job *job = arg;
+
+        job->code = allocate_all(job->rig, job->text);
+        return NULL;
+}
+
+static void wait_for_driver(struct rig *rig, const char *bdf, const char *driver)
+{
+        char now[64] = "";
+
+        for (int64_t until = clock_ms() + RIG_SOON_MS; !streq(now, driver); (void)usleep(20 * 1000)) {
+                rig_driver(rig, bdf, now, sizeof(now));
+                if (clock_ms() > until)
+                        fail_msg("%s is on '%s' instead of '%s'", bdf, now, driver);
+        }
+}
+
+/* Made by the simulated kernel with the first VFIO device, and left there. */
+static void make_class(struct rig *rig)
+{
+        _cleanup_free_ char *class = xasprintf("%s/sys/class", rig->sim_dir), *vfio_dev = xasprintf("%s/vfio-dev", class);
+
+        assert_int_equal(mkdir(class, 0755), 0);
+        assert_int_equal(mkdir(vfio_dev, 0755), 0);
+}
+
+static void wait_for_tree(struct rig *rig, const char *want)
+{
+        for (int64_t until = clock_ms() + RIG_SOON_MS;; (void)usleep(50 * 1000)) {
+                _cleanup_free_ char *now = rig_tree(rig);
+                if (streq(now, want))
+                        return;
+                if (clock_ms() > until)
+                        assert_string_equal(now, want);
+        }
+}
+
+/* Starts an Allocate of all eight in which GPU0's driver is the slow one, and waits until all others are bound. */
+static pthread_t allocate_all_slowly(struct job *job, const char *fault)
+{
+        pthread_t thread;
+
+        rig_fault(job->rig, fault);
+        assert_int_equal(pthread_create(&thread, NULL, allocate_all_thread, job), 0);
+        for (unsigned i = 1; i < 8; i++)
+                wait_for_driver(job->rig, gpus[i], "vfio-pci");
+        assert_driver(job->rig, GPU0, "nvidia");
+        return thread;
+}
+
+static void retry_all(struct rig *rig)
+{
+        for (int64_t until = clock_ms() + 2 * RIG_SOON_MS; allocate_all(rig, rig->text) != 0; (void)usleep(200 * 1000))
+                if (clock_ms() > until)
+                        fail_msg("%s", rig->text);
+        for (unsigned i = 0; i < 8; i++)
+                assert_driver(rig, gpus[i], "vfio-pci");
+        rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(rig_log_count(rig, "stuck"), 0);
+}
+
+/* One after the other they would take longer than the deadline of the request. */
+static void test_eight_slow_drivers_take_the_time_of_one(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        rig_fault(rig, "unbind * delay 2000");
+        int64_t before = clock_ms();
+        if (allocate_all(rig, rig->text) != 0)
+                fail_msg("%s", rig->text);
+        assert_in_range(clock_ms() - before, 2000, 10000);
+        for (unsigned i = 0; i < 8; i++)
+                assert_driver(rig, gpus[i], "vfio-pci");
+        rig_stop(rig);
+}
+
+static void test_one_that_hangs_of_eight_is_stuck_alone_and_the_others_are_put_back(void **state)
+{
+        struct rig *rig = *state;
+        struct job job = { .rig = rig };
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE "bindDeadline: 6s\n");
+        rig_ready(rig, L40S, 8, 8);
+        int64_t start = clock_ms();
+        pthread_t thread = allocate_all_slowly(&job, "unbind " GPU0 " hang");
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_in_range(clock_ms() - start, 5900, 9000); /* the undo of the others does not make it longer */
+        assert_int_equal(job.code, DEADLINE_EXCEEDED);
+        assert_non_null(strstr(job.text, "unbind " GPU0 " from nvidia"));
+        assert_non_null(strstr(job.text, "the request's other devices are put back"));
+        assert_int_equal(rig_log_count(rig, " refused: "), 1);
+        rig_ready(rig, L40S, 8, 7);
+        assert_string_equal(rig_health(rig, L40S, GPU0), "Unhealthy");
+        for (unsigned i = 1; i < 8; i++)
+                wait_for_driver(rig, gpus[i], "nvidia");
+        if (fk_raw_allocate(rig->k, L40S, &gpus[1], 7, rig->text) != 0) /* waits for the end of the undo, if need be */
+                fail_msg("%s", rig->text);
+        for (unsigned i = 1; i < 8; i++)
+                assert_driver(rig, gpus[i], "vfio-pci");
+        rig_fault(rig, "");
+        rig_stop(rig);
+}
+
+static void test_one_that_fails_of_eight_leaves_the_host_as_it_was(void **state)
+{
+        struct rig *rig = *state;
+        struct job job = { .rig = rig };
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        make_class(rig);
+        _cleanup_free_ char *before = rig_tree(rig);
+        rig_fault(rig, "drivers_probe " GPU0 " refuse EINVAL times 1");
+        pthread_t thread = allocate_all_slowly(&job, "unbind " GPU0 " delay 1500 times 1");
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(job.code, INTERNAL);
+        assert_non_null(strstr(job.text, GPU0));
+        wait_for_tree(rig, before);
+        retry_all(rig);
+        rig_stop(rig);
+}
+
+static void test_a_daemon_killed_while_some_of_eight_are_bound_finds_its_way(void **state)
+{
+        struct rig *rig = *state;
+        struct job job = { .rig = rig };
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        pthread_t thread = allocate_all_slowly(&job, "unbind " GPU0 " delay 3000 times 1");
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_not_equal(job.code, 0);
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        for (unsigned i = 1; i < 8; i++) /* what was bound stays bound: it may be given at once */
+                assert_driver(rig, gpus[i], "vfio-pci");
+        if (fk_raw_allocate(rig->k, L40S, &gpus[1], 7, rig->text) != 0)
+                fail_msg("%s", rig->text);
+        retry_all(rig);
+        rig_stop(rig);
+}
+
+/* @victim: whose hand is killed, at work (GPU0) or waiting for the others. */
+static void kill_one_hand(struct rig *rig, const char *victim, const char *its_driver)
+{
+        struct job job = { .rig = rig };
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        pthread_t thread = allocate_all_slowly(&job, "unbind " GPU0 " delay 3000 times 1");
+        (void)usleep(200 * 1000);
+        pid_t worker = rig_worker(rig, victim);
+        assert_true(worker > 0);
+        assert_int_equal(kill(worker, SIGKILL), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(job.code, ABORTED);
+        assert_non_null(strstr(job.text, "the hand"));
+        for (unsigned i = 0; i < 8; i++)
+                wait_for_driver(rig, gpus[i], streq(gpus[i], victim) ? its_driver : "nvidia");
+        retry_all(rig);
+        rig_stop(rig);
+}
+
+static void test_a_hand_killed_at_work_on_one_of_eight(void **state)
+{
+        kill_one_hand(*state, GPU0, "");
+}
+
+static void test_a_hand_killed_while_it_waits_for_the_slowest_of_eight(void **state)
+{
+        kill_one_hand(*state, OTHER, "vfio-pci");
+}
+
 /* ---- many callers ---- */
 
 enum { CALLERS = 12, CALLS = 15 };
@@ -140,9 +330,6 @@ struct caller {
         char wrong[FK_TEXT_MAX]; /* what should not have happened, "" = nothing */
         pthread_t thread;
 };
-
-static const char *const gpus[] = { "0000:18:00.0", "0000:19:00.0", "0000:3a:00.0", "0000:3b:00.0",
-                                    "0000:9a:00.0", "0000:9b:00.0", "0000:ba:00.0", "0000:bb:00.0" };
 
 static void *call_often(void *arg)
 {
@@ -208,6 +395,12 @@ int main(void)
                 RIG_TEST(test_a_daemon_that_finds_a_slow_hand_at_work_waits_for_it),
                 RIG_TEST(test_what_could_not_be_undone_is_healthy_again_when_somebody_mended_it),
                 RIG_TEST(test_a_read_only_sys_refuses_and_leaves_the_device_healthy),
+                RIG_TEST(test_eight_slow_drivers_take_the_time_of_one),
+                RIG_TEST(test_one_that_hangs_of_eight_is_stuck_alone_and_the_others_are_put_back),
+                RIG_TEST(test_one_that_fails_of_eight_leaves_the_host_as_it_was),
+                RIG_TEST(test_a_daemon_killed_while_some_of_eight_are_bound_finds_its_way),
+                RIG_TEST(test_a_hand_killed_at_work_on_one_of_eight),
+                RIG_TEST(test_a_hand_killed_while_it_waits_for_the_slowest_of_eight),
                 RIG_TEST(test_many_callers_while_devices_come_and_go),
         };
 

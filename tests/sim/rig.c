@@ -408,3 +408,22 @@ bool rig_has_node(const struct fk_run *run, const char *path)
                         return true;
         return false;
 }
+
+pid_t rig_worker(struct rig *rig, const char *card)
+{
+        _cleanup_free_ char *path = xasprintf("%s/card-%s.lock", rig->run_dir, card);
+        char line[256];
+        struct stat st;
+        long pid = 0;
+
+        assert_int_equal(stat(path, &st), 0);
+        _cleanup_free_ char *tail = xasprintf(":%lu 0 EOF", (unsigned long)st.st_ino);
+        FILE *f = fopen("/proc/locks", "re");
+        assert_non_null(f);
+        while (pid == 0 && fgets(line, sizeof(line), f)) {
+                if (strstr(line, tail) && !strstr(line, "->")) /* "->": one who waits */
+                        (void)sscanf(line, "%*s FLOCK %*s %*s %ld", &pid);
+        }
+        (void)fclose(f);
+        return (pid_t)pid;
+}

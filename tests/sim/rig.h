@@ -68,6 +68,9 @@ void rig_unplug(struct rig *rig, const char *bdf);
 void rig_plug(struct rig *rig, const char *bdf);
 char *rig_tree(struct rig *rig); /* every path, link and content below sys, proc and dev, as one text; caller frees */
 
+/* The worker that executes a plan on @card: it holds the card's lock, a spare one holds none. 0 = none. */
+pid_t rig_worker(struct rig *rig, const char *card);
+
 #define assert_driver(rig, bdf, want)                     \
         do {                                              \
                 char _d[64];                              \

@@ -36,6 +36,7 @@ static struct {
         unsigned n_news, n_stuck;
         struct bdf stuck;
         int64_t now_ms;
+        uint8_t at_work; /* a plan of ours, on the card at this bus; 0 = none */
 } w;
 
 static void add(uint8_t bus, uint8_t function, uint32_t class_code, int group)
@@ -63,6 +64,12 @@ static void on_stuck(void *ctx, struct bdf card, const char *text)
         w.n_stuck++;
 }
 
+static bool at_work(void *ctx, struct bdf card)
+{
+        (void)ctx;
+        return w.at_work && card.bus == w.at_work;
+}
+
 static int setup(void **state)
 {
         (void)state;
@@ -78,7 +85,7 @@ static int setup(void **state)
         add(3, 0, 0x020000, 12);
         inventory_seal(w.inv);
         rules_init(&w.rules);
-        w.probe = probe_new(NULL, on_news, on_stuck, NULL);
+        w.probe = probe_new(NULL, on_news, on_stuck, at_work, NULL);
         return 0;
 }
 
@@ -232,6 +239,25 @@ static void test_a_card_at_work_for_too_long_is_stuck(void **state)
         answer_all();
 }
 
+/* A bind and its undo may take longer than PROBE_BUSY_MS. */
+static void test_a_card_that_our_own_plan_is_at_work_on_is_not_asked(void **state)
+{
+        (void)state;
+        (void)walk();
+        say(0, -EBUSY, "another hand"); /* which began a moment ago */
+        end(PLAN_DONE, 4);
+        w.at_work = 1;
+        w.now_ms += PROBE_AGE_MS;
+        assert_string_equal(walk(), "02.0 02.1");
+        end(PLAN_DONE, 2);
+        w.at_work = 0;
+        w.now_ms += PROBE_BUSY_MS;
+        assert_string_equal(walk(), "01.0 01.1");
+        say(0, -EBUSY, "another hand"); /* and another one */
+        end(PLAN_DONE, 2);
+        assert_int_equal(w.n_stuck, 0);
+}
+
 static void test_a_walk_that_got_no_hand_is_made_again(void **state)
 {
         (void)state;
@@ -256,6 +282,7 @@ int main(void)
                 CASE(test_a_card_that_a_plan_hangs_at_is_left_alone),
                 CASE(test_a_card_at_work_is_asked_at_the_next_look),
                 CASE(test_a_card_at_work_for_too_long_is_stuck),
+                CASE(test_a_card_that_our_own_plan_is_at_work_on_is_not_asked),
                 CASE(test_a_walk_that_got_no_hand_is_made_again),
         };
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door against hands that the test moves: which requests are refused before anything is touched, which wait for which,
- * and what each answer says. plan_bind, step_describe and hands_run are this file's own. */
+ * and what each answer says. plan_bind, step_describe, hands_run and hands_run_all are this file's own. */
 #include "../unit.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -17,20 +18,38 @@
 
 static struct {
         hands_done_fn *done[8];
+        hands_each_fn *each[8]; /* of several, instead of done */
+        size_t index[8];
         void *ctx[8];
         struct plan plans[8];
+        unsigned deadline_ms[8];
         size_t n;
 } hands;
+
+enum { DEADLINE_MS = 1234 };
 
 void hands_run(struct hands *h, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx)
 {
         (void)h;
         (void)value;
-        assert_int_equal(deadline_ms, 1234);
+        assert_int_equal(deadline_ms, DEADLINE_MS);
         assert_true(hands.n < N_ELEMENTS(hands.done));
         hands.plans[hands.n] = *plan;
         hands.done[hands.n] = done;
         hands.ctx[hands.n++] = ctx;
+}
+
+void hands_run_all(struct hands *h, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_each_fn *done, void *ctx)
+{
+        (void)h;
+        assert_true(n_plans > 0 && hands.n + n_plans <= N_ELEMENTS(hands.done));
+        for (size_t i = 0; i < n_plans; i++, hands.n++) {
+                hands.plans[hands.n] = plans[i];
+                hands.each[hands.n] = done;
+                hands.index[hands.n] = i;
+                hands.ctx[hands.n] = ctx;
+                hands.deadline_ms[hands.n] = deadline_ms;
+        }
 }
 
 void step_describe(const struct step *step, char *out, size_t size)
@@ -52,7 +71,9 @@ static struct {
         unsigned looks;
         char marked[DEVICE_ID_MAX];
         enum reason mark_reason;
+        unsigned n_marks;
         enum reason plan_reason;
+        const char *plan_reason_of; /* the device that it is for; NULL = any */
 } w;
 
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
@@ -61,7 +82,9 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
         (void)inv;
         (void)rules;
         *ret = (struct plan){ 0 };
-        if (w.plan_reason) {
+        for (size_t i = 0; i < n_devices && w.plan_reason; i++) {
+                if (w.plan_reason_of && !streq(devices[i]->id, w.plan_reason_of))
+                        continue;
                 (void)err_say(err, EPERM, "the plan says no");
                 return w.plan_reason;
         }
@@ -151,6 +174,7 @@ static void mark(void *ctx, const char *device, enum reason reason, const char *
 {
         (void)ctx;
         assert_true(detail[0]);
+        w.n_marks++;
         (void)str_copy(w.marked, sizeof(w.marked), device);
         w.mark_reason = reason;
 }
@@ -215,7 +239,7 @@ static int setup(void **state)
         bind_world(false);
         (void)uv_loop_init(&loop);
         store = store_memory_new();
-        claims = claims_new(&loop, NULL, store, &world, 1234);
+        claims = claims_new(&loop, NULL, store, &world, DEADLINE_MS);
         return 0;
 }
 
@@ -256,7 +280,10 @@ static void end_plan(size_t i, enum plan_end end, enum reason reason, const char
         struct hands_result result = { .end = end, .reason = reason, .step = end == PLAN_DONE ? hands.plans[i].n_steps : 0 };
 
         (void)str_copy(result.text, sizeof(result.text), text);
-        hands.done[i](hands.ctx[i], &result);
+        if (hands.each[i])
+                hands.each[i](hands.ctx[i], hands.index[i], &result);
+        else
+                hands.done[i](hands.ctx[i], &result);
 }
 
 #define CARD0 "0000:01:00.0"
@@ -348,6 +375,20 @@ static void test_a_device_that_lost_its_binding_again_is_bound_once_more(void **
         assert_int_equal(lost.n, 1);
         assert_int_equal(lost.reason, REASON_NOT_BOUND);
         assert_int_equal(hands.n, 4);
+        for (size_t i = 0; i < 4; i += 2) /* one deadline for both */
+                assert_true(hands.deadline_ms[i + 1] <= hands.deadline_ms[i]);
+}
+
+static void test_with_little_time_left_nothing_is_bound_once_more(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        (void)usleep(DEADLINE_MS * 1000 / 2 + 50 * 1000);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.reason, REASON_NOT_BOUND);
+        assert_int_equal(hands.n, 1);
 }
 
 static void test_requests_for_one_card_wait_for_each_other_and_others_do_not(void **state)
@@ -363,14 +404,14 @@ static void test_requests_for_one_card_wait_for_each_other_and_others_do_not(voi
         end_plan(0, PLAN_UNDONE, REASON_STEP_FAILED, "no luck");
         assert_int_equal(a.reason, REASON_STEP_FAILED);
         assert_non_null(strstr(a.text, "no luck"));
-        assert_int_equal(hands.n, 3); /* b runs */
-        assert_int_equal(hands.plans[2].n_cards, 2);
+        assert_int_equal(hands.n, 4); /* b runs, a plan for each of its cards */
         bind_world(true);
         end_plan(2, PLAN_DONE, REASON_NONE, "");
+        end_plan(3, PLAN_DONE, REASON_NONE, "");
         assert_int_equal(b.n, 1);
         assert_int_equal(c.n, 1); /* bound meanwhile: answered without a plan */
         assert_int_equal(c.reason, REASON_NONE);
-        assert_int_equal(hands.n, 3);
+        assert_int_equal(hands.n, 4);
         end_plan(1, PLAN_DONE, REASON_NONE, "");
         assert_int_equal(d.n, 1);
 }
@@ -416,13 +457,144 @@ static void test_how_a_plan_ends_decides_the_mark(void **state)
 
 static void test_a_refused_plan_starts_no_hand(void **state)
 {
-        struct outcome o = { 0 };
+        struct outcome o = { 0 }, two = { 0 };
 
         (void)state;
         w.plan_reason = REASON_HOLDERS_UNKNOWN;
         ask(&o, OWNER_KUBELET, false, CARD0, NULL);
         assert_int_equal(o.reason, REASON_HOLDERS_UNKNOWN);
         assert_int_equal(hands.n, 0);
+        w.plan_reason_of = CARD1; /* nor does another one of the same request */
+        ask(&two, OWNER_KUBELET, false, CARD0, CARD1);
+        assert_int_equal(two.reason, REASON_HOLDERS_UNKNOWN);
+        assert_int_equal(hands.n, 0);
+}
+
+/* ---- several plans ---- */
+
+static void test_each_card_has_a_plan_and_the_last_one_answers(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        w.devices[2].needs_bind = false;
+        char *ids[] = { (char *)CARD0, (char *)CARD1, (char *)CARD2 };
+        claims_prepare(claims, &(struct claim_request){ .resource = "a.com/x", .devices = ids, .n_devices = 3 }, on_done, &o);
+        assert_int_equal(hands.n, 2); /* none for what is bound */
+        for (size_t i = 0; i < 2; i++) {
+                assert_int_equal(hands.plans[i].n_cards, 1);
+                assert_true(bdf_equal(hands.plans[i].cards[0], w.devices[i].card));
+                assert_in_range(hands.deadline_ms[i], DEADLINE_MS - 100, DEADLINE_MS);
+        }
+        bind_world(true);
+        end_plan(1, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.n, 0);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.n, 1);
+        assert_int_equal(o.reason, REASON_NONE);
+        assert_string_equal(o.env, "PCI_RESOURCE_A_COM_X=" CARD0 "," CARD1 "," CARD2);
+}
+
+static void test_the_first_failure_answers_and_the_cards_are_free_when_the_last_is_undone(void **state)
+{
+        struct outcome o = { 0 }, next = { 0 };
+        const struct bdf *card1 = &w.devices[1].card;
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, CARD1);
+        end_plan(0, PLAN_STUCK, REASON_DEADLINE, "the kernel did not return, unbind " CARD0);
+        assert_int_equal(o.n, 1);
+        assert_int_equal(o.reason, REASON_DEADLINE);
+        assert_non_null(strstr(o.text, "unbind " CARD0 "; the request's other devices are put back [deadline]"));
+        assert_true(claims_at_work(claims, *card1));
+        assert_false(claims_at_work(claims, w.devices[0].card));
+        ask(&next, OWNER_KUBELET, false, CARD1, NULL);
+        assert_int_equal(hands.n, 2); /* it waits */
+        end_plan(1, PLAN_UNDONE, REASON_STEP_FAILED, "called off");
+        assert_int_equal(o.n, 1); /* once */
+        assert_int_equal(w.n_marks, 1);
+        assert_string_equal(w.marked, CARD0);
+        assert_int_equal(hands.n, 3);
+        bind_world(true);
+        end_plan(2, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(next.reason, REASON_NONE);
+        assert_false(claims_has(claims, CARD0));
+}
+
+/* Each plan's end marks its own devices, also when it is not the one that failed the request. */
+static void test_an_undo_that_fails_later_marks_its_own_device(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, CARD1);
+        end_plan(0, PLAN_REFUSED, REASON_HELD, "in use");
+        assert_int_equal(w.n_marks, 0);
+        end_plan(1, PLAN_BROKEN, REASON_BROKEN_BINDING, "not undone");
+        assert_int_equal(o.reason, REASON_HELD);
+        assert_int_equal(w.n_marks, 1);
+        assert_string_equal(w.marked, CARD1);
+        assert_int_equal(w.mark_reason, REASON_BROKEN_BINDING);
+}
+
+static void test_the_end_waits_for_what_is_being_undone(void **state)
+{
+        struct outcome o = { 0 };
+        bool closed = false;
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, CARD1);
+        end_plan(1, PLAN_LOST, REASON_HAND_LOST, "gone");
+        claims_stop(claims, on_closed, &closed);
+        assert_false(closed);
+        end_plan(0, PLAN_UNDONE, REASON_STEP_FAILED, "called off");
+        assert_true(closed);
+        assert_int_equal(o.n, 1);
+}
+
+/* ---- units ---- */
+
+static void test_devices_that_share_a_card_or_a_group_are_one_unit(void **state)
+{
+        /* bus.function and group; 03:00.1 is a bridge */
+        static const struct {
+                uint8_t bus, function;
+                int group;
+        } functions[] = { { 1, 0, 1 }, { 2, 0, 2 }, { 2, 1, 1 }, { 3, 0, 3 }, { 4, 0, 4 }, { 5, 0, 4 }, { 6, 0, 6 }, { 3, 1, 6 } };
+        static const struct {
+                size_t of[5];
+                size_t n, want[5];
+        } rows[] = {
+                { { 0, 1 }, 2, { 0, 0 } },                   /* over the group of 02:00.1 */
+                { { 0, 3 }, 2, { 0, 1 } },                   /* nothing in common */
+                { { 3, 4, 5 }, 3, { 0, 1, 1 } },             /* one group */
+                { { 3, 6 }, 2, { 0, 1 } },                   /* a bridge joins nothing */
+                { { 4, 3, 1, 5, 0 }, 5, { 0, 1, 2, 0, 2 } }, /* in any order */
+                { { 2, 1 }, 2, { 0, 0 } },                   /* two functions of a card, each in a group of its own */
+        };
+        struct inventory *inv = inventory_new();
+        struct device devices[N_ELEMENTS(functions)];
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(functions); i++) {
+                struct bdf bdf = { 0, functions[i].bus, 0, functions[i].function };
+                devices[i] = (struct device){ .bdf = bdf, .card = { 0, bdf.bus, 0, 0 }, .group = functions[i].group };
+                struct function *fn = inventory_add_function(inv, bdf);
+                fn->class_code = i == 7 ? 0x060400 : 0x030200;
+                fn->group = functions[i].group;
+        }
+        inventory_seal(inv);
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                const struct device *asked[5];
+                size_t unit[5];
+                for (size_t k = 0; k < rows[i].n; k++)
+                        asked[k] = &devices[rows[i].of[k]];
+                request_units(inv, asked, rows[i].n, unit);
+                for (size_t k = 0; k < rows[i].n; k++)
+                        if (unit[k] != rows[i].want[k])
+                                fail_msg("row %zu: device %zu is in unit %zu instead of %zu", i, k, unit[k], rows[i].want[k]);
+        }
+        inventory_unref(inv);
 }
 
 static void test_a_device_that_may_be_open_is_asked_about_by_a_hand(void **state)
@@ -597,10 +769,16 @@ int main(void)
                 CASE(test_a_bound_device_is_answered_at_once_without_a_hand),
                 CASE(test_an_unbound_device_is_answered_after_its_plan),
                 CASE(test_a_device_that_lost_its_binding_again_is_bound_once_more),
+                CASE(test_with_little_time_left_nothing_is_bound_once_more),
                 CASE(test_requests_for_one_card_wait_for_each_other_and_others_do_not),
                 CASE(test_a_request_is_checked_again_when_its_turn_comes),
                 CASE(test_how_a_plan_ends_decides_the_mark),
                 CASE(test_a_refused_plan_starts_no_hand),
+                CASE(test_each_card_has_a_plan_and_the_last_one_answers),
+                CASE(test_the_first_failure_answers_and_the_cards_are_free_when_the_last_is_undone),
+                CASE(test_an_undo_that_fails_later_marks_its_own_device),
+                CASE(test_the_end_waits_for_what_is_being_undone),
+                CASE(test_devices_that_share_a_card_or_a_group_are_one_unit),
                 CASE(test_a_device_that_is_open_is_waited_for_and_then_refused_by_name),
                 CASE(test_a_device_that_may_be_open_is_asked_about_by_a_hand),
                 CASE(test_a_device_that_is_let_go_in_time_is_given),

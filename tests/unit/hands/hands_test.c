@@ -268,10 +268,9 @@ static void test_a_long_walk_of_reads_is_measured_step_by_step(void **state)
         bench_done(&bench);
 }
 
-/* Each of the two takes 1.5 s to let go; together they are over the deadline, each alone is not. */
-static void test_the_deadline_is_for_each_slot(void **state)
+/* Each write is in time, all together are not. */
+static void test_the_deadline_is_for_the_whole_plan(void **state)
 {
-        struct bdf second = { 0, 0xaf, 0, 0 };
         struct bench bench;
         struct plan plan;
         struct outcome outcome;
@@ -279,14 +278,238 @@ static void test_the_deadline_is_for_each_slot(void **state)
         (void)state;
         bench_make(&bench);
         one_slow_write(&plan);
-        plan_add(&plan, STEP_READ_LOCKED, second, "driver_override")->card = second; /* there is none: it fails, slowly */
-        plan_add(&plan, STEP_READ_LOCKED, GPU, "driver_override")->card = (struct bdf){ 0, 1, 0, 0 };
-        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 1500");
-        host_fault(&bench.host, "read:driver_override 0000:af:00.0 delay 1500");
+        host_fault(&bench.host, "driver_override 0000:3b:00.0 delay 600");
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 600");
+        host_fault(&bench.host, "drivers_probe 0000:3b:00.0 delay 600");
         outcome = (struct outcome){ .bench = &bench };
-        hands_run(bench.hands, &plan, 2500, NULL, on_done, &outcome);
+        hands_run(bench.hands, &plan, 1500, NULL, on_done, &outcome);
         wait_done(&bench, &outcome, 1);
-        ASSERT_ENDED(outcome, PLAN_DONE);
+        ASSERT_ENDED(outcome, PLAN_STUCK);
+        assert_int_equal(outcome.result.step, 2);
+        host_fault(&bench.host, "");
+        bench_done(&bench);
+}
+
+/* ---- plans of one request ------------------------------------------------------------------------------------------- */
+
+/* The audio function with a plan and a lock of its own, as if it were a second card; the GPU's is the slow one. */
+enum { QUICK, SLOW, N_PLANS };
+
+static void two_plans(struct plan plans[static N_PLANS])
+{
+        plans[QUICK] = (struct plan){ .n_cards = 1, .cards = { AUDIO } };
+        plan_add_bind(&plans[QUICK], AUDIO, "snd_hda_intel");
+        plans[SLOW] = (struct plan){ .n_cards = 1, .cards = { GPU } };
+        plan_add_bind(&plans[SLOW], GPU, "nvidia");
+}
+
+struct outcomes {
+        unsigned n_done, order[N_PLANS];
+        struct outcome each[N_PLANS];
+};
+
+static void on_each(void *ctx, size_t index, const struct hands_result *result)
+{
+        struct outcomes *all = ctx;
+
+        assert_true(index < N_PLANS && all->n_done < N_PLANS);
+        all->order[all->n_done++] = (unsigned)index;
+        on_done(&all->each[index], result);
+}
+
+static void start_both(struct bench *bench, unsigned deadline_ms, struct outcomes *all)
+{
+        struct plan plans[N_PLANS];
+
+        two_plans(plans);
+        *all = (struct outcomes){ 0 };
+        hands_run_all(bench->hands, plans, N_PLANS, deadline_ms, on_each, all);
+        assert_int_equal(all->n_done, 0);
+}
+
+static void wait_both(struct bench *bench, struct outcomes *all)
+{
+        (void)uv_timer_start(&bench->guard, on_guard, PATIENCE_MS, 0);
+        while (all->n_done < N_PLANS)
+                (void)uv_run(&bench->loop, UV_RUN_ONCE);
+        (void)uv_timer_stop(&bench->guard);
+        for (int i = 0; i < N_PLANS; i++)
+                assert_int_equal(all->each[i].n_done, 1);
+}
+
+/* @bench NULL: it runs in another process. */
+static void wait_for_driver(const struct host *host, struct bench *bench, struct bdf b, const char *driver)
+{
+        for (int i = 0; i < 2000 && !streq(host_driver((struct host *)host, b), driver); i++) {
+                if (bench)
+                        run_for(bench, 5);
+                else
+                        (void)usleep(5000);
+        }
+        assert_string_equal(host_driver((struct host *)host, b), driver);
+}
+
+static bool audio_lock_is_free(const struct host *host)
+{
+        _cleanup_close_ int fd = fs_open(host->locks, "card-0000:3b:00.1.lock", O_RDWR | O_CREAT, 0600);
+
+        return flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+static void test_plans_of_one_request_are_kept_when_the_last_is_done(void **state)
+{
+        struct bench bench;
+        struct outcomes all;
+
+        (void)state;
+        bench_make(&bench);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 1500 times 1");
+        start_both(&bench, 8000, &all);
+        wait_for_driver(&bench.host, &bench, AUDIO, "vfio-pci");
+        run_for(&bench, 300);
+        assert_int_equal(all.n_done, 0);
+        assert_string_equal(host_driver(&bench.host, GPU), "nvidia"); /* side by side */
+        assert_false(audio_lock_is_free(&bench.host));
+        wait_both(&bench, &all);
+        ASSERT_ENDED(all.each[QUICK], PLAN_DONE);
+        ASSERT_ENDED(all.each[SLOW], PLAN_DONE);
+        assert_string_equal(host_driver(&bench.host, GPU), "vfio-pci");
+        assert_string_equal(host_driver(&bench.host, AUDIO), "vfio-pci");
+        assert_true(host_lock_is_free(&bench.host) && audio_lock_is_free(&bench.host));
+        bench_done(&bench);
+}
+
+static void test_a_plan_that_fails_has_the_others_undone(void **state)
+{
+        struct bench bench;
+        struct outcomes all;
+
+        (void)state;
+        bench_make(&bench);
+        _cleanup_free_ char *before = host_picture(&bench.host);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 500 times 1");
+        host_fault(&bench.host, "drivers_probe 0000:3b:00.0 refuse EINVAL times 1");
+        start_both(&bench, 8000, &all);
+        wait_both(&bench, &all);
+        assert_int_equal(all.order[0], SLOW); /* first the one that tells why */
+        ASSERT_ENDED(all.each[SLOW], PLAN_UNDONE);
+        ASSERT_TELLS(all.each[SLOW], "Invalid argument");
+        ASSERT_ENDED(all.each[QUICK], PLAN_UNDONE);
+        assert_host_unchanged(&bench.host, before, "the request");
+        assert_true(host_lock_is_free(&bench.host) && audio_lock_is_free(&bench.host));
+        bench_done(&bench);
+}
+
+static void test_a_plan_that_hangs_has_the_others_undone_and_is_stuck_alone(void **state)
+{
+        struct bench bench;
+        struct outcomes all;
+
+        (void)state;
+        bench_make(&bench);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 hang");
+        start_both(&bench, 2000, &all);
+        wait_both(&bench, &all);
+        assert_int_equal(all.order[0], SLOW);
+        ASSERT_ENDED(all.each[SLOW], PLAN_STUCK);
+        ASSERT_TELLS(all.each[SLOW], "unbind 0000:3b:00.0");
+        ASSERT_ENDED(all.each[QUICK], PLAN_UNDONE);
+        assert_int_equal(hands_stuck(bench.hands), 1);
+        assert_string_equal(host_driver(&bench.host, AUDIO), "snd_hda_intel");
+        assert_true(audio_lock_is_free(&bench.host));
+        assert_false(host_lock_is_free(&bench.host));
+        host_fault(&bench.host, "");
+        bench_done(&bench);
+}
+
+static void test_an_undo_that_hangs_is_stuck_after_a_deadline_of_its_own(void **state)
+{
+        struct bench bench;
+        struct outcomes all;
+
+        (void)state;
+        bench_make(&bench);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 1500 times 1");
+        host_fault(&bench.host, "drivers_probe 0000:3b:00.0 refuse EINVAL times 1");
+        start_both(&bench, 2500, &all);
+        wait_for_driver(&bench.host, &bench, AUDIO, "vfio-pci");
+        host_fault(&bench.host, "unbind 0000:3b:00.1 hang");
+        wait_both(&bench, &all);
+        ASSERT_ENDED(all.each[SLOW], PLAN_UNDONE);
+        ASSERT_ENDED(all.each[QUICK], PLAN_STUCK);
+        ASSERT_TELLS(all.each[QUICK], "did not return within 2500 ms, while undoing step 3 of 4");
+        host_fault(&bench.host, "");
+        bench_done(&bench);
+}
+
+/* Nothing is undone of a plan whose hand is gone; but what it did was done whole. */
+static void test_a_hand_killed_while_it_waits_for_the_others(void **state)
+{
+        struct bench bench;
+        struct outcomes all;
+
+        (void)state;
+        bench_make(&bench);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 delay 1500 times 1");
+        pid_t quick = wait_for_warm_worker(&bench); /* the first plan's */
+        start_both(&bench, 8000, &all);
+        wait_for_driver(&bench.host, &bench, AUDIO, "vfio-pci");
+        run_for(&bench, 200);
+        kill_and_wait_gone(quick);
+        wait_both(&bench, &all);
+        assert_int_equal(all.order[0], QUICK);
+        ASSERT_ENDED(all.each[QUICK], PLAN_LOST);
+        ASSERT_TELLS(all.each[QUICK], "when it was done and waited for the others");
+        ASSERT_ENDED(all.each[SLOW], PLAN_UNDONE);
+        assert_string_equal(host_driver(&bench.host, AUDIO), "vfio-pci");
+        assert_string_equal(host_driver(&bench.host, GPU), "nvidia");
+        assert_true(host_lock_is_free(&bench.host) && audio_lock_is_free(&bench.host));
+        bench_done(&bench);
+}
+
+static void test_a_hand_killed_at_work_has_the_others_undone(void **state)
+{
+        struct plan plans[N_PLANS], slow_first[N_PLANS];
+        struct bench bench;
+        struct outcomes all = { 0 };
+
+        (void)state;
+        bench_make(&bench);
+        host_fault(&bench.host, "unbind 0000:3b:00.0 hang");
+        two_plans(plans);
+        slow_first[0] = plans[SLOW];
+        slow_first[1] = plans[QUICK];
+        pid_t slow = wait_for_warm_worker(&bench);
+        hands_run_all(bench.hands, slow_first, N_PLANS, 8000, on_each, &all);
+        wait_for_driver(&bench.host, &bench, AUDIO, "vfio-pci");
+        wait_for_override(&bench.host, &bench);
+        kill_and_wait_gone(slow);
+        wait_both(&bench, &all);
+        ASSERT_ENDED(all.each[0], PLAN_LOST);
+        ASSERT_ENDED(all.each[1], PLAN_UNDONE);
+        assert_string_equal(host_driver(&bench.host, AUDIO), "snd_hda_intel");
+        host_fault(&bench.host, "");
+        bench_done(&bench);
+}
+
+static void test_a_plan_without_a_hand_is_called_off_untouched(void **state)
+{
+        struct bench bench;
+        struct outcomes all;
+
+        (void)state;
+        bench_make(&bench);
+        (void)wait_for_warm_worker(&bench);
+        host_fault(&bench.host, "driver_override 0000:3b:00.1 refuse EPERM times 1");
+        pid_t zygote = find_zygote();
+        assert_int_equal(kill(zygote, SIGSTOP), 0); /* one hand is there, no second one comes */
+        start_both(&bench, 8000, &all);
+        wait_both(&bench, &all);
+        assert_int_equal(kill(zygote, SIGCONT), 0);
+        ASSERT_ENDED(all.each[QUICK], PLAN_UNDONE);
+        ASSERT_ENDED(all.each[SLOW], PLAN_REFUSED);
+        ASSERT_TELLS(all.each[SLOW], "nothing was touched");
+        assert_string_equal(host_driver(&bench.host, GPU), "nvidia");
         bench_done(&bench);
 }
 
@@ -719,12 +942,13 @@ static void test_stopping_ends_every_plan_once_and_leaves_the_hand_at_work(void 
         host_done(&bench.host);
 }
 
-/* A daemon of its own that dies in the middle: what remains of it is the hand. */
-static void daemon_main(const struct host *host)
+/* A daemon of its own that dies in the middle: what remains of it is the hand, or two of them. */
+static void daemon_main(const struct host *host, bool both)
 {
         struct bench bench = { .host = *host };
         struct plan plan;
         struct outcome outcome = { 0 };
+        struct outcomes all;
         struct err err;
         const struct hands_config config = { .program = program, .sim_dir = host->sim_dir, .lock_dir = host->lock_dir };
 
@@ -732,7 +956,10 @@ static void daemon_main(const struct host *host)
         if (uv_loop_init(&bench.loop) < 0 || hands_start(&bench.hands, &config, &err) < 0)
                 _exit(1);
         hands_attach(bench.hands, &bench.loop);
-        hands_run(bench.hands, &plan, 60000, NULL, on_done, &outcome);
+        if (both)
+                start_both(&bench, 60000, &all);
+        else
+                hands_run(bench.hands, &plan, 60000, NULL, on_done, &outcome);
         (void)uv_run(&bench.loop, UV_RUN_DEFAULT);
         _exit(0);
 }
@@ -746,7 +973,7 @@ static void test_a_hand_outlives_a_killed_daemon_and_gives_the_lock_back(void **
         host_fault(&host, "unbind 0000:3b:00.0 delay 1000 times 1");
         pid_t daemon = fork();
         if (daemon == 0)
-                daemon_main(&host);
+                daemon_main(&host, false);
         wait_for_override(&host, NULL);
         (void)kill(daemon, SIGKILL);
         assert_int_equal(waitpid(daemon, NULL, 0), daemon);
@@ -756,6 +983,33 @@ static void test_a_hand_outlives_a_killed_daemon_and_gives_the_lock_back(void **
         assert_true(host_lock_is_free(&host));
         assert_string_equal(host_driver(&host, GPU), "vfio-pci");
         assert_string_equal(host_driver(&host, AUDIO), "vfio-pci");
+        host_done(&host);
+}
+
+/* A device that the next daemon sees bound it may give away at once: from then on nobody may unbind it. */
+static void test_what_waits_for_the_others_is_kept_when_the_daemon_is_killed(void **state)
+{
+        struct host host;
+
+        (void)state;
+        host_make(&host);
+        host_fault(&host, "unbind 0000:3b:00.0 delay 2000 times 1");
+        pid_t daemon = fork();
+        if (daemon == 0)
+                daemon_main(&host, true);
+        wait_for_driver(&host, NULL, AUDIO, "vfio-pci");
+        wait_for_override(&host, NULL);
+        (void)usleep(100 * 1000);
+        assert_false(audio_lock_is_free(&host));
+        (void)kill(daemon, SIGKILL);
+        assert_int_equal(waitpid(daemon, NULL, 0), daemon);
+        for (int i = 0; i < 2000 && !audio_lock_is_free(&host); i++)
+                (void)usleep(5000);
+        assert_true(audio_lock_is_free(&host)); /* nothing keeps it any longer */
+        for (int i = 0; i < 2000 && !host_lock_is_free(&host); i++)
+                (void)usleep(5000);
+        assert_string_equal(host_driver(&host, AUDIO), "vfio-pci");
+        assert_string_equal(host_driver(&host, GPU), "vfio-pci");
         host_done(&host);
 }
 
@@ -832,7 +1086,15 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_plan_runs_in_another_process_and_answers),
                 TEST(test_a_long_walk_of_reads_is_measured_step_by_step),
-                TEST(test_the_deadline_is_for_each_slot),
+                TEST(test_the_deadline_is_for_the_whole_plan),
+                TEST(test_plans_of_one_request_are_kept_when_the_last_is_done),
+                TEST(test_a_plan_that_fails_has_the_others_undone),
+                TEST(test_a_plan_that_hangs_has_the_others_undone_and_is_stuck_alone),
+                TEST(test_an_undo_that_hangs_is_stuck_after_a_deadline_of_its_own),
+                TEST(test_a_hand_killed_while_it_waits_for_the_others),
+                TEST(test_a_hand_killed_at_work_has_the_others_undone),
+                TEST(test_a_plan_without_a_hand_is_called_off_untouched),
+                TEST(test_what_waits_for_the_others_is_kept_when_the_daemon_is_killed),
                 TEST(test_a_read_that_hangs_is_stuck_at_its_step),
                 TEST(test_a_loop_that_is_late_blames_no_hand),
                 TEST(test_a_refusal_carries_step_reason_and_sentence),

@@ -8,12 +8,14 @@
 struct record {
         struct report last; /* REPORT_END */
         unsigned n_reports, n_undone;
+        unsigned call_off_at; /* the number of the report whose answer calls the plan off; 0 = none */
+        unsigned n_ready;
         bool after_end;
         char order[PLAN_STEPS_MAX * 8]; /* "0 1 2 u1 u0": finished steps and undos */
         char values[256];
 };
 
-static void take(void *ctx, const struct report *report)
+static bool take(void *ctx, const struct report *report)
 {
         struct record *record = ctx;
         size_t n = strlen(record->order);
@@ -27,14 +29,16 @@ static void take(void *ctx, const struct report *report)
                 str_format(record->values + strlen(record->values), sizeof(record->values) - strlen(record->values), "[%s]", report->text);
         if (report->kind == REPORT_END)
                 record->last = *report;
+        record->n_ready += report->kind == REPORT_READY;
+        return record->n_reports != record->call_off_at;
 }
 
-static enum plan_end run(struct host *host, const struct plan *plan, struct record *record)
+static enum plan_end run_called_off(struct host *host, const struct plan *plan, unsigned at, struct record *record)
 {
         _cleanup_kernel_ struct kernel *kernel = NULL;
         struct err err;
 
-        *record = (struct record){ 0 };
+        *record = (struct record){ .call_off_at = at };
         record->last.kind = REPORT_BEFORE;
         ASSERT_OK(wire_plan_valid(plan, sizeof(*plan), &err), &err);
         ASSERT_OK(kernel_open(&kernel, host->sim_dir, &err), &err);
@@ -43,6 +47,11 @@ static enum plan_end run(struct host *host, const struct plan *plan, struct reco
         assert_int_equal(record->last.end, end);
         assert_false(record->after_end);
         return end;
+}
+
+static enum plan_end run(struct host *host, const struct plan *plan, struct record *record)
+{
+        return run_called_off(host, plan, 0, record);
 }
 
 #define ASSERT_SAYS(record, want)                                                     \
@@ -240,14 +249,14 @@ struct intruder {
         struct host *host;
 };
 
-static void take_and_open(void *ctx, const struct report *report)
+static bool take_and_open(void *ctx, const struct report *report)
 {
         struct intruder *intruder = ctx;
         struct err err;
 
-        take(&intruder->record, report);
         if (report->kind == REPORT_AFTER && report->step == 9)
                 ASSERT_OK(sim_hold(intruder->host->sim, "/dev/vfio/45", 4343, "qemu-kvm", &err), &err);
+        return take(&intruder->record, report);
 }
 
 static void test_what_was_opened_meanwhile_is_not_unbound_by_an_undo(void **state)
@@ -464,6 +473,87 @@ static void test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work(void 
         host_done(&host);
 }
 
+/* ---- one of several plans of a request ---- */
+
+static bool take_with_the_lock(void *ctx, const struct report *report)
+{
+        struct intruder *taker = ctx;
+
+        if (report->kind == REPORT_READY)
+                assert_false(host_lock_is_free(taker->host));
+        return take(&taker->record, report);
+}
+
+static void test_a_plan_that_awaits_its_word_has_the_lock_until_then(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct intruder taker = { .host = &host };
+        _cleanup_kernel_ struct kernel *kernel = NULL;
+        struct err err;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        plan.awaits_word = 1;
+        ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
+        (void)worker_execute(kernel, host.locks, &plan, take_with_the_lock, &taker);
+        ASSERT_END(taker.record, PLAN_DONE);
+        assert_int_equal(taker.record.n_ready, 1);
+        assert_string_equal(host_driver(&host, GPU), "vfio-pci");
+        assert_true(host_lock_is_free(&host));
+        host_done(&host);
+}
+
+/* The word may come with any report. */
+static void test_a_plan_called_off_at_any_point_leaves_the_host_as_it_was(void **state)
+{
+        unsigned n_refused = 0, n_undone = 0, n_ready = 0;
+        struct record record;
+        struct plan plan;
+
+        (void)state;
+        plan_of_host(&plan);
+        plan.awaits_word = 1;
+        for (unsigned at = 1; at <= 2 * plan.n_steps + 1; at++) {
+                struct host host;
+                host_make(&host);
+                _cleanup_free_ char *before = host_picture(&host);
+                run_called_off(&host, &plan, at, &record);
+                n_refused += record.last.end == PLAN_REFUSED;
+                n_undone += record.last.end == PLAN_UNDONE;
+                n_ready += record.n_ready;
+                ASSERT_SAYS(record, "another device of the request could not be bound");
+                assert_host_unchanged(&host, before, record.order);
+                assert_true(host_lock_is_free(&host));
+                host_done(&host);
+        }
+        assert_int_equal(n_refused + n_undone, 2 * plan.n_steps + 1);
+        assert_true(n_refused >= 12 && n_undone >= 18);
+        assert_int_equal(n_ready, 2); /* with the last step's report, and with its own */
+}
+
+static void test_a_plan_called_off_is_not_taken_from_who_has_it_open_meanwhile(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct intruder intruder = { .host = &host };
+        _cleanup_kernel_ struct kernel *kernel = NULL;
+        struct err err;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        plan.awaits_word = 1;
+        intruder.record.call_off_at = 2 * plan.n_steps + 1;
+        ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
+        (void)worker_execute(kernel, host.locks, &plan, take_and_open, &intruder);
+        ASSERT_END(intruder.record, PLAN_BROKEN);
+        ASSERT_SAYS(intruder.record, "is in use: pid 4343 (qemu-kvm) has /dev/vfio/45 open");
+        assert_string_equal(host_driver(&host, GPU), "vfio-pci");
+        host_done(&host);
+}
+
 /* Every single access fails once. However it ends, the host is bound, or as it was, or said to be broken. */
 static void sweep(int error)
 {
@@ -509,10 +599,9 @@ static void test_any_access_may_fail_with_enodev(void **state)
         sweep(ENODEV);
 }
 
-/* As above, and then every later access of one more failed one: the undo is hit too. */
-static void test_a_second_failure_in_the_undo_is_broken_or_harmless(void **state)
+/* As above, and then every later access of one more failed one, or of a plan that was called off: the undo is hit too. */
+static void fail_in_the_undo(bool called_off)
 {
-        (void)state;
         for (unsigned n = 1, n_calls = n; n <= n_calls; n++) {
                 struct host host;
                 struct plan plan;
@@ -521,7 +610,11 @@ static void test_a_second_failure_in_the_undo_is_broken_or_harmless(void **state
                 struct err err;
                 host_make(&host);
                 plan_of_host(&plan);
-                host_fault(&host, "drivers_probe 0000:3b:00.1 refuse EINVAL times 1");
+                plan.awaits_word = called_off;
+                if (called_off)
+                        record.call_off_at = 2 * plan.n_steps + 1;
+                else
+                        host_fault(&host, "drivers_probe 0000:3b:00.1 refuse EINVAL times 1");
                 _cleanup_free_ char *before = host_picture(&host);
                 ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
                 fs_fail_at(n, EIO);
@@ -534,6 +627,18 @@ static void test_a_second_failure_in_the_undo_is_broken_or_harmless(void **state
                         assert_host_unchanged(&host, before, record.last.text);
                 host_done(&host);
         }
+}
+
+static void test_a_second_failure_in_the_undo_is_broken_or_harmless(void **state)
+{
+        (void)state;
+        fail_in_the_undo(false);
+}
+
+static void test_a_failure_when_called_off_is_broken_or_harmless(void **state)
+{
+        (void)state;
+        fail_in_the_undo(true);
 }
 
 int main(void)
@@ -554,9 +659,13 @@ int main(void)
                 TEST(test_a_device_that_vanishes_in_the_middle_ends_the_plan),
                 TEST(test_locked_reads_report_their_value_and_go_on_when_one_fails),
                 TEST(test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work),
+                TEST(test_a_plan_that_awaits_its_word_has_the_lock_until_then),
+                TEST(test_a_plan_called_off_at_any_point_leaves_the_host_as_it_was),
+                TEST(test_a_plan_called_off_is_not_taken_from_who_has_it_open_meanwhile),
                 TEST(test_any_access_may_fail_with_eio),
                 TEST(test_any_access_may_fail_with_enodev),
                 TEST(test_a_second_failure_in_the_undo_is_broken_or_harmless),
+                TEST(test_a_failure_when_called_off_is_broken_or_harmless),
         };
 
         return RUN(tests);
