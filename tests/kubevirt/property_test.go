@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "kubevirt.io/api/core/v1"
+
 	dp "sluice.dev/sluice/tests/peer/api/deviceplugin"
 	"sluice.dev/sluice/tests/peer/kubelet"
 	"sluice.dev/sluice/tests/peer/rig"
@@ -113,22 +115,27 @@ func requests(random *rand.Rand, list []*dp.Device) [][]string {
 	return append(rq, slices.Clone(all))
 }
 
-// A VM with as many GPUs as were asked for gets them in the order of addresses; the first mediated device has the display.
+// A VM with as many GPUs, or host devices, as were asked for gets them in the order of addresses; of mediated devices the first
+// has the display, but as host device.
 func wantInOrder(t *testing.T, g given) {
 	t.Helper()
-	var names []string
-	var want []hostdev
+	var v vm
+	var asGPUs, asHostDevices []hostdev
 	for i, id := range slices.Sorted(slices.Values(g.ids)) {
-		names = append(names, g.resource)
-		if alias := fmt.Sprintf("gpu-gpu%d", i); strings.Contains(id, ":") {
-			want = append(want, pci(alias, id))
-		} else if i == 0 {
-			want = append(want, mdev(alias, id).shown("on", "on"))
-		} else {
-			want = append(want, mdev(alias, id))
+		name := fmt.Sprintf("d%d", i)
+		v.gpus = append(v.gpus, v1.GPU{Name: name, DeviceName: g.resource})
+		v.host = append(v.host, v1.HostDevice{Name: name, DeviceName: g.resource})
+		device := pci
+		if !strings.Contains(id, ":") {
+			device = mdev
 		}
+		asGPUs, asHostDevices = append(asGPUs, device("gpu-"+name, id)), append(asHostDevices, device("hostdevice-"+name, id))
 	}
-	wantDomain(t, g.env, gpus(names...), want...)
+	if asGPUs[0].Type == "mdev" {
+		asGPUs[0] = asGPUs[0].shown("on", "on")
+	}
+	wantDomain(t, g.env, vm{gpus: v.gpus}, asGPUs...)
+	wantDomain(t, g.env, vm{host: v.host}, asHostDevices...)
 }
 
 // wantRefused asks for what is not in the pool: other functions and instances of the host, and texts near an id of it.
