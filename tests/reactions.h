@@ -21,6 +21,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* How one side does it. Each function returns 0 (or a count) or -errno. */
 struct reaction_host {
@@ -31,6 +33,7 @@ struct reaction_host {
         int (*link_name)(void *ctx, const char *path, char *out, size_t size);    /* last component of a link's target */
         int (*exists)(void *ctx, const char *path);                               /* 1, 0; does not follow a last link */
         int (*count)(void *ctx, const char *dir, const char *prefix);             /* entries that begin so; absent: 0 */
+        int (*hold)(void *ctx, const char *bdf, bool hold);                       /* its host driver does not let go while held */
 };
 
 enum reaction_what {
@@ -41,6 +44,11 @@ enum reaction_what {
         SEE,            /* @path is there */
         SEE_VALUE,      /* @path reads @value */
         SEE_COUNT,      /* @path has @result entries that begin with @value */
+        HOLD,           /* the host driver of @path does not let go of it ... */
+        LET_GO,         /* ... until here */
+        BEGIN,          /* writes @value to @path aside; the steps that follow see the host while it blocks. One at a time */
+        END,            /* it returns, with @result */
+        AWAIT_NONE,     /* @path goes away */
 };
 
 struct reaction_step {
@@ -87,6 +95,21 @@ static const struct reaction_case reaction_cases[] = {
                 { DO, PROBE_, "$GPU", 0 },
                 { SEE_LINK, PCI_ "$GPU/driver", "$DRIVER", 0 },
                 { SEE, DRV_ "$DRIVER/$GPU", "", 0 },
+        } },
+        { "a driver that does not let go is seen no more, and its unbind blocks", "device-unbind", {
+                { HOLD, "$LOCKED", "", 0 },
+                { BEGIN, PCI_ "$LOCKED/driver/unbind", "$LOCKED", 0 },
+                { AWAIT_NONE, PCI_ "$LOCKED/driver", "", 0 },
+                { SEE_NONE, DRV_ "$DRIVER/$LOCKED", "", 0 },
+                { SEE, "proc/driver/nvidia/gpus/$LOCKED", "", 0 },
+                { DO, PCI_ "$LOCKED/driver/unbind", "$LOCKED", -ENOENT },
+                { SEE_NONE, PCI_ "$LOCKED/driver", "", 0 },
+                { LET_GO, "$LOCKED", "", 0 },
+                { END, "", "", 0 },
+                { SEE_NONE, PCI_ "$LOCKED/driver", "", 0 },
+                { SEE_NONE, "proc/driver/nvidia/gpus/$LOCKED", "", 0 },
+                { DO, PROBE_, "$LOCKED", 0 },
+                { SEE_LINK, PCI_ "$LOCKED/driver", "$DRIVER", 0 },
         } },
         { "a driver's unbind refuses a device that is not its own", "driver-unbind", {
                 { DO, DRV_ "vfio-pci/unbind", "$GPU", -ENODEV },
@@ -298,7 +321,36 @@ static inline bool reaction_expand(const struct reaction_host *host, const char 
         return true;
 }
 
-static inline bool reaction_step_holds(const struct reaction_host *host, const struct reaction_step *s, const char *path,
+/* BEGIN: the write blocks in a process of its own. Returns its id, or -errno. */
+static inline pid_t reaction_begin(const struct reaction_host *host, const char *path, const char *value)
+{
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(-host->write(host->ctx, path, value));
+        return pid < 0 ? -errno : pid;
+}
+
+/* END: what the write returned. */
+static inline int reaction_end(pid_t *aside)
+{
+        int status = 0;
+
+        if (waitpid(*aside, &status, 0) != *aside || !WIFEXITED(status))
+                return -ECHILD;
+        *aside = 0;
+        return -WEXITSTATUS(status);
+}
+
+/* A generous while: an emulated machine may be slow, and only a failure waits this long. */
+static inline int reaction_await_none(const struct reaction_host *host, const char *path)
+{
+        for (unsigned i = 0; i < 3000 && host->exists(host->ctx, path) > 0; i++)
+                (void)usleep(10 * 1000);
+        return host->exists(host->ctx, path);
+}
+
+static inline bool reaction_step_holds(const struct reaction_host *host, pid_t *aside, const struct reaction_step *s, const char *path,
                                        const char *value, char *got, size_t size)
 {
         int r;
@@ -324,6 +376,23 @@ static inline bool reaction_step_holds(const struct reaction_host *host, const s
                 r = host->count(host->ctx, path, value);
                 (void)snprintf(got, size, "%d", r);
                 return r == s->result;
+        case HOLD:
+        case LET_GO:
+                r = host->hold(host->ctx, path, s->what == HOLD);
+                (void)snprintf(got, size, "%d", r);
+                return r == 0;
+        case BEGIN:
+                *aside = reaction_begin(host, path, value);
+                (void)snprintf(got, size, "%d", (int)*aside);
+                return *aside > 0;
+        case END:
+                r = reaction_end(aside);
+                (void)snprintf(got, size, "%d (%s)", r, r < 0 ? strerror(-r) : "done");
+                return r == s->result;
+        case AWAIT_NONE:
+                r = reaction_await_none(host, path);
+                (void)snprintf(got, size, "%s", r > 0 ? "there" : "not there");
+                return r == 0 && waitpid(*aside, NULL, WNOHANG) == 0; /* not because the write is over */
         case STEP_LAST:
                 break;
         }
@@ -333,7 +402,9 @@ static inline bool reaction_step_holds(const struct reaction_host *host, const s
 /* 0: as the table says. 1: skipped, @why names what the host lacks. -1: @why says which step and what was seen. */
 static inline int reaction_run(const struct reaction_host *host, const struct reaction_case *c, char *why, size_t size)
 {
-        static const char *const whats[] = { "", "write", "link", "absence", "presence", "value", "count" };
+        static const char *const whats[] = { "",      "write",  "link",     "absence", "presence", "value",
+                                             "count", "hold",   "let go",   "begin",   "end",      "going away" };
+        pid_t aside = 0;
         char path[1024], value[256], got[256];
 
         for (unsigned pass = 0; pass < 2; pass++) /* all names first: a case is run whole or not at all */
@@ -344,7 +415,7 @@ static inline int reaction_run(const struct reaction_host *host, const struct re
                                 (void)snprintf(why, size, "this host has no %.100s", strchr(s->path, '$') ? strchr(s->path, '$') : s->value);
                                 return 1;
                         }
-                        if (pass == 1 && !reaction_step_holds(host, s, path, value, got, sizeof(got))) {
+                        if (pass == 1 && !reaction_step_holds(host, &aside, s, path, value, got, sizeof(got))) {
                                 (void)snprintf(why, size, "step %u: %s of %.300s \"%.200s\" (expected %d): saw %.200s", i + 1, whats[s->what], path,
                                                value, s->result, got);
                                 return -1;

@@ -230,14 +230,25 @@ static void limit_ids(const struct offer_input *in, struct offer *offer)
         }
 }
 
+/* A driver that hangs while it lets go is no longer to be seen: "not bound" would be bad advice. */
+static bool explains_more(enum reason mark, const struct device *withheld)
+{
+        return mark == REASON_STUCK && (withheld->reason == REASON_NOT_BOUND || withheld->reason == REASON_GROUP_MEMBER_UNBOUND);
+}
+
 /* What the daemon knows is said instead of what sysfs shows, of everything that is there and listed. */
 static void apply_marks(const struct offer_input *in, struct offer *offer)
 {
         for (size_t i = 0; i < in->n_marks; i++) {
                 struct device *device = find_device(offer, in->marks[i].id);
+                enum reason mark = in->marks[i].reason;
 
-                if (device && device->state != DEVICE_WITHHELD && device->reason != REASON_GONE)
-                        set_unhealthy(device, in->marks[i].reason, in->marks[i].detail);
+                if (!device || device->reason == REASON_GONE || (device->state == DEVICE_WITHHELD && !explains_more(mark, device)))
+                        continue;
+                if (device->state != DEVICE_WITHHELD)
+                        device->state = DEVICE_UNHEALTHY;
+                device->reason = mark;
+                str_format(device->detail, sizeof(device->detail), "%s", in->marks[i].detail);
         }
 }
 

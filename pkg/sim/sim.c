@@ -228,12 +228,15 @@ static int wait_and_finish(const struct sim *sim, struct sim_pending *p, int *lo
                 int64_t now = clock_ms();
                 if (sim_pending_ready(sim, p, now))
                         return sim_pending_finish(sim, p);
+                int r = sim_pending_begin(sim, p);
+                if (r < 0)
+                        return r;
                 cleanup_close(lock);
                 *lock = -1;
                 sleep_ms(p->due_ms > now && p->due_ms - now < POLL_MS ? p->due_ms - now : POLL_MS);
                 *lock = sim_lock(sim);
                 int64_t next;
-                int r = *lock < 0 ? *lock : sim_pending_settle(sim, clock_ms(), &next); /* what is in the way may have no writer */
+                r = *lock < 0 ? *lock : sim_pending_settle(sim, clock_ms(), &next); /* what is in the way may have no writer */
                 if (r < 0)
                         return r;
         }

@@ -44,6 +44,19 @@ void sim_driver_of(const struct sim *sim, const char *bdf, char out[SIM_NAME])
         sim_last(sim, path, out);
 }
 
+void sim_driver_inside(const struct sim *sim, const char *key, char out[SIM_NAME])
+{
+        char dir[SIM_PATH], path[SIM_PATH];
+
+        out[0] = '\0';
+        if (sim_device_dir(sim, key, dir) < 0)
+                return;
+        str_format(path, sizeof(path), "%s/driver", dir);
+        sim_last(sim, path, out);
+        if (!*out)
+                sim_driver_leaving(sim, key, out);
+}
+
 bool sim_driver_registered(const struct sim *sim, const char *driver)
 {
         char path[SIM_PATH];
@@ -364,9 +377,22 @@ int sim_bind(const struct sim *sim, const char *bdf, const char *driver)
         return r;
 }
 
-int sim_unbind(const struct sim *sim, const char *bdf, const char *driver)
+int sim_driver_hide(const struct sim *sim, const char *bdf, const char *driver)
 {
         char dir[SIM_PATH], path[SIM_PATH];
+
+        int r = sim_device_dir(sim, bdf, dir);
+        if (r < 0)
+                return r;
+        str_format(path, sizeof(path), "sys/bus/pci/drivers/%s/%s", driver, bdf);
+        r = sim_drop(sim, path);
+        str_format(path, sizeof(path), "%s/driver", dir);
+        return r == 0 ? sim_drop(sim, path) : r;
+}
+
+int sim_unbind(const struct sim *sim, const char *bdf, const char *driver)
+{
+        char dir[SIM_PATH];
 
         int r = sim_device_dir(sim, bdf, dir);
         if (r < 0)
@@ -377,12 +403,8 @@ int sim_unbind(const struct sim *sim, const char *bdf, const char *driver)
                 r = vfio_unregister(sim, bdf, dir);
         if (r == 0 && !sim_driver_is_vfio(driver))
                 r = driver_took_away(sim, bdf, dir);
-        str_format(path, sizeof(path), "sys/bus/pci/drivers/%s/%s", driver, bdf);
         if (r == 0)
-                r = sim_drop(sim, path);
-        str_format(path, sizeof(path), "%s/driver", dir);
-        if (r == 0)
-                r = sim_drop(sim, path);
+                r = sim_driver_hide(sim, bdf, driver);
         if (r == 0)
                 sim_pci_event(sim, "unbind", bdf, dir, driver);
         return r;

@@ -80,7 +80,7 @@ static int remove_function(const struct sim *sim, const char *bdf, bool keep_lin
                         r = sim_function_remove(sim, names.names[i]);
         if (r == 0)
                 r = sim_vfs_remove(sim, bdf);
-        sim_driver_of(sim, bdf, driver);
+        sim_driver_inside(sim, bdf, driver);
         if (r == 0 && *driver)
                 r = sim_unbind(sim, bdf, driver);
         if (r == 0)

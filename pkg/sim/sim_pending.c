@@ -33,9 +33,9 @@ static int append(int fd, const char *text)
         return n < 0 ? -errno : (size_t)n == strlen(text) ? 0 : -ENOSPC;
 }
 
-static void add_decision(struct strbuf *b, const struct sim_action *a)
+static void add_action(struct strbuf *b, const char *word, const struct sim_action *a)
 {
-        strbuf_addf(b, "decided %s %s %s\n", sim_act_name(a->act), a->key, a->text);
+        strbuf_addf(b, "%s %s %s %s\n", word, sim_act_name(a->act), a->key, a->text);
 }
 
 int sim_pending_create(const struct sim *sim, struct sim_pending *p)
@@ -50,7 +50,7 @@ int sim_pending_create(const struct sim *sim, struct sim_pending *p)
         strbuf_addf(&b, "row %s\nkey %s\npath %s\nvalue %s\ndue %lld\nhang %d\n", p->row->name, p->key, p->request.path, p->request.value,
                     (long long)p->due_ms, p->hang);
         if (p->decided)
-                add_decision(&b, &p->action);
+                add_action(&b, "decided", &p->action);
 
         /* Locked before it has its name: no one sees a record of a living writer unlocked. */
         _cleanup_close_ int fd = fs_open(sim->root, temp, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
@@ -84,7 +84,7 @@ static bool take_word(const char *line, const char *word, const char **ret_rest)
         return true;
 }
 
-/* "<act> <key> <text>" of a decided record. */
+/* "<act> <key> <text>" of a begun or decided record. */
 static bool parse_action(const char *rest, struct sim_action *ret)
 {
         char name[32];
@@ -131,6 +131,8 @@ static int load(const struct sim *sim, const char *name, struct sim_pending *p)
                         p->due_ms = strtoll(rest, NULL, 10);
                 else if (take_word(line, "hang", &rest))
                         p->hang = *rest == '1';
+                else if (take_word(line, "begun", &rest))
+                        p->begun = parse_action(rest, &p->action);
                 else if (take_word(line, "decided", &rest))
                         p->decided = parse_action(rest, &p->action);
         }
@@ -165,6 +167,38 @@ bool sim_pending_ready(const struct sim *sim, const struct sim_pending *p, int64
         return !(p->row->flags & ROW_WAITS) || !sim_device_held(sim, p->key);
 }
 
+/* __device_release_driver(): the links go when the device's lock is taken, before the driver's own code runs. Whoever looks while
+ * that hangs sees no driver. */
+int sim_pending_begin(const struct sim *sim, struct sim_pending *p)
+{
+        _cleanup_strbuf_ struct strbuf b = { 0 };
+
+        if (p->decided || !(p->row->flags & ROW_LOCKS) || sim_pending_locked(sim, p->key, p->name))
+                return 0;
+        if (!p->begun) {
+                if (p->row->decide(sim, &p->request, &p->action) < 0 || p->action.act != ACT_UNBIND)
+                        return 0; /* an error is found again when the write's turn comes */
+                add_action(&b, "begun", &p->action);
+                int r = append(p->fd, b.text);
+                if (r < 0)
+                        return r;
+                p->begun = true;
+        }
+        return sim_driver_hide(sim, p->action.key, p->action.text);
+}
+
+void sim_driver_leaving(const struct sim *sim, const char *key, char out[SIM_NAME])
+{
+        _cleanup_fs_list_ struct fs_list names = { 0 };
+        struct sim_pending p;
+
+        out[0] = '\0';
+        sim_names(sim, ".sim/pending", &names);
+        for (size_t i = 0; i < names.n && !*out; i++)
+                if (load(sim, names.names[i], &p) == 0 && p.begun && streq(p.action.key, key))
+                        str_format(out, SIM_NAME, "%s", p.action.text);
+}
+
 static int forget(const struct sim *sim, const struct sim_pending *p)
 {
         char path[SIM_PATH];
@@ -179,9 +213,9 @@ int sim_pending_finish(const struct sim *sim, struct sim_pending *p)
         int r = 0;
 
         if (!p->decided) {
-                r = p->row->decide(sim, &p->request, &p->action);
+                r = p->begun ? 0 : p->row->decide(sim, &p->request, &p->action);
                 if (r == 0) {
-                        add_decision(&decision, &p->action);
+                        add_action(&decision, "decided", &p->action);
                         r = append(p->fd, decision.text);
                 }
         }
@@ -208,6 +242,10 @@ static int settle_one(const struct sim *sim, const char *name, int64_t now_ms, i
         if (r < 0)
                 return fs_unlink(sim->root, path, 0); /* no record of ours */
         if (!sim_pending_ready(sim, &p, now_ms)) {
+                p.fd = fd;
+                r = sim_pending_begin(sim, &p);
+                if (r < 0)
+                        return r;
                 if (p.due_ms > now_ms && (*next_ms < 0 || p.due_ms - now_ms < *next_ms))
                         *next_ms = p.due_ms - now_ms;
                 return 0;

@@ -54,12 +54,16 @@ bool sim_driver_registered(const struct sim *sim, const char *driver);
 bool sim_is_uuid(const char *key); /* a mediated device, not a PCI function */
 bool sim_path_below(const char *path, const char *dir);
 void sim_pci_event(const struct sim *sim, const char *action, const char *bdf, const char *dir, const char *driver);
-void sim_driver_of(const struct sim *sim, const char *bdf, char out[SIM_NAME]);
+void sim_driver_of(const struct sim *sim, const char *bdf, char out[SIM_NAME]); /* as the link says */
+/* As the kernel has it: also while the driver lets go of the device, when no link says so any more. A mediated device may be asked
+ * for too. */
+void sim_driver_inside(const struct sim *sim, const char *key, char out[SIM_NAME]);
 /* The driver that would bind @bdf by itself: driver_override, else by its ids. "" = none. */
 void sim_driver_for(const struct sim *sim, const char *bdf, char out[SIM_NAME]);
 int sim_bind_check(const struct sim *sim, const char *bdf, const char *driver); /* what the driver's probe would say */
 int sim_bind(const struct sim *sim, const char *bdf, const char *driver);
 int sim_unbind(const struct sim *sim, const char *bdf, const char *driver);
+int sim_driver_hide(const struct sim *sim, const char *bdf, const char *driver); /* the links that say who is bound */
 int sim_mdev_remove(const struct sim *sim, const char *uuid);
 int sim_group_leave(const struct sim *sim, const char *key, const char *dir); /* its last member takes the group along */
 
@@ -149,11 +153,16 @@ struct sim_pending {
         char key[SIM_NAME];
         int64_t due_ms; /* monotonic; 0 = at once */
         bool hang;
-        bool decided;
+        bool begun;   /* @action, an unbind, has the device's lock: no one sees the driver any more */
+        bool decided; /* @action is being done */
         struct sim_action action;
 };
 int sim_pending_create(const struct sim *sim, struct sim_pending *p); /* fills name and fd */
 bool sim_pending_ready(const struct sim *sim, const struct sim_pending *p, int64_t now_ms);
+/* When the write has to wait, but not for another write: does what shows before it returns. */
+int sim_pending_begin(const struct sim *sim, struct sim_pending *p);
+/* The driver that is letting go of the device and has not come back; "" = none. */
+void sim_driver_leaving(const struct sim *sim, const char *key, char out[SIM_NAME]);
 /* Is an older write to the same device at work, or hanging? Then the device's lock is taken. */
 bool sim_pending_locked(const struct sim *sim, const char *key, const char *before);
 /* Decides (once, on disk), does it and forgets the record: what the write returns. */

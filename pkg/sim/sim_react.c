@@ -77,7 +77,7 @@ static int decide_probe(const struct sim *sim, const struct sim_request *q, stru
         if (!is_function(sim, q->value))
                 return -ENODEV;
         act(ret, ACT_NOTHING, q->value, "");
-        sim_driver_of(sim, q->value, driver);
+        sim_driver_inside(sim, q->value, driver);
         if (*driver)
                 return 0;
         sim_driver_for(sim, q->value, driver);
@@ -93,7 +93,7 @@ static int decide_unbind_from(const struct sim *sim, const char *driver, const c
 
         if (!is_function(sim, bdf))
                 return -ENODEV;
-        sim_driver_of(sim, bdf, bound);
+        sim_driver_inside(sim, bdf, bound);
         if (!streq(bound, driver))
                 return -ENODEV;
         act(ret, ACT_UNBIND, bdf, driver);
@@ -170,7 +170,7 @@ static int decide_numvfs(const struct sim *sim, const struct sim_request *q, str
         unsigned now = sim_vfs_count(sim, bdf);
         if (wanted == now)
                 return 0;
-        sim_driver_of(sim, bdf, driver);
+        sim_driver_inside(sim, bdf, driver);
         if (*driver == '\0' || !driver_makes_vfs(sim, driver))
                 return -ENOENT;
         if (wanted > 0 && now > 0)

@@ -80,8 +80,7 @@ bool sim_device_held(const struct sim *sim, const char *key)
 
         if (sim_device_dir(sim, key, dir) < 0)
                 return false;
-        str_format(path, sizeof(path), "%s/driver", dir);
-        sim_last(sim, path, driver);
+        sim_driver_inside(sim, key, driver);
         str_format(path, sizeof(path), "%s/vfio-dev", dir);
         if (*driver && (sim_driver_is_vfio(driver) || sim_there(sim, path) || sim_is_uuid(key)) && vfio_held(sim, dir))
                 return true;

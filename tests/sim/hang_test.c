@@ -94,6 +94,38 @@ static void test_a_daemon_that_finds_a_slow_hand_at_work_waits_for_it(void **sta
         rig_stop(rig);
 }
 
+/* Somebody else's unbind hangs: the kernel shows no driver any more, and the device is not simply one without a driver. */
+static void test_a_driver_that_hangs_out_of_sight_makes_its_card_stuck(void **state)
+{
+        static const char config[] = CONFIG "rules:\n  - select: {addresses: [\"" GPU0 "\"]}\n    bind: on-allocate\n"
+                                            "  - select: {ids: [\"10de:26b9\"]}\n";
+        static const char *const gpus[] = { GPU0, OTHER };
+        struct rig *rig = *state;
+        pid_t writers[2];
+        struct err err;
+
+        rig_open(rig, "l40s-8", "1.34", config);
+        rig_ready(rig, L40S, 1, 1);
+        for (size_t i = 0; i < N_ELEMENTS(gpus); i++) {
+                char line[64], path[64];
+                str_format(line, sizeof(line), "unbind %s hang", gpus[i]);
+                str_format(path, sizeof(path), "bus/pci/devices/%s/driver/unbind", gpus[i]);
+                rig_fault(rig, line);
+                writers[i] = fork();
+                if (writers[i] == 0)
+                        _exit(sim_write(rig->sim, path, gpus[i], &err) < 0);
+        }
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        assert_driver(rig, GPU0, "");
+        assert_int_equal(allocate(rig, GPU0), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "(stuck)"));
+        assert_true(rig_logged(rig, "device " OTHER ": withheld: the kernel did not return from a step on it", RIG_SOON_MS));
+        rig_fault(rig, "");
+        for (size_t i = 0; i < N_ELEMENTS(gpus); i++)
+                assert_int_equal(rig_reap(writers[i], RIG_SOON_MS), 0);
+        rig_stop(rig);
+}
+
 static void test_what_could_not_be_undone_is_healthy_again_when_somebody_mended_it(void **state)
 {
         struct rig *rig = *state;
@@ -392,6 +424,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_read_that_hangs_makes_its_card_stuck_and_no_other),
+                RIG_TEST(test_a_driver_that_hangs_out_of_sight_makes_its_card_stuck),
                 RIG_TEST(test_a_daemon_that_finds_a_slow_hand_at_work_waits_for_it),
                 RIG_TEST(test_what_could_not_be_undone_is_healthy_again_when_somebody_mended_it),
                 RIG_TEST(test_a_read_only_sys_refuses_and_leaves_the_device_healthy),

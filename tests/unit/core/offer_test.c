@@ -434,6 +434,12 @@ static void test_marks_are_said_of_what_is_listed(void **state)
 
         _cleanup_offer_ struct offer *denied = decide(GPU_A "nvidia", "any deny", past, marks, 3);
         assert_int_equal(offer_device(denied, "0000:3b:00.0")->reason, REASON_STUCK);
+        /* Its driver went out of sight when it hung: that is no device which only needs binding. */
+        _cleanup_offer_ struct offer *hung = decide(GPU_A "-\n" GPU_B "nvidia", "any", NULL, marks, 3);
+        _cleanup_free_ char *said = render(hung);
+        assert_string_equal(said, "0000:3b:00.0 withheld stuck\n0000:5e:00.0 withheld not-bound\n");
+        _cleanup_offer_ struct offer *refused = decide(GPU_A "-", "any deny", NULL, marks, 3);
+        assert_int_equal(offer_device(refused, "0000:3b:00.0")->reason, REASON_DENIED);
         _cleanup_offer_ struct offer *gone = decide("", NULL, past, marks, 3);
         assert_int_equal(offer_device(gone, "0000:3b:00.0")->reason, REASON_GONE);
         _cleanup_offer_ struct offer *freed = decide(GPU_A VFIO, NULL, gone, NULL, 0);

@@ -99,13 +99,23 @@ static int side_count(void *ctx, const char *dir, const char *prefix)
         return n;
 }
 
+static int side_hold(void *ctx, const char *bdf, bool hold)
+{
+        char line[64] = "";
+        struct err err;
+
+        if (hold)
+                str_format(line, sizeof(line), "unbind %s hang", bdf);
+        return sim_fault(((struct side *)ctx)->sim, line, &err);
+}
+
 static bool ran[REACTION_CASES];
 
 static void run_fixture(const struct fixture *fixture)
 {
         _cleanup_scratch_ char *root = scratch_new();
         struct side side = { .fixture = fixture };
-        const struct reaction_host host = { &side, side_name, side_write, side_read, side_link_name, side_exists, side_count };
+        const struct reaction_host host = { &side, side_name, side_write, side_read, side_link_name, side_exists, side_count, side_hold };
         struct err err;
         char why[1024];
 

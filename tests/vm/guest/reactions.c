@@ -79,6 +79,18 @@ static int kernel_count(void *ctx, const char *dir, const char *prefix)
         return n;
 }
 
+/* The stand-in driver waits in its remove(). */
+static int kernel_hold(void *ctx, const char *bdf, bool hold)
+{
+        const char *minor = strstr(kernel_read("/proc/driver/nvidia/gpus/%s/information", bdf), "Device Minor:");
+
+        (void)ctx;
+        if (!minor)
+                return -ENOENT;
+        minor += strcspn(minor, "0123456789");
+        return kernel_write(hold ? minor : "-1", "/sys/module/nvidia/parameters/hold_remove");
+}
+
 /* ---- one test per case ---- */
 
 struct reaction_run {
@@ -118,6 +130,7 @@ static void test_reaction(void **state)
                 .link_name = kernel_link_name,
                 .exists = kernel_there,
                 .count = kernel_count,
+                .hold = kernel_hold,
         };
         char why[1024] = "";
 
