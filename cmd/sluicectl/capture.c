@@ -26,14 +26,15 @@ static int write_file(const char *path, const struct strbuf *text, struct err *e
         return 0;
 }
 
-static int capture(const char *path)
+/* @host NULL: this machine. */
+static int capture(const char *host, const char *path)
 {
         _cleanup_strbuf_ struct strbuf text = { 0 };
         _cleanup_(tree_close) struct tree tree = TREE_NULL;
         struct err err;
 
-        if (tree_open(&tree, NULL, &err) < 0 || capture_write(&tree, &text, &err) < 0)
-                return say_failed("capture", &err);
+        if (tree_open(&tree, host, &err) < 0 || capture_write(&tree, &text, &err) < 0)
+                return say_failed(host ? host : "capture", &err);
         if (!path || streq(path, "-"))
                 return say_text(&text);
         if (write_file(path, &text, &err) < 0)
@@ -43,24 +44,37 @@ static int capture(const char *path)
 
 static int run(const struct verb *verb, int argc, char **argv)
 {
-        static const struct option options[] = { { "output", required_argument, NULL, 'o' }, OPTION_HELP, { 0 } };
-        const char *path = NULL;
+        enum { HOST = 256 };
+        static const struct option options[] = {
+                { "host", required_argument, NULL, HOST }, { "output", required_argument, NULL, 'o' }, OPTION_HELP, { 0 }
+        };
+        const char *host = NULL, *path = NULL;
 
-        for (int option; (option = verb_option(verb, argc, argv, "+:ho:", options)) != -1;) {
-                if (option == 'h' || option == '?')
-                        return option == 'h' ? EXIT_OK : EXIT_USAGE;
-                path = optarg;
-        }
+        for (int option; (option = verb_option(verb, argc, argv, "+:ho:", options)) != -1;)
+                switch (option) {
+                case 'h':
+                        return EXIT_OK;
+                case HOST:
+                        host = optarg;
+                        break;
+                case 'o':
+                        path = optarg;
+                        break;
+                default:
+                        return EXIT_USAGE;
+                }
         if (optind < argc)
                 return say_usage(verb, argv[optind], "unexpected");
-        return capture(path);
+        return capture(host, path);
 }
 
 const struct verb verb_capture = {
         .name = "capture",
-        .words = "[-o FILE]",
+        .words = "[--host DIR] [-o FILE]",
         .summary = "write this machine's GPU facts as one readable text file",
-        .help = "  -o, --output FILE  where to write it (default: standard output)\n"
+        .help = "  --host DIR         of another host: a directory with sys/, proc/ and dev/ below it, where nodes may be\n"
+                "                     plain files (a capture that was unpacked and changed, a simulated host)\n"
+                "  -o, --output FILE  where to write it (default: standard output)\n"
                 "\n"
                 "The file holds what Sluice reads of /sys, /proc and /dev, without serial numbers and MAC addresses.\n"
                 "'sluicectl inventory --host FILE' and 'sluiced --host FILE' run on it on any machine.\n",

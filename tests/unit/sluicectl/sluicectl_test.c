@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "sim/capture.h"
 #include "sim/sim.h"
 
 #define HOSTS "tests/fixtures/hosts/"
@@ -138,6 +139,9 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "reasons -o json", 0, "\"word\": \"no-iommu-group\"", NULL },
                 { "reasons -o toml", 2, NULL, "sluicectl: toml: not one of " },
                 { "reasons all", 2, NULL, "sluicectl: all: unexpected\n" },
+                { "capture --host", 2, NULL, "sluicectl: --host: a value is missing\n" },
+                { "capture --host pkg", 1, NULL, "sluicectl: pkg: " },
+                { "capture --host " HOSTS "l40s-8.capture", 1, NULL, "sluicectl: " HOSTS "l40s-8.capture: " },
                 { "capture -o /nowhere/at/all", 1, NULL, "sluicectl: /nowhere/at/all: cannot create: No such file" },
                 { "sim", 2, NULL, "--sim-dir DIR is wanted" },
                 { "sim -o x", 2, NULL, "no such option" },
@@ -275,6 +279,42 @@ static void test_what_happens_to_a_simulated_host_is_seen(void **state)
         assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* A line of a capture without its end; "" at the end of the text. Comments are skipped. */
+static size_t next_fact(const char **text)
+{
+        while (**text == '#')
+                *text += strcspn(*text, "\n") + 1;
+        return strcspn(*text, "\n");
+}
+
+static void test_a_directory_that_stands_for_a_host_becomes_a_capture(void **state)
+{
+        _cleanup_free_ char *dir = xasprintf("%s/host", scratch), *words = xasprintf("capture --host %s", dir);
+        _cleanup_free_ char *expected = xcalloc(1 << 20, 1);
+        _cleanup_result_ struct result r = { 0 };
+        char *argv[] = { (char *)"rm", (char *)"-rf", dir, NULL };
+        struct err err;
+        pid_t pid;
+        size_t n;
+
+        (void)state;
+        ASSERT_OK(fs_read(AT_FDCWD, HOSTS "quadro-4fn.capture", expected, 1 << 20, &n, &err), &err);
+        assert_int_equal(mkdir(dir, 0755), 0);
+        _cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ASSERT_OK(capture_unpack("quadro-4fn", expected, n, fd, &err), &err);
+        ASSERT_OK(fs_symlink("..", fd, "sys/stranger"), &err); /* not one of the facts */
+        run(words, &r);
+        assert_int_equal(posix_spawn(&pid, "/bin/rm", NULL, NULL, argv, environ), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_int_equal(r.status, 0);
+
+        const char *a = expected, *b = r.out;
+        for (size_t length; (length = next_fact(&a)) > 0; a += length + 1, b += length + 1)
+                if (next_fact(&b) != length || strncmp(a, b, length) != 0)
+                        fail_msg("expected %.*s\ngot %.200s", (int)length, a, b);
+        assert_int_equal(*b, '\0');
+}
+
 static void capture_and_show(void)
 {
         _cleanup_free_ char *path = xasprintf("%s/here.capture", scratch);
@@ -321,9 +361,13 @@ static int remove_scratch(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                TEST(test_every_command_line_ends_as_documented),    TEST(test_every_captured_host_is_shown_with_its_reasons),
-                TEST(test_output_that_does_not_arrive_is_a_failure), TEST(test_a_configuration_decides_what_would_be_offered),
-                TEST(test_what_happens_to_a_simulated_host_is_seen), TEST(test_a_capture_of_this_machine_can_be_shown_again),
+                TEST(test_every_command_line_ends_as_documented),
+                TEST(test_every_captured_host_is_shown_with_its_reasons),
+                TEST(test_output_that_does_not_arrive_is_a_failure),
+                TEST(test_a_configuration_decides_what_would_be_offered),
+                TEST(test_what_happens_to_a_simulated_host_is_seen),
+                TEST(test_a_capture_of_this_machine_can_be_shown_again),
+                TEST(test_a_directory_that_stands_for_a_host_becomes_a_capture),
         };
 
         return cmocka_run_group_tests_name(__FILE__, tests, make_scratch, remove_scratch);
