@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/narrate.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "base/str.h"
 
@@ -26,19 +28,24 @@ void narrate_inventory(const struct inventory *old, const struct inventory *now)
 
 static bool same(const struct device *a, const struct device *b)
 {
-        return a->state == b->state && a->reason == b->reason && streq(a->resource, b->resource) && streq(a->detail, b->detail);
+        return a->state == b->state && a->reason == b->reason && streq(a->resource, b->resource) && streq(a->detail, b->detail) &&
+               memcmp(a->also, b->also, sizeof(a->also)) == 0;
 }
 
 static void say_device(const struct device *d)
 {
         const char *in = d->resource[0] ? " in " : "";
         const char *colon = d->detail[0] ? ": " : "";
+        _cleanup_strbuf_ struct strbuf also = { 0 };
 
+        for (size_t i = 0; i < WARNINGS_MAX && d->also[i]; i++)
+                strbuf_addf(&also, "; %s (%s)", reason_sentence(d->also[i]), reason_word(d->also[i]));
         if (d->reason == REASON_NONE)
                 log_info("device %s%s%s: %s", d->id, in, d->resource, device_state_name(d->state));
         else
-                log_write(d->state == DEVICE_UNHEALTHY ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "device %s%s%s: %s: %s (%s)%s%s", d->id, in,
-                          d->resource, device_state_name(d->state), reason_sentence(d->reason), reason_word(d->reason), colon, d->detail);
+                log_write(d->state == DEVICE_UNHEALTHY ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "device %s%s%s: %s: %s (%s)%s%s%s", d->id, in,
+                          d->resource, device_state_name(d->state), reason_sentence(d->reason), reason_word(d->reason), colon, d->detail,
+                          also.text ? also.text : "");
 }
 
 void narrate_offer(const struct offer *old, const struct offer *now)

@@ -466,30 +466,37 @@ static void spelled_name(const struct rule *rule, char out[static RESOURCE_MAX])
                 str_format(out, RESOURCE_MAX, "%s/%s", rule->prefix, rule->alias);
 }
 
-/* Two rules whose names KubeVirt's variable cannot tell apart (facts: '.' and '/' become '_', case is lost). */
-static void check_variables(struct yaml *yaml, const struct rules *rules)
+/* Two rules whose names KubeVirt's variable cannot tell apart (facts: '.' and '/' become '_', case is lost), or whose one pool
+ * cannot do what both ask. */
+static void check_pair(struct yaml *yaml, const struct rules *rules, size_t first, size_t second)
 {
-        char path[YAML_PATH_MAX], a[RESOURCE_MAX], b[RESOURCE_MAX];
+        const struct rule *a = &rules->rules[first], *b = &rules->rules[second];
+        char path[YAML_PATH_MAX], name_a[RESOURCE_MAX], name_b[RESOURCE_MAX];
 
-        for (size_t i = 0; i < rules->n_rules; i++)
-                for (size_t k = 0; k < i; k++) {
-                        spelled_name(&rules->rules[i], a);
-                        spelled_name(&rules->rules[k], b);
-                        if (!*a || !*b || streq(a, b))
-                                continue;
-                        _cleanup_free_ char *va = naming_kubevirt_variable(a, false);
-                        _cleanup_free_ char *vb = naming_kubevirt_variable(b, false);
-                        str_format(path, sizeof(path), "rules[%zu]", i);
-                        if (streq(va, vb))
-                                yaml_problem_at(yaml, rules->rules[i].line, path,
-                                                "%s and %s (rules[%zu]) become the same KubeVirt variable %s", a, b, k, va);
-                }
+        spelled_name(a, name_a);
+        spelled_name(b, name_b);
+        if (!*name_a || !*name_b)
+                return;
+        str_format(path, sizeof(path), "rules[%zu]", second);
+        if (streq(name_a, name_b)) {
+                if (a->prefer != b->prefer)
+                        yaml_problem_at(yaml, b->line, path, "it says 'prefer: %s' of %s, and rules[%zu] says '%s': a pool has one",
+                                        config_prefers[b->prefer], name_b, first, config_prefers[a->prefer]);
+                return;
+        }
+        _cleanup_free_ char *va = naming_kubevirt_variable(name_a, false);
+        _cleanup_free_ char *vb = naming_kubevirt_variable(name_b, false);
+        if (streq(va, vb))
+                yaml_problem_at(yaml, b->line, path, "%s and %s (rules[%zu]) become the same KubeVirt variable %s", name_b, name_a, first,
+                                va);
 }
 
 bool config_take(struct yaml *yaml, struct config *config)
 {
         yaml_mapping(yaml, yaml_root(yaml), "", top_keys, N_ELEMENTS(top_keys), config);
-        check_variables(yaml, &config->rules);
+        for (size_t i = 0; i < config->rules.n_rules; i++)
+                for (size_t k = 0; k < i; k++)
+                        check_pair(yaml, &config->rules, k, i);
         config->rules.implicit = config->rules.n_rules == 0;
         return yaml_n_problems(yaml) == 0;
 }

@@ -19,7 +19,7 @@ const char *device_mode_name(enum device_mode mode); /* "vfio" */
 enum bind_policy { BIND_NEVER, BIND_ON_ALLOCATE, BIND_AT_START };
 const char *bind_policy_name(enum bind_policy bind); /* "never", "on-allocate", "at-start" */
 
-enum { DEVICE_ID_MAX = 40, RESOURCE_MAX = 320, DETAIL_MAX = 256 };
+enum { DEVICE_ID_MAX = 40, RESOURCE_MAX = 320, DETAIL_MAX = 256, WARNINGS_MAX = 4 };
 
 /* State of a device towards kubelet. */
 enum device_state {
@@ -34,15 +34,16 @@ struct device {
         enum device_kind kind;
         enum device_mode mode;
         enum device_state state;
-        enum reason reason;          /* REASON_NONE when healthy; a warning reason may accompany a healthy device */
-        char detail[DETAIL_MAX];     /* the case behind the reason: member, class, driver; "" = nothing to add */
-        struct bdf bdf;              /* the function; for an mdev its parent */
-        struct bdf card;             /* BDF of the card: PF, function 0 of the slot */
-        int group;                   /* IOMMU group handed out, -1 = none */
-        int numa_node;               /* -1 = unknown */
-        char resource[RESOURCE_MAX]; /* "" when withheld before naming */
-        char model[MODEL_LEN];       /* pci.ids name, or the profile's name for a vGPU; "" = unknown */
-        char type[TYPE_LEN];         /* vGPU type of the host driver ("nvidia-222", "1155"); "" = no vGPU */
+        enum reason reason;             /* REASON_NONE when healthy; a warning reason may accompany a healthy device */
+        char detail[DETAIL_MAX];        /* the case behind the reason: member, class, driver; "" = nothing to add */
+        enum reason also[WARNINGS_MAX]; /* further warnings of a healthy device, until REASON_NONE */
+        struct bdf bdf;                 /* the function; for an mdev its parent */
+        struct bdf card;                /* BDF of the card: PF, function 0 of the slot */
+        int group;                      /* IOMMU group handed out, -1 = none */
+        int numa_node;                  /* -1 = unknown */
+        char resource[RESOURCE_MAX];    /* "" when withheld before naming */
+        char model[MODEL_LEN];          /* pci.ids name, or the profile's name for a vGPU; "" = unknown */
+        char type[TYPE_LEN];            /* vGPU type of the host driver ("nvidia-222", "1155"); "" = no vGPU */
         uint16_t vendor, device_id;
         char driver[DRIVER_LEN];
         enum bind_policy bind;

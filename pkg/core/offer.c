@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/str.h"
@@ -110,6 +111,7 @@ static void set_unhealthy(struct device *device, enum reason reason, const char 
 {
         device->state = DEVICE_UNHEALTHY;
         device->reason = reason;
+        memset(device->also, 0, sizeof(device->also));
         str_format(device->detail, sizeof(device->detail), "%s", detail);
 }
 
@@ -248,6 +250,7 @@ static void apply_marks(const struct offer_input *in, struct offer *offer)
                 if (device->state != DEVICE_WITHHELD)
                         device->state = DEVICE_UNHEALTHY;
                 device->reason = mark;
+                memset(device->also, 0, sizeof(device->also));
                 str_format(device->detail, sizeof(device->detail), "%s", in->marks[i].detail);
         }
 }
@@ -262,6 +265,7 @@ static void overlook_half_way(const struct offer_input *in, struct offer *offer)
                         continue;
                 now->state = DEVICE_HEALTHY;
                 now->reason = then->reason;
+                memcpy(now->also, then->also, sizeof(now->also));
                 str_format(now->detail, sizeof(now->detail), "%s", then->detail);
         }
 }

@@ -217,12 +217,39 @@ static void check_health(const struct judgement *j, struct device *d)
                 check_nodes(d, j->fn->group_node || (j->fn->vfio_index >= 0 && j->fn->cdev_node));
 }
 
+static void add_word(struct device *device, enum reason reason)
+{
+        for (size_t i = 0; i < WARNINGS_MAX; i++) {
+                if (device->also[i] == reason)
+                        return;
+                if (device->also[i] == REASON_NONE) {
+                        device->also[i] = reason;
+                        return;
+                }
+        }
+}
+
 void judge_warn(struct device *device, enum reason reason, const char *detail)
 {
-        if (device->state != DEVICE_HEALTHY || device->reason != REASON_NONE)
+        if (device->state != DEVICE_HEALTHY || device->reason == reason)
                 return;
+        if (device->reason != REASON_NONE) {
+                add_word(device, reason);
+                return;
+        }
         device->reason = reason;
         str_format(device->detail, sizeof(device->detail), "%s", detail);
+}
+
+void judge_warn_first(struct device *device, enum reason reason, const char *detail)
+{
+        enum reason then = device->reason;
+
+        if (device->state == DEVICE_HEALTHY)
+                device->reason = REASON_NONE;
+        judge_warn(device, reason, detail);
+        if (then != REASON_NONE)
+                judge_warn(device, then, "");
 }
 
 static bool has_nvswitch(const struct inventory *inv)

@@ -4,6 +4,7 @@
 #include "core/offer_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/str.h"
@@ -23,6 +24,12 @@ struct naming {
         size_t n_owners;
 };
 
+/* A node that kubelet can be told of. */
+static bool has_node(const struct device *device)
+{
+        return device->numa_node >= 0 && device->numa_node < NUMA_NODES_MAX;
+}
+
 static bool is_listed(const struct device *device)
 {
         return device->state != DEVICE_WITHHELD;
@@ -32,6 +39,7 @@ static void withhold(struct device *device, enum reason reason, const char *deta
 {
         device->state = DEVICE_WITHHELD;
         device->reason = reason;
+        memset(device->also, 0, sizeof(device->also));
         device->needs_bind = false;
         device->resource[0] = '\0';
         str_format(device->detail, sizeof(device->detail), "%s", detail);
@@ -66,8 +74,8 @@ static bool is_mixed(const struct naming *naming, const char *wanted)
 
         for (size_t i = 0; i < naming->offer->n_devices; i++)
                 if (is_listed(&naming->offer->devices[i]) && streq(naming->wanted[i], wanted)) {
-                        known = known || naming->offer->devices[i].numa_node >= 0;
-                        unknown = unknown || naming->offer->devices[i].numa_node < 0;
+                        known = known || has_node(&naming->offer->devices[i]);
+                        unknown = unknown || !has_node(&naming->offer->devices[i]);
                 }
         return known && unknown;
 }
@@ -92,7 +100,7 @@ static void split_by_numa(struct naming *naming)
         for (size_t i = 0; i < offer->n_devices; i++) {
                 const struct device *device = &offer->devices[i];
 
-                split[i] = is_listed(device) && device->numa_node < 0 && device->rule != RULE_NONE &&
+                split[i] = is_listed(device) && !has_node(device) && device->rule != RULE_NONE &&
                            offer_rule(naming->in->rules, device->rule)->topology == TOPOLOGY_SPLIT && is_mixed(naming, naming->wanted[i]);
         }
         for (size_t i = 0; i < offer->n_devices; i++)
@@ -140,11 +148,8 @@ static void keep_names(struct naming *naming)
                         continue;
                 (void)str_copy(device->resource, sizeof(device->resource), then->resource);
                 (void)own_variable(naming, device);
-                if (!streq(naming->wanted[i], device->resource)) {
-                        if (device->state == DEVICE_HEALTHY)
-                                device->reason = REASON_NONE; /* More important than any other warning. */
-                        judge_warn(device, REASON_NAME_NEXT_START, naming->wanted[i]);
-                }
+                if (!streq(naming->wanted[i], device->resource))
+                        judge_warn_first(device, REASON_NAME_NEXT_START, naming->wanted[i]);
         }
 }
 
@@ -195,28 +200,57 @@ static int compare_by_resource(const void *a, const void *b, void *devices)
         return r ? r : (x > y) - (x < y); /* devices are sorted by id */
 }
 
+/* Strategy of the device's rule; false: no rule of today stands behind it. */
+static bool prefers(const struct rules *rules, const struct device *device, enum prefer_strategy *ret)
+{
+        if (device->rule == RULE_NONE || device->reason == REASON_GONE)
+                return false;
+        *ret = offer_rule(rules, device->rule)->prefer;
+        return true;
+}
+
+static void choose_strategy(const struct rules *rules, struct device *devices, struct pool *pool)
+{
+        enum prefer_strategy one;
+        bool chosen = false, differ = false;
+
+        for (size_t i = 0; i < pool->n_devices; i++) {
+                if (!prefers(rules, &devices[pool->devices[i]], &one))
+                        continue;
+                if (!chosen)
+                        pool->prefer = one;
+                differ = differ || one != pool->prefer;
+                chosen = true;
+        }
+        for (size_t i = 0; differ && i < pool->n_devices; i++)
+                judge_warn(&devices[pool->devices[i]], REASON_PREFER_MIXED, pool->prefer == PREFER_SPREAD ? "spread" : "pack");
+}
+
+static void choose_topology(struct device *devices, struct pool *pool)
+{
+        size_t n_known = 0;
+
+        for (size_t i = 0; i < pool->n_devices; i++)
+                n_known += has_node(&devices[pool->devices[i]]);
+        pool->topology = n_known == pool->n_devices;
+        for (size_t i = 0; i < pool->n_devices; i++) {
+                struct device *device = &devices[pool->devices[i]];
+                char detail[32];
+
+                if (device->numa_node >= NUMA_NODES_MAX) {
+                        str_format(detail, sizeof(detail), "node %d", device->numa_node);
+                        judge_warn(device, REASON_NUMA_HIGH, detail);
+                }
+                if (n_known > 0 && !pool->topology)
+                        judge_warn(device, REASON_NUMA_MIXED, "");
+        }
+}
+
 static void fill_pool(const struct rules *rules, struct device *devices, struct pool *pool)
 {
-        size_t n_known = 0, n_unknown = 0;
-        bool has_rule = false;
-
         pool->mdev = devices[pool->devices[0]].kind == DEVICE_VGPU_MDEV;
-        for (size_t i = 0; i < pool->n_devices; i++) {
-                const struct device *device = &devices[pool->devices[i]];
-
-                if (device->numa_node < 0)
-                        n_unknown++;
-                else if (device->numa_node < NUMA_NODES_MAX)
-                        n_known++;
-                if (!has_rule && device->rule != RULE_NONE && device->reason != REASON_GONE) {
-                        pool->prefer = offer_rule(rules, device->rule)->prefer;
-                        has_rule = true;
-                }
-        }
-        pool->topology = n_known == pool->n_devices;
-        if (n_known > 0 && n_unknown > 0)
-                for (size_t i = 0; i < pool->n_devices; i++)
-                        judge_warn(&devices[pool->devices[i]], REASON_NUMA_MIXED, "");
+        choose_strategy(rules, devices, pool);
+        choose_topology(devices, pool);
 }
 
 void pools_gather(const struct offer_input *in, struct offer *offer)

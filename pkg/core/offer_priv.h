@@ -21,8 +21,10 @@ bool judge_is_candidate(const struct rules *rules, const struct function *fn);
 void judge_function(const struct inventory *inv, const struct rules *rules, const struct function *fn, struct device *ret);
 void judge_instance(const struct inventory *inv, const struct rules *rules, const struct instance *instance, struct device *ret);
 
-/* Attaches a warning to a healthy device that has none yet. */
+/* Attaches a warning to a healthy device. The first is its reason, with a detail; those that follow are words. */
 void judge_warn(struct device *device, enum reason reason, const char *detail);
+/* The same, before the warnings that it has. */
+void judge_warn_first(struct device *device, enum reason reason, const char *detail);
 
 /* Names every listed device of @offer (sorted by id), which may withhold it, and gathers @offer->pools. */
 void pools_gather(const struct offer_input *in, struct offer *offer);

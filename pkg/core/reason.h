@@ -81,6 +81,10 @@ enum reason_use {
           "activate the partition of this GPU with Fabric Manager before the VM starts")                                                   \
         X(NUMA_MIXED, "numa-mixed", WARNING, "its pool mixes known and unknown NUMA nodes, so no topology is sent for it",                 \
           "use 'topology: split' in the rule, or fix the firmware tables")                                                                 \
+        X(NUMA_HIGH, "numa-node-too-high", WARNING, "its NUMA node is above 63, which kubelet does not take: it counts as unknown",        \
+          "nothing, unless its pool mixes it with others: then 'topology: split' in the rule")                                             \
+        X(PREFER_MIXED, "prefer-mixed", WARNING, "the rules of its pool ask for different 'prefer'; the one of its first device holds",    \
+          "give these rules one 'prefer', or different names")                                                                             \
         X(NAME_FALLBACK, "name-from-id", WARNING, "its id is in no pci.ids, so it is named by its device id",                              \
           "give it an 'alias', or a newer pciIds file")                                                                                    \
         X(NAME_SHORTENED, "name-shortened", WARNING, "its name was longer than Kubernetes allows and was shortened", "give it an 'alias'") \

@@ -131,9 +131,14 @@ static json_t *warnings_tree(const struct inventory *inv, const struct offer *of
 
         for (size_t i = 0, n = host_warnings(inv, host); i < n; i++)
                 node_push(list, warning_tree("", host[i], ""));
-        for (size_t i = 0; i < offer->n_devices; i++)
-                if (is_warning(&offer->devices[i]))
-                        node_push(list, warning_tree(offer->devices[i].id, offer->devices[i].reason, offer->devices[i].detail));
+        for (size_t i = 0; i < offer->n_devices; i++) {
+                const struct device *d = &offer->devices[i];
+
+                if (is_warning(d))
+                        node_push(list, warning_tree(d->id, d->reason, d->detail));
+                for (size_t k = 0; k < WARNINGS_MAX && d->also[k]; k++)
+                        node_push(list, warning_tree(d->id, d->also[k], ""));
+        }
         return list;
 }
 
@@ -208,6 +213,17 @@ static void reason_cell(const struct view *view, enum reason reason, const char 
                 str_format(out, size, "%s", reason_word(reason));
 }
 
+/* Further warnings, behind the first. */
+static void also_cell(struct view *view, const struct device *d, char *out, size_t size)
+{
+        for (size_t i = 0; i < WARNINGS_MAX && d->also[i]; i++) {
+                size_t n = strlen(out);
+
+                str_format(out + n, size - n, ", %s", reason_word(d->also[i]));
+                view->used[d->also[i]] = true;
+        }
+}
+
 static void number_cell(char *out, size_t size, int number)
 {
         out[0] = '\0';
@@ -217,12 +233,13 @@ static void number_cell(char *out, size_t size, int number)
 
 static int add_device(struct view *view, const struct device *d, struct err *err)
 {
-        char bdf[BDF_TEXT_MAX], card[BDF_TEXT_MAX], group[16], numa[16], ids[16], reason[DETAIL_MAX + 64];
+        char bdf[BDF_TEXT_MAX], card[BDF_TEXT_MAX], group[16], numa[16], ids[16], reason[DETAIL_MAX + 256];
 
         number_cell(group, sizeof(group), d->group);
         number_cell(numa, sizeof(numa), d->numa_node);
         str_format(ids, sizeof(ids), "%04x:%04x", d->vendor, d->device_id);
         reason_cell(view, d->reason, d->detail, reason, sizeof(reason));
+        also_cell(view, d, reason, sizeof(reason));
         view->used[d->reason] = true;
 
         const char *const texts[N_CELLS] = {

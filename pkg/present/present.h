@@ -20,10 +20,10 @@ bool present_format_parse(const char *s, enum present_format *ret); /* "table", 
  *               state, reason, bind, needs_bind, rule}
  *     id, bdf, card are lower-case addresses, or a UUID (id of an mdev, whose bdf is its parent's); vendor_id, device_id and
  *     class are hexadecimal text without 0x (4, 4 and 6 digits); reason is null or {word, sentence, remedy, detail}; a
- *     healthy device's reason is a warning; rule is the number of the rule that decided, 0 = the implicit one, null = none.
+ *     healthy device's reason is its first warning; rule is the number of the rule that decided, 0 = the implicit one, null = none.
  *   pools[]: {resource, variable, topology, prefer, healthy, devices[]}; variable is the one that KubeVirt looks for
  *   broken[]: {name, reason}: what was there and could not be read whole
- *   warnings[]: {device, reason}: device null = concerns the host
+ *   warnings[]: {device, reason}: device null = concerns the host; a device may have several, the first with its detail
  * Tables show '-' for unknown and explain each reason word below. */
 int present_inventory(const struct inventory *inv, const struct offer *offer, enum present_format format, struct strbuf *out,
                       struct err *err);

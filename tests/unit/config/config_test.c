@@ -47,6 +47,8 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
                   { "f:5: rules[1]: a.com/X_Y and a.com/x.y (rules[0]) become the same KubeVirt variable PCI_RESOURCE_A_COM_X_Y" } },
                 { HEAD "rules:\n  - {}\n  - {prefix: a.com, alias: x-y}\n  - resource: a.com/X-Y\n",
                   { "f:6: rules[2]: a.com/X-Y and a.com/x-y (rules[1]) become the same" } },
+                { HEAD "rules:\n  - {resource: a.com/x, prefer: spread}\n  - {}\n  - {prefix: a.com, alias: x}\n",
+                  { "f:6: rules[2]: it says 'prefer: pack' of a.com/x, and rules[0] says 'spread': a pool has one" } },
                 { HEAD "rules:\n  - deny: true\n    group: one-device\n", { "f:4: rules[0]: a rule that denies" } },
                 { HEAD "rules:\n  - select:\n      addresses: [\"3b:00.0\", \"0000:3b:00.8\", \"0000:3b:*\", \"GPU-*\", \"\"]\n",
                   { "addresses[0]: \"3b:00.0\" is no PCI address", "addresses[1]: ", "addresses[3]: ", "addresses[4]: " } },

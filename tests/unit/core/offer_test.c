@@ -18,8 +18,10 @@ static char *render(const struct offer *offer)
 
         for (size_t i = 0; i < offer->n_devices; i++) {
                 const struct device *d = &offer->devices[i];
-                strbuf_addf(&b, "%s %s%s%s%s%s%s\n", d->id, device_state_name(d->state), d->reason ? " " : "", reason_word(d->reason),
-                            *d->resource ? " " : "", d->resource, d->needs_bind ? " to-bind" : "");
+                strbuf_addf(&b, "%s %s%s%s", d->id, device_state_name(d->state), d->reason ? " " : "", reason_word(d->reason));
+                for (size_t k = 0; k < WARNINGS_MAX && d->also[k]; k++)
+                        strbuf_addf(&b, "+%s", reason_word(d->also[k]));
+                strbuf_addf(&b, "%s%s%s\n", *d->resource ? " " : "", d->resource, d->needs_bind ? " to-bind" : "");
         }
         for (size_t i = 0; i < offer->n_pools; i++) {
                 const struct pool *p = &offer->pools[i];
@@ -266,7 +268,32 @@ static void test_pools_share_names_and_never_variables(void **state)
                 { "nothing to split", GPU_A VFIO " n=-1", "any topology=split",
                   "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
                 { "a node that kubelet does not take", GPU_A VFIO " n=64", NULL,
-                  "0000:3b:00.0 healthy " L40S "\npool " L40S ": 0000:3b:00.0\n", NULL },
+                  "0000:3b:00.0 healthy numa-node-too-high " L40S "\npool " L40S ": 0000:3b:00.0\n", "node 64" },
+                { "beside one that it takes", GPU_A VFIO " n=64\n" GPU_B VFIO " n=63", NULL,
+                  "0000:3b:00.0 healthy numa-node-too-high+numa-mixed " L40S "\n0000:5e:00.0 healthy numa-mixed " L40S "\npool " L40S
+                  ": 0000:3b:00.0 0000:5e:00.0\n",
+                  NULL },
+                { "and split off", GPU_A VFIO " n=64\n" GPU_B VFIO " n=63", "any topology=split",
+                  "0000:3b:00.0 healthy numa-node-too-high " L40S "-numa-unknown\n0000:5e:00.0 healthy " L40S "\npool " L40S
+                  ": 0000:5e:00.0 +topology\npool " L40S "-numa-unknown: 0000:3b:00.0\n",
+                  NULL },
+                { "two rules of one pool, two strategies: the first device's", GPU_A VFIO "\n" GPU_B VFIO,
+                  "addresses=0000:3b:* prefer=spread\nany",
+                  "0000:3b:00.0 healthy prefer-mixed " L40S "\n0000:5e:00.0 healthy prefer-mixed " L40S "\npool " L40S
+                  ": 0000:3b:00.0 0000:5e:00.0 +topology spread\n",
+                  "spread" },
+                { "two rules of one pool that agree", GPU_A VFIO "\n" GPU_B VFIO, "addresses=0000:3b:* prefer=spread\nany prefer=spread",
+                  "0000:3b:00.0 healthy " L40S "\n0000:5e:00.0 healthy " L40S "\npool " L40S
+                  ": 0000:3b:00.0 0000:5e:00.0 +topology spread\n",
+                  NULL },
+                { "all that deserves a warning is said",
+                  GPU_A VFIO " n=70 model=Device\n" GPU_B VFIO " model=Device\n"
+                             "0000:05:00.0 10de:22a3 0680 nvidia-nvswitch",
+                  "addresses=0000:3b:* prefer=spread\nids=10de:26b9",
+                  "0000:3b:00.0 healthy fabric-partition-unknown+name-from-id+prefer-mixed+numa-node-too-high+numa-mixed nvidia.com/26b9\n"
+                  "0000:5e:00.0 healthy fabric-partition-unknown+name-from-id+prefer-mixed+numa-mixed nvidia.com/26b9\n"
+                  "pool nvidia.com/26b9: 0000:3b:00.0 0000:5e:00.0 spread\n",
+                  "" },
         };
 
         (void)state;
@@ -374,7 +401,7 @@ static void test_a_name_never_changes_while_sluice_runs(void **state)
         LIVE("a pool becomes mixed: what is listed stays, topology goes",
              { { GPU_B VFIO " n=-1", "any topology=split", "0000:5e:00.0 healthy " L40S "\npool " L40S ": 0000:5e:00.0\n" },
                { GPU_A VFIO "\n" GPU_B VFIO " n=-1", "any topology=split",
-                 "0000:3b:00.0 healthy numa-mixed " L40S "\n0000:5e:00.0 healthy new-name-at-next-start " L40S "\n"
+                 "0000:3b:00.0 healthy numa-mixed " L40S "\n0000:5e:00.0 healthy new-name-at-next-start+numa-mixed " L40S "\n"
                  "pool " L40S ": 0000:3b:00.0 0000:5e:00.0\n" } });
         LIVE("withheld at first, named by the configuration of the day it is offered",
              { { GPU_A "nvidia", "any resource=a.com/x", "0000:3b:00.0 withheld not-bound\n" },
@@ -442,6 +469,9 @@ static void test_marks_are_said_of_what_is_listed(void **state)
         assert_int_equal(offer_device(refused, "0000:3b:00.0")->reason, REASON_DENIED);
         _cleanup_offer_ struct offer *gone = decide("", NULL, past, marks, 3);
         assert_int_equal(offer_device(gone, "0000:3b:00.0")->reason, REASON_GONE);
+        _cleanup_offer_ struct offer *warned = decide(GPU_A VFIO " n=64 model=Device", NULL, NULL, marks, 3);
+        _cleanup_free_ char *no_warning = render(warned); /* what is unfit is not warned of */
+        assert_string_equal(no_warning, "0000:3b:00.0 unhealthy stuck nvidia.com/26b9\npool nvidia.com/26b9: 0000:3b:00.0\n");
         _cleanup_offer_ struct offer *freed = decide(GPU_A VFIO, NULL, gone, NULL, 0);
         assert_int_equal(offer_device(freed, "0000:3b:00.0")->state, DEVICE_HEALTHY);
 }

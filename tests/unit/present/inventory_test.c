@@ -40,6 +40,7 @@ static void make_devices(struct world *w)
                 .kind = DEVICE_GPU,
                 .state = DEVICE_HEALTHY,
                 .reason = REASON_FABRIC,
+                .also = { REASON_NUMA_HIGH, REASON_PREFER_MIXED },
                 .bdf = { 0, 0x3b, 0, 0 },
                 .card = { 0, 0x3b, 0, 0 },
                 .group = 45,
@@ -153,7 +154,8 @@ static void test_the_table_says_what_is_offered_and_why_the_rest_is_not(void **s
         (void)state;
         assert_string_equal(
                 text, "MODEL          BDF          DRIVER           GROUP NUMA RESOURCE                STATE     REASON\n"
-                      "AD102GL [L40S] 0000:3b:00.0 vfio-pci            45    0 nvidia.com/AD102GL_L40S healthy   fabric-partition-unknown\n"
+                      "AD102GL [L40S] 0000:3b:00.0 vfio-pci            45    0 nvidia.com/AD102GL_L40S healthy   fabric-partition-unknown, "
+                      "numa-node-too-high, prefer-mixed\n"
                       "-              0000:41:00.0 -                    7    - -                       withheld  "
                       "group-foreign-member: 0000:42:00.0 (class 0108, driver nvme)\n"
                       "GRID T4-1B     0000:3b:00.4 nvidia-vgpu-vfio   101    1 nvidia.com/GRID_T4-1B   healthy   -\n"
@@ -169,16 +171,19 @@ static void test_the_wide_table_has_every_column(void **state)
         (void)state;
         assert_true(str_has_prefix(text, "ID                                   KIND      MODEL          BDF          "
                                          "CARD         VENDOR:DEVICE DRIVER           GROUP NUMA BIND        "
-                                         "RESOURCE                STATE     REASON                   DETAIL\n"));
+                                         "RESOURCE                STATE     REASON"
+                                         "                                                     DETAIL\n"));
         assert_non_null(strstr(text, "\n0000:41:00.0                         gpu       -              0000:41:00.0 "
                                      "0000:41:00.0 1002:75a0     -                    7    - on-allocate -"));
         assert_non_null(strstr(text, "\n8dc12b8f-1f5a-4f0e-9c2f-0d2a5a7b1c11 vgpu-mdev GRID T4-1B     0000:3b:00.4 0000:3b:00.0 "));
-        assert_non_null(strstr(text, " group-foreign-member     0000:42:00.0 (class 0108, driver nvme)\n"));
+        assert_non_null(
+                strstr(text, " group-foreign-member                                       0000:42:00.0 (class 0108, driver nvme)\n"));
 }
 
 static void test_each_reason_is_explained_once_below_the_table(void **state)
 {
-        static const enum reason there[] = { REASON_FABRIC, REASON_GROUP_FOREIGN, REASON_GONE, REASON_VANISHED, REASON_HOLDERS_UNKNOWN };
+        static const enum reason there[] = { REASON_FABRIC, REASON_NUMA_HIGH, REASON_PREFER_MIXED,   REASON_GROUP_FOREIGN,
+                                             REASON_GONE,   REASON_VANISHED,  REASON_HOLDERS_UNKNOWN };
         struct world w;
 
         (void)state;
@@ -331,7 +336,10 @@ static void test_json_says_null_for_what_is_unknown(void **state)
         assert_value(tree, "broken", 0, "name", "\"0000:99:00.0\"");
         assert_value(tree, "warnings", 0, "device", "null");
         assert_value(tree, "warnings", 1, "device", "\"0000:3b:00.0\"");
-        assert_int_equal(json_array_size(json_object_get(tree, "warnings")), 2);
+        assert_value(tree, "warnings", 2, "device", "\"0000:3b:00.0\"");
+        json_t *third = json_object_get(json_array_get(json_object_get(tree, "warnings"), 3), "reason");
+        assert_string_equal(json_string_value(json_object_get(third, "word")), "prefer-mixed");
+        assert_int_equal(json_array_size(json_object_get(tree, "warnings")), 4);
         json_decref(tree);
 }
 
