@@ -19,7 +19,7 @@ export GOTOOLCHAIN=local GOFLAGS="-mod=readonly -tags=${TAGS:-}"
 command -v go >/dev/null || skip "Go is not installed (1.26 or newer is needed)"
 version=$(go env GOVERSION)
 [ "$(printf 'go1.26\n%s\n' "$version" | sort -V | head -n 1)" = go1.26 ] || skip "$version is too old (1.26 or newer is needed)"
-[ -z "${LIBRARY:-}" ] || /sbin/ldconfig -p | grep -qF "$LIBRARY" || skip "$LIBRARY is not installed"
+[ -z "${LIBRARY:-}" ] || [[ $(/sbin/ldconfig -p) == *"$LIBRARY "* ]] || skip "$LIBRARY is not installed"
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 # Fetches what this package needs and no more; nothing when the cache has it. What else is wrong, the test itself says.
