@@ -80,6 +80,13 @@ void fk_client_disconnect(struct fk *k, struct fk_client *c)
         fk_client_unref(c);
 }
 
+void fk_client_forget(struct fk *k, const char *name, const char *path)
+{
+        fk_lock(k);
+        map_drop(k, name, path);
+        fk_unlock(k);
+}
+
 void fk_clients_cut(struct fk *k)
 {
         for (struct fk_client *c = k->live; c; c = c->next_live)
@@ -275,6 +282,12 @@ static bool run_next(struct run *run, struct wire_stream *stream)
 
         if (!wire_stream_next(stream, &bytes, &status)) {
                 fk_say(k, "%s: ListAndWatch ended: %s %s", run->c->name, wire_code_name(status.code), status.text);
+                return false;
+        }
+        if (bytes.n > k->message_max) {
+                fk_say(k, "%s: ListAndWatch ended: ResourceExhausted grpc: received message larger than max (%zu vs. %zu)", run->c->name,
+                       bytes.n, k->message_max);
+                wire_bytes_done(&bytes);
                 return false;
         }
         V1beta1__ListAndWatchResponse *m = v1beta1__list_and_watch_response__unpack(NULL, bytes.n, bytes.data);

@@ -52,15 +52,19 @@ enum fk_hold {
         FK_HOLD_REPLY  /* all is done, only the answer is missing */
 };
 void fk_hold(struct fk *k, enum fk_hold hold);
-unsigned fk_held(struct fk *k); /* Registers that are being held now */
-void fk_release(struct fk *k);  /* and fk_hold(FK_HOLD_NONE) */
+unsigned fk_held(struct fk *k);    /* Registers that are being held now */
+void fk_release(struct fk *k);     /* and fk_hold(FK_HOLD_NONE) */
+void fk_release_one(struct fk *k); /* the one that is held longest; the others stay */
 enum fk_order { FK_ORDER_RACE, FK_ORDER_LIST_FIRST, FK_ORDER_REPLY_FIRST };
 void fk_order(struct fk *k, enum fk_order order); /* ListAndWatch against the reply to Register */
-/* The next @times Registers (of @resource, NULL = any) are refused. */
+/* The next @times Registers (of @resource, NULL = any) are refused. With a @text that begins with "failed to" kubelet has
+ * tried to connect, and up to 1.36 has forgotten whom it was connected to. */
 void fk_refuse(struct fk *k, const char *resource, int code, const char *text, unsigned times);
 void fk_set_dial_ms(struct fk *k, unsigned ms);    /* 10000 */
 void fk_set_grace_ms(struct fk *k, unsigned ms);   /* 300000: a stopped plugin's capacity goes after it */
 void fk_set_backoff_ms(struct fk *k, unsigned ms); /* 500: the watcher's first pause after a failure */
+void fk_set_message_max(struct fk *k, size_t n);   /* 4 MiB: a list message that is larger ends its stream */
+void fk_fail_notify(struct fk *k, unsigned times); /* the next @times that the watcher would tell of success, it cannot */
 void fk_set_seed(struct fk *k, unsigned seed);     /* of every random order */
 void fk_set_trace(struct fk *k, bool on);          /* one line per event on stderr */
 

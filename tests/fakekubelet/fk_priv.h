@@ -110,6 +110,9 @@ struct fk {
         unsigned dial_ms, grace_ms, backoff_ms, seed;
         bool trace, no_wipe;
         unsigned n_registers, held;
+        unsigned tickets, let_go; /* Registers that were held, and how many of them may go on */
+        size_t message_max;
+        unsigned fail_notify;
         struct fk_calls calls;
         char crash[FK_TEXT_MAX];
 };
@@ -138,6 +141,7 @@ bool fk_client_connect(struct fk *k, unsigned instance, const char *name, const 
 void fk_client_start(struct fk_client *c, bool wait_for_list);                        /* consumes the reference */
 struct fk_client *fk_client_mapped(struct fk *k, const char *name, const char *path); /* locked; NULL = none; borrowed */
 void fk_client_disconnect(struct fk *k, struct fk_client *c);                         /* locked */
+void fk_client_forget(struct fk *k, const char *name, const char *path);              /* whoever has this key */
 void fk_clients_cut(struct fk *k);                                                    /* locked: the process died */
 
 /* watcher.c */

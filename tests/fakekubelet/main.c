@@ -9,25 +9,27 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/str.h"
 
-static const char usage[] =
-        "usage: fakekubelet --dir DIR [--profile 1.26|1.30|...|1.37] [--trace]\n"
-        "\n"
-        "DIR is kubelet's root directory (device-plugins/ and plugins_registry/ are made below it).\n"
-        "Commands, one a line on standard input:\n"
-        "  wait RESOURCE CAPACITY ALLOCATABLE [SECONDS]   until kubelet counts so (default 60)\n"
-        "  resources                                      what is registered, with counts\n"
-        "  list RESOURCE                                  the last list: id, health, NUMA nodes\n"
-        "  admit POD RESOURCE N                           admission of a pod with one container\n"
-        "  start POD                                      start of its container: PreStartContainer, environment, nodes\n"
-        "  end POD                                        the pod is terminal: its devices are free\n"
-        "  allocate RESOURCE ID...                        a raw Allocate\n"
-        "  restart [REFUSE_MS] | down | up | wipe         kubelet's life\n"
-        "  quit\n";
+static const char usage[] = "usage: fakekubelet --dir DIR [--profile 1.26|1.30|...|1.37] [--trace]\n"
+                            "\n"
+                            "DIR is kubelet's root directory (device-plugins/ and plugins_registry/ are made below it).\n"
+                            "Commands, one a line on standard input:\n"
+                            "  wait RESOURCE CAPACITY ALLOCATABLE [SECONDS]   until kubelet counts so (default 60)\n"
+                            "  resources                                      what is registered, with counts\n"
+                            "  list RESOURCE                                  the last list: id, health, NUMA nodes\n"
+                            "  counts RESOURCE                                capacity, allocatable, open streams, endpoint\n"
+                            "  admit POD RESOURCE N                           admission of a pod with one container, \"main\"\n"
+                            "  container POD NAME init|main RESOURCE=N...     admission of one container of a pod: init containers first\n"
+                            "  start POD [NAME]                               start of a container: PreStartContainer, environment, nodes\n"
+                            "  end POD                                        the pod is terminal: its devices are free\n"
+                            "  allocate RESOURCE ID...                        a raw Allocate\n"
+                            "  restart [REFUSE_MS] | down | up | wipe         kubelet's life\n"
+                            "  quit\n";
 
 enum { WORDS_MAX = 64 };
 
@@ -65,6 +67,19 @@ static bool cmd_resources(struct fk *k)
         return true;
 }
 
+static bool cmd_counts(struct fk *k, char **w, size_t n)
+{
+        struct fk_counts c;
+
+        if (n < 2)
+                return fail("counts RESOURCE");
+        if (!fk_counts(k, w[1], &c))
+                return true;
+        (void)printf("capacity %u\nallocatable %u\nstreams %u\nregistrations %u\nlists %u\nrunning %s\nendpoint %s\n", c.capacity,
+                     c.allocatable, c.streams, c.registrations, c.lists, c.running ? "yes" : "no", c.endpoint);
+        return true;
+}
+
 static bool cmd_list(struct fk *k, char **w, size_t n)
 {
         struct fk_device *list;
@@ -99,14 +114,43 @@ static bool cmd_admit(struct fk *k, char **w, size_t n)
         return true;
 }
 
+static bool cmd_container(struct fk *k, char **w, size_t n)
+{
+        static const char usage_text[] = "container POD NAME init|main RESOURCE=N...";
+        struct fk_ask asks[WORDS_MAX];
+        char text[FK_TEXT_MAX];
+        size_t n_asks = 0;
+
+        if (n < 5 || (!streq(w[3], "init") && !streq(w[3], "main")))
+                return fail(usage_text);
+        for (size_t i = 4; i < n; i++) {
+                uint64_t count;
+                char *equals = strrchr(w[i], '=');
+                if (!equals || !str_to_u64(equals + 1, 10, 1000000, &count))
+                        return fail(usage_text);
+                *equals = '\0';
+                asks[n_asks++] = (struct fk_ask){ .resource = w[i], .n = (size_t)count };
+        }
+        if (fk_admit(k, w[1], w[2], streq(w[3], "init"), asks, n_asks, text) < 0)
+                return fail(text);
+        for (size_t i = 0; i < n_asks; i++) {
+                char(*ids)[FK_ID_MAX];
+                size_t got = fk_pod_devices(k, w[1], w[2], asks[i].resource, &ids);
+                for (size_t j = 0; j < got; j++)
+                        (void)printf("device %s %s\n", asks[i].resource, ids[j]);
+                free(ids);
+        }
+        return true;
+}
+
 static bool cmd_start(struct fk *k, char **w, size_t n)
 {
         char text[FK_TEXT_MAX];
         struct fk_run run;
 
         if (n < 2)
-                return fail("start POD");
-        if (fk_container_start(k, w[1], "main", &run, text) < 0)
+                return fail("start POD [NAME]");
+        if (fk_container_start(k, w[1], n > 2 ? w[2] : "main", &run, text) < 0)
                 return fail(text);
         for (size_t i = 0; i < run.n_envs; i++)
                 (void)printf("env %s=%s\n", run.envs[i].key, run.envs[i].value);
@@ -153,6 +197,10 @@ static bool run(struct fk *k, char **w, size_t n)
                 return cmd_wait(k, w, n);
         if (streq(w[0], "resources"))
                 return cmd_resources(k);
+        if (streq(w[0], "counts"))
+                return cmd_counts(k, w, n);
+        if (streq(w[0], "container"))
+                return cmd_container(k, w, n);
         if (streq(w[0], "list"))
                 return cmd_list(k, w, n);
         if (streq(w[0], "admit"))

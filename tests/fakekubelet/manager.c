@@ -389,6 +389,20 @@ void fk_set_backoff_ms(struct fk *k, unsigned ms)
         fk_unlock(k);
 }
 
+void fk_set_message_max(struct fk *k, size_t n)
+{
+        fk_lock(k);
+        k->message_max = n;
+        fk_unlock(k);
+}
+
+void fk_fail_notify(struct fk *k, unsigned times)
+{
+        fk_lock(k);
+        k->fail_notify = times;
+        fk_unlock(k);
+}
+
 void fk_set_seed(struct fk *k, unsigned seed)
 {
         fk_lock(k);

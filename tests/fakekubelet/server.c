@@ -80,8 +80,12 @@ static int register_one(struct fk_instance *in, const V1beta1__RegisterRequest *
         char path[256];
         int code;
 
-        if (refuse_scripted(k, rq->resource_name, &code, text))
+        str_format(path, sizeof(path), "%s/%s", k->plugins, rq->endpoint);
+        if (refuse_scripted(k, rq->resource_name, &code, text)) {
+                if (str_has_prefix(text, "failed to"))
+                        fk_client_forget(k, rq->resource_name, path);
                 return code;
+        }
         if (!streq(rq->version, "v1beta1")) {
                 str_format(text, FK_TEXT_MAX,
                            "requested API version \"%s\" is not supported by kubelet. Supported version is [\"v1beta1\"]", rq->version);
@@ -91,7 +95,6 @@ static int register_one(struct fk_instance *in, const V1beta1__RegisterRequest *
                 str_format(text, FK_TEXT_MAX, "the ResourceName \"%s\" is invalid", rq->resource_name);
                 return CODE_UNKNOWN;
         }
-        str_format(path, sizeof(path), "%s/%s", k->plugins, rq->endpoint);
         return fk_client_connect(k, in->number, rq->resource_name, path, until_ms, ret, text) ? CODE_OK : CODE_UNKNOWN;
 }
 
@@ -104,8 +107,9 @@ static bool held(struct fk_instance *in, enum fk_hold where)
                 return !in->dead;
         in->held++;
         k->held++;
+        unsigned ticket = ++k->tickets;
         pthread_cond_broadcast(&k->changed);
-        while (k->hold == where && !(in->dead && where == FK_HOLD_ENTRY))
+        while (k->hold == where && ticket > k->let_go && !(in->dead && where == FK_HOLD_ENTRY))
                 pthread_cond_wait(&k->changed, &k->mu);
         in->held--;
         k->held--;
@@ -269,6 +273,13 @@ static bool none_held(struct fk *k, void *ctx)
         return in->held == 0;
 }
 
+void fk_release_one(struct fk *k)
+{
+        fk_lock(k);
+        k->let_go++;
+        fk_unlock(k);
+}
+
 void fk_release(struct fk *k)
 {
         fk_hold(k, FK_HOLD_NONE);
@@ -304,7 +315,9 @@ struct fk *fk_new(const char *dir, const struct fk_profile *profile)
         pthread_mutexattr_t recursive;
         pthread_condattr_t monotonic;
 
-        *k = (struct fk){ .profile = profile, .dial_ms = 10000, .grace_ms = 300000, .backoff_ms = 500, .seed = 1 };
+        *k = (struct fk){
+                .profile = profile, .dial_ms = 10000, .grace_ms = 300000, .backoff_ms = 500, .seed = 1, .message_max = WIRE_MESSAGE_MAX
+        };
         if (!str_copy(k->dir, sizeof(k->dir), dir) || !make_dir(k->plugins, sizeof(k->plugins), dir, "device-plugins") ||
             !make_dir(k->registry, sizeof(k->registry), dir, "plugins_registry")) {
                 int error = errno ? errno : ENAMETOOLONG;

@@ -62,8 +62,20 @@ static void deregister(struct fk *k, struct plugin *p)
         fk_unlock(k);
 }
 
+/* Once less to fail from now on; false: no more failures were asked for. */
+static bool take_failure(struct fk *k)
+{
+        fk_lock(k);
+        bool fails = k->fail_notify > 0;
+        k->fail_notify -= fails;
+        fk_unlock(k);
+        return fails;
+}
+
 static bool notify(struct fk *k, struct wire_conn *conn, bool ok, const char *text)
 {
+        if (ok && take_failure(k))
+                return false;
         Pluginregistration__RegistrationStatus m = PLUGINREGISTRATION__REGISTRATION_STATUS__INIT;
         ProtobufCMessage *reply = NULL;
         struct wire_status status;

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -161,6 +163,49 @@ static void test_a_refused_second_registration_is_made_up_for(void **state)
         }
 }
 
+/* A7 after A3: the list of a Register that had timed out is being read when the next one fails. Kubelet has forgotten that
+ * reader by then, and would not notice its end: not a registration to rest on. */
+static bool one_held(struct fk *k, void *ctx)
+{
+        (void)ctx;
+        return fk_held(k) >= 1;
+}
+
+static bool two_held(struct fk *k, void *ctx)
+{
+        (void)ctx;
+        return fk_held(k) >= 2;
+}
+
+static bool one_streams(struct fk *k, void *ctx)
+{
+        struct fk_counts c;
+
+        (void)ctx;
+        return fk_counts(k, L40S, &c) && c.streams == 1 && c.allocatable == 8;
+}
+
+static void test_a_late_list_is_not_rested_on_when_the_next_register_fails(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8-vfio", NULL);
+        rig_kubelet(rig, "1.34");
+        fk_order(rig->k, FK_ORDER_REPLY_FIRST);
+        fk_hold(rig->k, FK_HOLD_REPLY);
+        rig_daemon(rig);
+        assert_true(fk_wait(rig->k, RIG_SOON_MS, one_held, NULL)); /* kubelet is connected, and says nothing */
+        fk_refuse(rig->k, L40S, 2, "failed to get device plugin options: rpc error: code = Unavailable", 1);
+        assert_true(fk_wait(rig->k, 3 * RIG_SOON_MS, two_held, NULL)); /* the first has passed its deadline of 15 s */
+        fk_release_one(rig->k);
+        assert_true(fk_wait(rig->k, RIG_SOON_MS, one_streams, NULL));
+        struct fk_counts before = rig_counts(rig, L40S);
+        fk_release(rig->k);
+        ready_anew(rig, &before);
+        a_pod_gets_one(rig, "pod");
+        rig_stop(rig);
+}
+
 /* B1 */
 static void test_a_daemon_that_comes_after_the_grace_period_is_offered_again(void **state)
 {
@@ -178,12 +223,6 @@ static void test_a_daemon_that_comes_after_the_grace_period_is_offered_again(voi
 }
 
 /* B3 */
-static bool one_held(struct fk *k, void *ctx)
-{
-        (void)ctx;
-        return fk_held(k) >= 1;
-}
-
 static void test_a_container_that_restarts_before_we_are_registered_has_its_answer(void **state)
 {
         struct rig *rig = *state;
@@ -235,6 +274,35 @@ static void test_bytes_of_a_names_file_that_are_no_text_do_not_reach_kubelet(voi
         (void)usleep(STAYS_MS * 1000);
         assert_int_equal(rig_counts(rig, names[0]).registrations, 1);
         rig_stop(rig);
+}
+
+/* C2: sluiced is told of a smaller limit (small_list.h), kubelet has the same. */
+static void test_a_list_too_large_for_kubelet_is_not_sent(void **state)
+{
+        static const char *const late[] = { "0000:3a:00.0", "0000:9a:00.0", "0000:ba:00.0" };
+        struct rig *rig = *state;
+        const char *bin = getenv("SLUICE_BIN");
+
+        _cleanup_free_ char *program = xasprintf("%s/sluiced-small-list", bin ? bin : "build/asan/bin");
+        rig->program = program;
+        rig_prepare(rig, "l40s-8-vfio", NULL);
+        for (size_t i = 0; i < N_ELEMENTS(late); i++)
+                rig_unplug(rig, late[i]);
+        rig_kubelet(rig, "1.34");
+        fk_set_message_max(rig->k, 220);
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 5, 5);
+        for (size_t i = 0; i < N_ELEMENTS(late); i++)
+                rig_plug(rig, late[i]);
+        assert_true(rig_logged(rig, "larger than kubelet accepts", RIG_SOON_MS));
+        (void)usleep(STAYS_MS * 1000);
+        struct fk_counts c = rig_counts(rig, L40S);
+        assert_int_equal(c.streams, 1);
+        assert_int_equal(c.registrations, 1);
+        assert_in_range(c.allocatable, 5, 6); /* six are the most that fit */
+        a_pod_gets_one(rig, "pod");
+        rig_stop(rig);
+        rig->program = NULL;
 }
 
 /* E2 */
@@ -299,6 +367,45 @@ static void test_a_watcher_that_cannot_reach_the_service_is_heard_and_tries_agai
         rig_stop(rig);
 }
 
+/* Kubelet asks, serves itself, fails to say so, lets go, and asks again: nothing for us to do, least of all a new socket,
+ * which would be a new plugin. */
+static void test_a_watcher_that_cannot_tell_of_its_success_is_let_try_again(void **state)
+{
+        struct rig *rig = *state;
+        struct stat before, after;
+        unsigned n = 0;
+
+        rig_prepare(rig, "l40s-8-vfio", CONFIG "registration: watcher\n");
+        rig_kubelet(rig, "1.34");
+        fk_set_backoff_ms(rig->k, 200);
+        fk_fail_notify(rig->k, 3);
+        rig_daemon(rig);
+        _cleanup_free_ char *registry = xasprintf("%s/plugins_registry", rig->kubelet_dir);
+        for (int64_t until = clock_ms() + RIG_SOON_MS; fk_calls(rig->k).notify_ok == 0 && clock_ms() < until; (void)usleep(5000)) {
+                _cleanup_fs_list_ struct fs_list list = { 0 };
+                struct err err;
+                if (n > 0 || fs_list(AT_FDCWD, registry, &list, &err) < 0 || list.n == 0)
+                        continue;
+                _cleanup_free_ char *path = xasprintf("%s/%s", registry, list.names[0]);
+                n = stat(path, &before) == 0;
+        }
+        assert_int_equal(fk_calls(rig->k).notify_ok, 1);
+        assert_int_equal(fk_calls(rig->k).get_info, 4);
+        rig_ready(rig, L40S, 8, 8);
+        (void)usleep(STAYS_MS * 1000);
+        rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(rig_counts(rig, L40S).streams, 1);
+        _cleanup_fs_list_ struct fs_list list = { 0 };
+        struct err err;
+        ASSERT_OK(fs_list(AT_FDCWD, registry, &list, &err), &err);
+        assert_int_equal(list.n, 1);
+        _cleanup_free_ char *path = xasprintf("%s/%s", registry, list.names[0]);
+        assert_int_equal(stat(path, &after), 0);
+        assert_true(n == 1 && before.st_ino == after.st_ino && before.st_ctim.tv_nsec == after.st_ctim.tv_nsec);
+        a_pod_gets_one(rig, "pod");
+        rig_stop(rig);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -308,11 +415,14 @@ int main(void)
                 RIG_TEST(test_a_register_past_its_deadline_that_kubelet_gives_up),
                 RIG_TEST(test_registering_again_beside_an_open_stream_lasts),
                 RIG_TEST(test_a_refused_second_registration_is_made_up_for),
+                RIG_TEST(test_a_late_list_is_not_rested_on_when_the_next_register_fails),
                 RIG_TEST(test_a_daemon_that_comes_after_the_grace_period_is_offered_again),
                 RIG_TEST(test_a_container_that_restarts_before_we_are_registered_has_its_answer),
                 RIG_TEST(test_bytes_of_a_names_file_that_are_no_text_do_not_reach_kubelet),
+                RIG_TEST(test_a_list_too_large_for_kubelet_is_not_sent),
                 RIG_TEST(test_sockets_of_the_watcher_that_are_removed_are_made_again),
                 RIG_TEST(test_a_watcher_that_cannot_reach_the_service_is_heard_and_tries_again),
+                RIG_TEST(test_a_watcher_that_cannot_tell_of_its_success_is_let_try_again),
         };
 
         return RUN(tests);

@@ -19,8 +19,17 @@ $(B)/bin/sluiced-no-epoch: $(patsubst %.c,$(B)/%.o,$(wildcard cmd/sluiced/*.c)) 
 	$(call SAY,LD  $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDFLAGS_sluiced) -o $@ $(filter %.o,$^) $(B)/libsluice.a $(LIBS)
 
+# sluiced that takes kubelet's limit of a list (4 MiB, some 100 000 devices) for a small one.
+$(B)/small-list/pkg/kubelet/plugin.o: pkg/kubelet/plugin.c tests/sim/small_list.h | $(GEN_C)
+	@mkdir -p $(@D)
+	$(call SAY,CC  $< (small list))
+	$(Q)$(CC) $(CPPFLAGS) -include tests/sim/small_list.h $(CFLAGS) $(WARN) -MMD -MP -c $< -o $@
+$(B)/bin/sluiced-small-list: $(patsubst %.c,$(B)/%.o,$(wildcard cmd/sluiced/*.c)) $(B)/small-list/pkg/kubelet/plugin.o $(B)/libsluice.a
+	$(call SAY,LD  $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDFLAGS_sluiced) -o $@ $(filter %.o,$^) $(B)/libsluice.a $(LIBS)
+
 test-sim: ## sluiced on captured hosts over the simulated kernel, against the fake kubelet
 	@$(MAKE) FLAVOUR=asan run-sim
-run-sim: $(SIM_TESTS) $(SIM_PROGRAMS) $(B)/bin/sluiced-no-epoch $(B)/$(FAKE_DIR)/selftest $(B)/bin/fakekubelet
+run-sim: $(SIM_TESTS) $(SIM_PROGRAMS) $(B)/bin/sluiced-no-epoch $(B)/bin/sluiced-small-list $(B)/$(FAKE_DIR)/selftest $(B)/bin/fakekubelet
 	@SLUICE_BIN=$(B)/bin tests/unit/run.sh test-sim $(if $(UNIT),$(filter %/$(UNIT)_test,$(SIM_TESTS)),$(B)/$(FAKE_DIR)/selftest $(SIM_TESTS))
 .PHONY: test-sim run-sim
