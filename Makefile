@@ -4,7 +4,8 @@
 #   FLAVOUR  release (hardened, static-pie), debug, asan (ASan + UBSan; the tests' default), tsan, coverage, fuzz
 #   LINK     dynamic | static; static is the default of release only
 #   V=1      shows commands          CC=clang  builds with clang
-#   UNIT=core/bdf  one unit test     STRICT=1  a stage or a test whose prerequisite is missing fails instead of being skipped
+#   UNIT=core/bdf  one unit test     CASE=name  one test of it
+#   STRICT=1       a stage or a test whose prerequisite is missing fails instead of being skipped
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -74,7 +75,7 @@ PACKAGES_lint := clang-format cppcheck shellcheck man-db gcovr universal-ctags
 help: ## list the verbs
 	@echo "Sluice $(VERSION): verbs of this Makefile"
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' Makefile $(wildcard tests/*/*.mk)
-	@sed -n 's/^#   /  /p' Makefile | head -6
+	@sed -n 's/^#   /  /p' Makefile | head -7
 
 # ---- packages ----
 deps: ## install the Debian packages that building and testing need (says so first)
@@ -127,7 +128,7 @@ test: ## everything CI runs; installs what it needs
 	@tests/stages.sh "make test" build test-unit test-sim test-peer test-kubevirt test-vm
 test-all: ## everything there is
 	@$(MAKE) deps-lint
-	@tests/stages.sh "make test-all" build lint test-unit test-unit-clang test-tsan test-sim test-peer test-kubevirt test-kubevirt-control test-vm fuzz demo
+	@tests/stages.sh "make test-all" build lint test-unit test-unit-clang test-tsan test-sim test-peer test-kubevirt test-kubevirt-control test-vm test-mutants fuzz demo
 
 STAGE ?= test-unit
 test-unit: ## unit tests and fuzz corpora under ASan and UBSan (UNIT=core/bdf: one)

@@ -562,7 +562,9 @@ static void test_a_plan_runs_in_another_process_and_answers(void **state)
         (void)state;
         bench_make(&bench);
         plan_of_host(&plan);
+        fs_fail_at(1, EIO); /* in this process */
         run_plan(&bench, &plan, 5000, &outcome);
+        fs_fail_at(0, 0);
         ASSERT_ENDED(outcome, PLAN_DONE);
         assert_string_equal(outcome.result.text, "");
         assert_int_equal(outcome.result.step, plan.n_steps);

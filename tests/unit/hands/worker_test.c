@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "../unit.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "hands/worker.h"
 #include "host.h"
 
@@ -259,6 +262,18 @@ static bool take_and_open(void *ctx, const struct report *report)
         return take(&intruder->record, report);
 }
 
+/* A driver waits in its unbind for who has the device open: who did that to it would not come back. */
+static pid_t let_go_later(struct host *host)
+{
+        pid_t pid = fork();
+        struct err err;
+
+        if (pid != 0)
+                return pid;
+        (void)sleep(5);
+        _exit(sim_hold(host->sim, "/dev/vfio/45", -4343, "", &err) < 0);
+}
+
 static void test_what_was_opened_meanwhile_is_not_unbound_by_an_undo(void **state)
 {
         struct host host;
@@ -272,7 +287,10 @@ static void test_what_was_opened_meanwhile_is_not_unbound_by_an_undo(void **stat
         plan_of_host(&plan);
         host_fault(&host, "drivers_probe 0000:3b:00.1 ignore times 1");
         ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
+        pid_t rescuer = let_go_later(&host);
         (void)worker_execute(kernel, host.locks, &plan, take_and_open, &intruder);
+        assert_int_equal(kill(rescuer, SIGKILL), 0);
+        assert_int_equal(waitpid(rescuer, NULL, 0), rescuer);
         ASSERT_END(intruder.record, PLAN_BROKEN);
         assert_int_equal(intruder.record.last.reason, REASON_BROKEN_BINDING);
         ASSERT_SAYS(intruder.record, "0000:3b:00.0 is in use: pid 4343 (qemu-kvm) has /dev/vfio/45 open");

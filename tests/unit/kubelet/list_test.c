@@ -40,6 +40,7 @@ static void test_unknown_numa_nodes_are_never_sent(void **state)
 
         (void)state;
         list_make(&list, &offer, &pool, false);
+        assert_int_equal(list.msg.n_devices, 2); /* the sick one, too */
         assert_null(list.msg.devices[0]->topology);
         assert_int_equal(list.msg.devices[1]->topology->nodes[0]->id, 3);
         assert_string_equal(list.msg.devices[0]->health, "Healthy");
