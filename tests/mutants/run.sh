@@ -23,6 +23,7 @@ program_of() {
         test-unit) echo "$2/$build/tests/unit/${3}_test" ;;
         test-sim) echo "$top/$build/tests/sim/${3}_test" ;;
         test-kubelet) echo "$top/build/kubelet/k$3.test" ;;
+        *) echo "$top/$work/$1.test" ;;
         esac
 }
 
@@ -30,8 +31,8 @@ program_of() {
 verdict() {
         local program status
         program=$(program_of "$2" "$1" "$3")
-        if [ -s "$work/$2-$3.skipped" ]; then
-                cat "$work/$2-$3.skipped"
+        if [ -s "$work/$2$3.skipped" ]; then
+                cat "$work/$2$3.skipped"
                 return
         fi
         export CASE=$4 SLUICE_BIN=$1/$build/bin
@@ -101,8 +102,12 @@ tests=$(sed -nE 's/^red //p' "${specs[@]/%/.mutant}" | sort -u)
 make -j"$(nproc)" FLAVOUR=asan $(while read -r stage program _; do needs "$stage" "$program" tree; done <<<"$tests" | tr ' ' '\n' | sort -u) || exit 1
 # What is written in Go is made by its own stage, which knows what it lacks.
 for version in $(sed -nE 's/^test-kubelet ([0-9]+) .*/\1/p' <<<"$tests" | sort -u); do
-        RUN='^$' SLUICE_BIN=$top/$build/bin tests/kubelet/run.sh "$version" | sed -nE 's/^SKIPPED: /skipped: /p' >"$work/test-kubelet-$version.skipped"
+        RUN='^$' SLUICE_BIN=$top/$build/bin tests/kubelet/run.sh "$version" | sed -nE 's/^SKIPPED: /skipped: /p' >"$work/test-kubelet$version.skipped"
 done
+if grep -q '^test-kubevirt ' <<<"$tests"; then
+        TAGS=libvirt_dlopen LIBRARY=libvirt.so.0 tests/gostage.sh test-kubevirt kubevirt -vet=off -ldflags='-s -w' -c -o "$top/$work/test-kubevirt.test" . |
+                sed -nE 's/^SKIPPED: /skipped: /p' >$work/test-kubevirt-.skipped
+fi
 xargs -P "$(nproc)" -L 1 bash -c 'unbroken "$@"' _ <<<"$tests"
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c 'mutant {}'
 
