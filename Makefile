@@ -50,7 +50,7 @@ QUIET_LD := 2> >(grep -vE "(libuv_a|libgrpc_unsecure|libcares)[.]a.*in function|
 endif
 else
 override LDFLAGS += -Wl,--as-needed $(if $(filter release,$(FLAVOUR)),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
-LIBS = -lgrpc_unsecure -lgpr -lprotobuf-c -luv -lyaml -ljansson -lpci -lsmartcols -lpthread
+LIBS = -lgrpc_unsecure -lgpr -lprotobuf-c -luv -lyaml -ljansson -lpci -lsmartcols -lz -lpthread
 endif
 comma := ,
 

@@ -175,6 +175,7 @@ static int run(const struct options *o)
         }
         const struct agent_options agent = {
                 .kubelet_dir = o->kubelet_dir,
+                .state_dir = o->state_dir,
                 .run_dir = o->run_dir,
                 .config_path = o->config,
                 .config = config,

@@ -2,6 +2,7 @@
 #include "agent/agent_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "agent/notify.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/log.h"
 
 enum {
@@ -83,12 +85,24 @@ static void on_probed(void *ctx)
         look_in(ctx, PROBED_LOOK_MS);
 }
 
-/* A card that the kernel does not answer for. */
+/* A card that the kernel does not answer for: nobody touches it again in this boot. */
+static void give_up(struct agent *agent, struct bdf card, const char *detail)
+{
+        world_mark_stuck(&agent->world, card, detail);
+        probe_leave_alone(agent->probe, card);
+}
+
+static void on_remembered(void *ctx, struct bdf card, const char *detail)
+{
+        give_up(ctx, card, detail);
+}
+
 static void on_probe_stuck(void *ctx, struct bdf card, const char *text)
 {
         struct agent *agent = ctx;
 
-        world_mark_card(&agent->world, card, REASON_STUCK, text);
+        give_up(agent, card, text);
+        stuck_add(agent->stuck, card, text);
         look_later(agent);
 }
 
@@ -127,13 +141,12 @@ static void mark(void *ctx, const char *device, enum reason reason, const char *
         world_mark(&((struct agent *)ctx)->world, device, reason, detail);
 }
 
-static void mark_card(void *ctx, struct bdf card, enum reason reason, const char *detail)
+static void mark_stuck(void *ctx, struct bdf card, const char *detail)
 {
         struct agent *agent = ctx;
 
-        world_mark_card(&agent->world, card, reason, detail);
-        if (reason == REASON_STUCK)
-                probe_leave_alone(agent->probe, card);
+        give_up(agent, card, detail);
+        stuck_add(agent->stuck, card, detail);
 }
 
 static bool may_be_held(void *ctx, const struct device *device)
@@ -225,7 +238,7 @@ static void start_claims(struct agent *agent)
                 .rescan = see_again,
                 .is_current = is_current,
                 .mark = mark,
-                .mark_card = mark_card,
+                .mark_stuck = mark_stuck,
                 .may_be_held = may_be_held,
         };
 
@@ -259,8 +272,25 @@ static int start_hands(struct agent *agent, struct err *err)
         return hands_start(&agent->hands, &hands, err);
 }
 
+/* What an earlier daemon of this boot gave up stays so. Before anything is read from it, or offered. */
+static int open_stuck(struct agent *agent, struct err *err)
+{
+        const char *boot_id = agent->world.inventory->boot_id;
+
+        _cleanup_close_ int dir = fs_open(AT_FDCWD, agent->options->state_dir, O_RDONLY | O_DIRECTORY, 0);
+        if (dir < 0)
+                return err_set(err, -dir, "cannot open %s", agent->options->state_dir);
+        agent->recorder = recorder_new(&agent->loop);
+        int r = stuck_open(dir, agent->recorder, boot_id, on_remembered, agent, &agent->stuck, err);
+        if (r == 0 && agent->world.n_marks > 0)
+                r = world_look(&agent->world, NULL, err);
+        return r;
+}
+
 static void free_all(struct agent *agent)
 {
+        stuck_free(agent->stuck);
+        recorder_free(agent->recorder);
         probe_free(agent->probe);
         hands_free(agent->hands);
         if (agent->store)
@@ -295,6 +325,8 @@ static int start(struct agent *agent, struct err *err)
         int r = rpc_start(&agent->rpc, &agent->loop, err);
         if (r == 0)
                 r = world_look(&agent->world, NULL, err);
+        if (r == 0)
+                r = open_stuck(agent, err);
         if (r < 0)
                 return r;
         agent->last_look_ms = clock_ms();

@@ -10,6 +10,7 @@
 
 struct agent_options {
         const char *kubelet_dir;  /* kubelet's root directory */
+        const char *state_dir;    /* what outlives the daemon; exists, locked */
         const char *run_dir;      /* sockets, card locks; exists */
         const char *config_path;  /* watched and re-read; may be absent */
         struct config *config;    /* what is in force at start; taken over */

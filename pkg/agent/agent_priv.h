@@ -8,6 +8,7 @@
 #include "agent/agent.h"
 #include "agent/world.h"
 #include "claims/claims.h"
+#include "claims/stuck.h"
 #include "hands/hands.h"
 #include "host/events.h"
 #include "kubelet/kubelet.h"
@@ -32,6 +33,8 @@ struct agent {
         struct world world;
         struct hands *hands;
         struct probe *probe;
+        struct recorder *recorder;
+        struct stuck *stuck;
         struct store *store;
         struct claims *claims;
         struct rpc *rpc;

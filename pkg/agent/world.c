@@ -188,12 +188,12 @@ static bool shares_a_group(const struct inventory *inventory, const struct devic
         return false;
 }
 
-void world_mark_card(struct world *world, struct bdf card, enum reason reason, const char *detail)
+void world_mark_stuck(struct world *world, struct bdf card, const char *detail)
 {
         for (size_t i = 0; world->offer && i < world->offer->n_devices; i++) {
                 const struct device *d = &world->offer->devices[i];
                 if (bdf_equal(d->card, card) || shares_a_group(world->inventory, d, card))
-                        world_mark(world, d->id, reason, detail);
+                        world_mark(world, d->id, REASON_STUCK, detail);
         }
 }
 

@@ -40,12 +40,12 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err);
  * the old one stays. */
 int world_configure(struct world *world, struct config *config, struct err *err);
 
-/* What sysfs does not show: STUCK stays until the daemon's end; BROKEN_BINDING until somebody has changed a driver in the
+/* What sysfs does not show: STUCK stays for this boot; BROKEN_BINDING until somebody has changed a driver in the
  * device's group (bound it by hand, unplugged it). Takes effect at the next world_look. */
 void world_mark(struct world *world, const char *device, enum reason reason, const char *detail);
 
-/* Every device that a card carries, or that shares an IOMMU group with one of its functions. */
-void world_mark_card(struct world *world, struct bdf card, enum reason reason, const char *detail);
+/* STUCK for every device that a card carries, or that shares an IOMMU group with one of its functions. */
+void world_mark_stuck(struct world *world, struct bdf card, const char *detail);
 
 /* Is the device still on the driver and in the group that the last look saw? */
 bool world_is_current(const struct world *world, const struct device *device);

@@ -323,3 +323,13 @@ int fs_replace(int dir, const char *path, const void *data, size_t n, mode_t mod
         }
         return 0;
 }
+
+int fs_remove(int dir, const char *path, struct err *err)
+{
+        int r = fs_unlink(dir, path, 0);
+        if (r == -ENOENT)
+                return 0;
+        if (r == 0)
+                r = sync_parent(dir, path);
+        return r < 0 ? err_set(err, -r, "cannot remove %s", path) : 0;
+}

@@ -60,6 +60,9 @@ int fs_rename(int dir, const char *from, const char *to);
 /* Replaces @path durably: temporary file in the same directory, fsync, rename, fsync of the directory. */
 int fs_replace(int dir, const char *path, const void *data, size_t n, mode_t mode, struct err *err);
 
+/* Removes the file @path durably: unlink, fsync of the directory. None there: 0. */
+int fs_remove(int dir, const char *path, struct err *err);
+
 /* True for the errors that mean "it is not there (any more)". */
 bool fs_gone(int error /* positive or negative errno */);
 

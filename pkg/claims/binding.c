@@ -112,7 +112,7 @@ static void mark_failed(struct binding *binding, size_t index, const struct hand
 
         str_clean(detail, sizeof(detail), result->text); /* names the step */
         for (uint32_t i = 0; result->end == PLAN_STUCK && i < plan->n_cards; i++)
-                world->mark_card(world->ctx, plan->cards[i], REASON_STUCK, detail);
+                world->mark_stuck(world->ctx, plan->cards[i], detail);
         if (result->end == PLAN_BROKEN)
                 mark_broken(binding, index, detail);
 }

@@ -43,8 +43,8 @@ struct claims_world {
         const struct inventory *(*rescan)(void *ctx);               /* look now: after a plan ran */
         bool (*is_current)(void *ctx, const struct device *device); /* still on the driver and in the group of the snapshot? */
         void (*mark)(void *ctx, const char *device, enum reason reason, const char *detail); /* broken */
-        /* Stuck: all that hangs on the card, or shares a group with it. */
-        void (*mark_card)(void *ctx, struct bdf card, enum reason reason, const char *detail);
+        /* All that hangs on the card, or shares a group with it, for this boot. */
+        void (*mark_stuck)(void *ctx, struct bdf card, const char *detail);
         /* May a process have the device open? Told by a read or two; false also where holders cannot be seen at all. */
         bool (*may_be_held)(void *ctx, const struct device *device);
 };

@@ -2,6 +2,7 @@
 /* A kernel that does not answer, hands that outlive their daemon, and many callers at once. */
 #include "rig.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/str.h"
 
 #define GPU0  "0000:18:00.0"
@@ -48,6 +50,46 @@ static void test_a_read_that_hangs_makes_its_card_stuck_and_no_other(void **stat
         assert_true(rig_logged(rig, "host: " GPU0 " appeared", RIG_SOON_MS));
         assert_string_equal(rig_health(rig, L40S, GPU0), "Unhealthy");
         rig_fault(rig, "");
+        rig_stop(rig);
+}
+
+static void boot(struct rig *rig, const char *boot_id)
+{
+        _cleanup_free_ char *path = xasprintf("%s/proc/sys/kernel/random/boot_id", rig->sim_dir);
+        struct err err;
+
+        ASSERT_OK(fs_write(AT_FDCWD, path, boot_id, &err), &err);
+}
+
+/* What one daemon gave up, the next one of the same boot does not touch either, however well it looks; after a reboot it does. */
+static void test_a_stuck_card_stays_so_for_the_next_daemon_until_the_reboot(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8", ON_ALLOCATE);
+        boot(rig, "11111111-1111-4111-8111-111111111111");
+        rig_fault(rig, "read:driver_override " GPU0 " hang");
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 7);
+        _cleanup_free_ char *record = xasprintf("%s/stuck/" GPU0 ".record", rig->state_dir);
+        for (int64_t until = clock_ms() + RIG_SOON_MS; fs_exists(AT_FDCWD, record) != 1; (void)usleep(10 * 1000))
+                assert_true(clock_ms() < until);
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
+        rig_fault(rig, "");
+
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 7);
+        assert_int_equal(allocate(rig, GPU0), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "(stuck)"));
+        assert_driver(rig, GPU0, "nvidia");
+        assert_int_equal(rig_end(rig, SIGTERM), 0);
+
+        boot(rig, "22222222-2222-4222-8222-222222222222");
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(allocate(rig, GPU0), 0);
+        assert_int_equal(fs_exists(AT_FDCWD, record), 0);
         rig_stop(rig);
 }
 
@@ -222,7 +264,7 @@ static pthread_t allocate_all_slowly(struct job *job, const char *fault)
         assert_int_equal(pthread_create(&thread, NULL, allocate_all_thread, job), 0);
         for (unsigned i = 1; i < 8; i++)
                 wait_for_driver(job->rig, gpus[i], "vfio-pci");
-        assert_driver(job->rig, GPU0, ""); /* it lets go, out of sight */
+        assert_driver(job->rig, GPU0, "nvidia");
         return thread;
 }
 
@@ -425,6 +467,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_read_that_hangs_makes_its_card_stuck_and_no_other),
                 RIG_TEST(test_a_driver_that_hangs_out_of_sight_makes_its_card_stuck),
+                RIG_TEST(test_a_stuck_card_stays_so_for_the_next_daemon_until_the_reboot),
                 RIG_TEST(test_a_daemon_that_finds_a_slow_hand_at_work_waits_for_it),
                 RIG_TEST(test_what_could_not_be_undone_is_healthy_again_when_somebody_mended_it),
                 RIG_TEST(test_a_read_only_sys_refuses_and_leaves_the_device_healthy),

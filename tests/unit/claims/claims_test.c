@@ -178,11 +178,11 @@ static void mark(void *ctx, const char *device, enum reason reason, const char *
         (void)str_copy(w.marked, sizeof(w.marked), device);
         w.mark_reason = reason;
 }
-static void mark_card(void *ctx, struct bdf card, enum reason reason, const char *detail)
+static void mark_stuck(void *ctx, struct bdf card, const char *detail)
 {
         char id[DEVICE_ID_MAX];
 
-        mark(ctx, bdf_format(card, id), reason, detail);
+        mark(ctx, bdf_format(card, id), REASON_STUCK, detail);
 }
 static bool may_be_held(void *ctx, const struct device *device)
 {
@@ -228,7 +228,7 @@ static int setup(void **state)
                 .rescan = rescan,
                 .is_current = is_current,
                 .mark = mark,
-                .mark_card = mark_card,
+                .mark_stuck = mark_stuck,
                 .may_be_held = may_be_held,
         };
 

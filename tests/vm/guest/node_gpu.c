@@ -194,6 +194,10 @@ static void test_driver_that_does_not_let_go_in_time_makes_only_its_device_stuck
         await_hand(L40S);
         expect_counts(L40S_RESOURCE, 1, 0); /* stuck is stuck until the node boots again */
         expect_refused("again", L40S_RESOURCE, NULL, NULL);
+        daemon_stop(SIGKILL); /* nor does the next daemon of this boot touch it */
+        daemon_start();
+        expect_counts(H100_RESOURCE, 1, 1);
+        expect_counts(L40S_RESOURCE, 1, 0);
         node_stop();
 }
 

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "../unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "claims/records.h"
+
+struct fixture {
+        char path[32];
+        int dir;
+        struct strbuf read, aside; /* "key=text;", "file: why;" */
+};
+
+static int setup(void **state)
+{
+        struct fixture *f = xcalloc(1, sizeof(*f));
+
+        (void)str_copy(f->path, sizeof(f->path), "/dev/shm/sluice-rec-XXXXXX");
+        assert_non_null(mkdtemp(f->path));
+        f->dir = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(f->dir >= 0);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        struct fixture *f = *state;
+        _cleanup_free_ char *command = xasprintf("rm -rf %s", f->path);
+
+        fs_fail_at(0, 0);
+        strbuf_done(&f->read);
+        strbuf_done(&f->aside);
+        (void)close(f->dir);
+        free(f);
+        return system(command); /* lint: a test's own directory */
+}
+
+static struct records *open_records(struct fixture *f, unsigned version)
+{
+        struct records *records = NULL;
+        struct err err;
+
+        ASSERT_OK(records_open(f->dir, "claims", version, &records, &err), &err);
+        return records;
+}
+
+static int on_record(void *ctx, const char *key, const char *text, struct err *err)
+{
+        struct fixture *f = ctx;
+
+        if (streq(text, "nonsense"))
+                return err_say(err, EBADMSG, "it makes no sense");
+        strbuf_addf(&f->read, "%s=%s;", key, text);
+        return 0;
+}
+
+static void on_aside(void *ctx, const char *file, const struct err *why)
+{
+        strbuf_addf(&((struct fixture *)ctx)->aside, "%s: %s;", file, why->msg);
+}
+
+static const char *read_all(struct fixture *f, struct records *records)
+{
+        struct err err;
+
+        strbuf_done(&f->read);
+        strbuf_done(&f->aside);
+        strbuf_add(&f->read, "");
+        strbuf_add(&f->aside, "");
+        ASSERT_OK(records_read(records, on_record, on_aside, f, &err), &err);
+        return f->read.text;
+}
+
+static void put(struct records *records, const char *key, const char *text)
+{
+        struct err err;
+
+        ASSERT_OK(records_put(records, key, text, &err), &err);
+}
+
+/* Writes bytes where a record is, as a failing disk or another program would. */
+static void spoil(struct fixture *f, const char *file, const char *bytes, size_t n)
+{
+        int fd = openat(f->dir, file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, bytes, n), n);
+        assert_int_equal(close(fd), 0);
+}
+
+static void test_what_was_put_is_read_by_the_next(void **state)
+{
+        struct fixture *f = *state;
+        struct stat st;
+        struct err err;
+
+        struct records *records = open_records(f, 1);
+        put(records, "0000:3b:00.0", "one");
+        put(records, "0000:3b:00.0", "two");
+        put(records, "../../etc/passwd", "three\nlines\n");
+        put(records, "\xc3\xa4 b/%", "");
+        records = records_close(records);
+        assert_int_equal(fstatat(f->dir, "claims", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0700);
+        assert_int_equal(fstatat(f->dir, "claims/0000:3b:00.0.record", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+
+        records = open_records(f, 1);
+        assert_string_equal(read_all(f, records), "../../etc/passwd=three\nlines\n;\xc3\xa4 b/%=;0000:3b:00.0=two;");
+        assert_string_equal(f->aside.text, "");
+        ASSERT_OK(records_remove(records, "0000:3b:00.0", &err), &err);
+        ASSERT_OK(records_remove(records, "0000:3b:00.0", &err), &err);
+        assert_string_equal(read_all(f, records), "../../etc/passwd=three\nlines\n;\xc3\xa4 b/%=;");
+        records_close(records);
+}
+
+static void test_what_cannot_be_trusted_is_set_aside(void **state)
+{
+        struct fixture *f = *state;
+        char file[512];
+        size_t n;
+        struct err err;
+
+        struct records *records = open_records(f, 1);
+        put(records, "good", "text");
+        put(records, "torn", "a longer text");
+        ASSERT_OK(fs_read(f->dir, "claims/torn.record", file, sizeof(file), &n, &err), &err);
+        spoil(f, "claims/torn.record", file, n - 1);
+        put(records, "flipped", "abcdef");
+        ASSERT_OK(fs_read(f->dir, "claims/flipped.record", file, sizeof(file), &n, &err), &err);
+        file[n - 1] ^= 1;
+        spoil(f, "claims/flipped.record", file, n);
+        put(records, "nul", "abcdef");
+        ASSERT_OK(fs_read(f->dir, "claims/nul.record", file, sizeof(file), &n, &err), &err);
+        file[n - 1] = '\0';
+        spoil(f, "claims/nul.record", file, n);
+        spoil(f, "claims/empty.record", "", 0);
+        _cleanup_free_ char *much = xcalloc(2, RECORD_TEXT_MAX);
+        spoil(f, "claims/long.record", much, 2 * RECORD_TEXT_MAX);
+        spoil(f, "claims/%zz.record", "x", 1);
+        spoil(f, "claims/%41.record", "x", 1); /* an "A" is not written so */
+        put(records, "senseless", "nonsense");
+        assert_int_equal(mkdirat(f->dir, "claims/dir.record", 0700), 0);
+        assert_string_equal(read_all(f, records), "good=text;");
+        assert_non_null(strstr(f->aside.text, "claims/torn.record.bad: it is torn"));
+        assert_non_null(strstr(f->aside.text, "claims/flipped.record.bad: it is torn"));
+        assert_non_null(strstr(f->aside.text, "claims/nul.record.bad: it is torn"));
+        assert_non_null(strstr(f->aside.text, "claims/empty.record.bad: it does not begin"));
+        assert_non_null(strstr(f->aside.text, "claims/long.record.bad: "));
+        assert_non_null(strstr(f->aside.text, "claims/%zz.record.bad: no record"));
+        assert_non_null(strstr(f->aside.text, "claims/%41.record.bad: no record"));
+        assert_non_null(strstr(f->aside.text, "claims/senseless.record.bad: it makes no sense"));
+        assert_non_null(strstr(f->aside.text, "claims/dir.record.bad: "));
+        /* Once: the second reading is quiet. */
+        assert_string_equal(read_all(f, records), "good=text;");
+        assert_string_equal(f->aside.text, "");
+        records_close(records);
+}
+
+static void test_another_version_is_named(void **state)
+{
+        struct fixture *f = *state;
+
+        struct records *records = open_records(f, 2);
+        put(records, "a", "text");
+        records_close(records);
+        records = open_records(f, 1);
+        assert_string_equal(read_all(f, records), "");
+        assert_string_equal(f->aside.text, "claims/a.record.bad: it is of version 2, this program reads version 1;");
+        records_close(records);
+}
+
+static void test_bounds(void **state)
+{
+        struct fixture *f = *state;
+        char key[RECORD_KEY_MAX + 1];
+        struct err err;
+
+        struct records *records = open_records(f, 1);
+        memset(key, 0xff, sizeof(key));
+        key[RECORD_KEY_MAX] = '\0';
+        assert_int_equal(records_put(records, key, "x", &err), -EINVAL);
+        assert_int_equal(records_put(records, "", "x", &err), -EINVAL);
+        key[RECORD_KEY_MAX - 1] = '\0';
+        put(records, key, "the longest");
+        _cleanup_free_ char *text = xcalloc(1, RECORD_TEXT_MAX + 2);
+        memset(text, 'x', RECORD_TEXT_MAX + 1);
+        assert_int_equal(records_put(records, "big", text, &err), -EFBIG);
+        text[RECORD_TEXT_MAX] = '\0';
+        put(records, "big", text);
+        _cleanup_free_ char *want = xasprintf("%s=the longest;big=%s;", key, text);
+        assert_string_equal(read_all(f, records), want);
+
+        for (int i = 2; i < RECORDS_MAX; i++) {
+                str_format(key, sizeof(key), "claims/%d.record", i);
+                assert_int_equal(mknodat(f->dir, key, S_IFREG | 0600, 0), 0);
+        }
+        assert_int_equal(records_put(records, "one more", "x", &err), -ENOSPC);
+        put(records, "big", "smaller"); /* a known one may always be replaced */
+        records_close(records);
+}
+
+/* Whichever access fails: the former text or the new one is there, nothing else, and the error is told. */
+static void test_every_access_may_fail(void **state)
+{
+        struct fixture *f = *state;
+        struct err err;
+        bool failed = true;
+
+        for (unsigned n = 1; failed; n++) {
+                struct records *records = open_records(f, 1);
+                put(records, "a", "old");
+                fs_fail_at(n, n % 2 ? ENOSPC : EIO | FS_FAIL_ON);
+                int r = records_put(records, "a", "new", &err);
+                fs_fail_at(0, 0);
+                records_close(records);
+                failed = r < 0;
+                assert_true(n < 50);
+                records = open_records(f, 1);
+                const char *now = read_all(f, records);
+                assert_true(streq(now, "a=new;") || (failed && streq(now, "a=old;")));
+                assert_string_equal(f->aside.text, "");
+                records_close(records);
+                assert_int_equal(fs_exists(f->dir, "claims/a.record.tmp"), 0);
+        }
+}
+
+static void test_a_directory_that_is_gone_is_an_error(void **state)
+{
+        struct fixture *f = *state;
+        struct err err;
+
+        struct records *records = open_records(f, 1);
+        assert_int_equal(unlinkat(f->dir, "claims", AT_REMOVEDIR), 0);
+        assert_int_equal(records_put(records, "a", "x", &err), -ENOENT);
+        assert_non_null(strstr(err.msg, "claims record"));
+        records_close(records);
+        assert_int_equal(symlinkat("/tmp", f->dir, "claims"), 0);
+        assert_true(records_open(f->dir, "claims", 1, &records, &err) < 0);
+        assert_non_null(strstr(err.msg, "claims in the state directory"));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_what_was_put_is_read_by_the_next, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_what_cannot_be_trusted_is_set_aside, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_another_version_is_named, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_every_access_may_fail, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_a_directory_that_is_gone_is_an_error, setup, teardown),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
