@@ -10,6 +10,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# What builds a flavour does it on every processor, unless -jN is given.
+ifeq ($(origin FLAVOUR)$(filter -j% --jobserver%,$(shell echo "$$MAKEFLAGS")),command line)
+MAKEFLAGS += -j$(shell nproc)
+endif
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 SAY = @$(if $(filter 1,$(V)),:,echo "  $(1)")

@@ -4,6 +4,6 @@ $(B)/bin/demo: $(B)/tests/demo/demo.o $(B)/libfakekubelet.a $(B)/libsluice.a $(S
 	@mkdir -p $(@D)
 	$(call SAY,LD  $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$(filter-out $(STATIC_LIBS),$^)) $(LIBS)
-run-demo: $(B)/bin/demo
+run-demo: $(B)/bin/demo $(BINS)
 	@$(B)/bin/demo $(B)/bin
 .PHONY: run-demo
