@@ -39,6 +39,7 @@ func Start(t testing.TB, capture, config string, withKubelet bool) *Rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &Rig{T: t, Dir: dir, KubeletDir: filepath.Join(dir, "kubelet")}
 	if err := os.MkdirAll(filepath.Join(r.KubeletDir, "plugins_registry"), 0o750); err != nil {
 		t.Fatal(err)
@@ -99,7 +100,6 @@ func (r *Rig) end() {
 			r.T.Errorf("%s is left", path)
 		}
 	}
-	_ = os.RemoveAll(r.Dir)
 }
 
 // Ready waits until resource is listed with that many healthy devices.
