@@ -18,22 +18,32 @@
 #define KUBELET_SOCK "kubelet.sock"
 #define PLUGINS_DIR  "device-plugins"
 
+/* kubelet.sock as a file, whatever becomes of its name: a Register reaches the kubelet that it is meant for, or nobody. One
+ * that went to the successor by chance would be made a second time as soon as the successor is noticed; kubelet up to 1.36
+ * then forgets the second when the first ends, and never learns that we are gone. */
+struct door {
+        int fd; /* O_PATH */
+        struct life_epoch epoch;
+        struct rpc_client *client;
+        unsigned refs; /* the registrar's, and one for each Register in flight */
+};
+
 struct registrar {
         struct kubelet *kubelet;
         char *dir;  /* ".../device-plugins" */
         char *sock; /* ".../device-plugins/kubelet.sock" */
         uv_poll_t poll;
         int inotify;
-        int watch;       /* of the directory; -1 = none (yet) */
-        int watch_above; /* of kubelet's root, while the directory is not there */
-        struct rpc_client *client;
-        unsigned n_pending;
-        bool absent_said; /* that kubelet.sock is not there */
+        int watch;         /* of the directory, or of one above it; -1 = none (yet) */
+        bool there;        /* the directory is; else whatever happens above it is of interest */
+        struct door *door; /* NULL until a Register needs it */
+        bool absent_said;  /* that kubelet.sock is not there */
 };
 
 /* One Register in flight; outlives what the state machine thinks of it. */
 struct registering {
         struct plugin *plugin;
+        struct door *door;
         unsigned attempt;
 };
 
@@ -50,6 +60,8 @@ static void say(struct plugin *plugin, enum life_state before)
 
         if (life->state == LIFE_SERVING && before != LIFE_SERVING)
                 log_info("%s: registered with kubelet", plugin->resource);
+        if (life->state == LIFE_BACKOFF && before != LIFE_BACKOFF)
+                log_debug("%s: trying again in %lld ms: %s", plugin->resource, (long long)(life->due_ms - clock_ms()), life->problem);
         if (life->state == LIFE_REFUSED && before != LIFE_REFUSED)
                 log_error("%s: kubelet refuses this resource until it restarts: %s", plugin->resource, life->problem);
         else if (life->failures >= WORTH_SAYING && life->problem[0] && !streq(life->problem, plugin->said))
@@ -59,11 +71,11 @@ static void say(struct plugin *plugin, enum life_state before)
         str_format(plugin->said, sizeof(plugin->said), "%s", life->problem);
 }
 
-static struct life_epoch look_at(const char *sock)
+static struct life_epoch epoch_of(int dirfd, const char *path, int flags)
 {
         struct statx st;
 
-        if (statx(AT_FDCWD, sock, AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
+        if (statx(dirfd, path, flags | AT_STATX_SYNC_AS_STAT, STATX_BASIC_STATS | STATX_BTIME, &st) < 0)
                 return (struct life_epoch){ 0 };
         /* The birth where the file system knows it; the change time also moves on chmod: once too often, never too seldom. */
         const struct statx_timestamp *born = st.stx_mask & STATX_BTIME ? &st.stx_btime : &st.stx_ctime;
@@ -72,6 +84,43 @@ static struct life_epoch look_at(const char *sock)
                 .ino = st.stx_ino,
                 .born_ns = born->tv_sec * INT64_C(1000000000) + born->tv_nsec,
         };
+}
+
+static struct life_epoch look_at(const char *sock)
+{
+        return epoch_of(AT_FDCWD, sock, 0);
+}
+
+/* ---- the way to kubelet ---- */
+
+static void door_unref(struct door *door)
+{
+        if (!door || --door->refs > 0)
+                return;
+        (void)rpc_client_free(door->client);
+        (void)close(door->fd);
+        free(door);
+}
+
+/* To whoever made the kubelet.sock of this moment; NULL: it is not there. */
+static struct door *door_now(struct registrar *registrar)
+{
+        char path[32];
+
+        if (registrar->door && life_epoch_equal(look_at(registrar->sock), registrar->door->epoch))
+                return registrar->door;
+        door_unref(registrar->door);
+        registrar->door = NULL;
+        int fd = open(registrar->sock, O_PATH | O_CLOEXEC);
+        if (fd < 0)
+                return NULL;
+        struct door *door = registrar->door = xcalloc(1, sizeof(*door));
+        str_format(path, sizeof(path), "/proc/self/fd/%d", fd);
+        door->fd = fd;
+        door->epoch = epoch_of(fd, "", AT_EMPTY_PATH);
+        door->client = rpc_client_new(registrar->kubelet->rpc, path, 0);
+        door->refs = 1;
+        return door;
 }
 
 /* ---- doing what the state machine says ---- */
@@ -105,33 +154,49 @@ static void on_registered(void *ctx, enum rpc_code code, const char *text, const
                 say(plugin, before);
                 kubelet_arm(kubelet);
         }
+        if (registering->door->refs == 2)
+                rpc_client_reset(registering->door->client); /* No connection is kept that nobody uses. */
+        door_unref(registering->door);
         free(registering);
-        if (--registrar->n_pending == 0 && registrar->client)
-                rpc_client_reset(registrar->client); /* No connection is kept that nobody uses. */
         kubelet_release(kubelet);
 }
 
-static void call_register(struct plugin *plugin)
+static void call_register(struct plugin *plugin, struct door *door)
 {
         struct kubelet *kubelet = plugin->kubelet;
-        struct registrar *registrar = kubelet->registrar;
         struct registering *registering = xcalloc(1, sizeof(*registering));
         V1beta1__DevicePluginOptions options = V1BETA1__DEVICE_PLUGIN_OPTIONS__INIT;
         V1beta1__RegisterRequest request = V1BETA1__REGISTER_REQUEST__INIT;
         static char version[] = "v1beta1";
 
         registering->plugin = plugin;
+        registering->door = door;
         registering->attempt = plugin->life.attempt;
         options.pre_start_required = 1;
         options.get_preferred_allocation_available = 1;
         request.version = version;
-        request.endpoint = (char *)(uintptr_t)(listener_path(plugin->listener) + strlen(registrar->dir) + 1);
+        request.endpoint = (char *)(uintptr_t)(listener_path(plugin->listener) + strlen(kubelet->registrar->dir) + 1);
         request.resource_name = plugin->resource;
         request.options = &options; /* Old kubelets read them here. */
+        log_debug("%s: Register number %u, %s", plugin->resource, registering->attempt, request.endpoint);
         kubelet->open++;
-        registrar->n_pending++;
-        plugin->pending = rpc_client_call(registrar->client, "/v1beta1.Registration/Register", &request.base, &v1beta1__empty__descriptor,
+        door->refs++;
+        plugin->pending = rpc_client_call(door->client, "/v1beta1.Registration/Register", &request.base, &v1beta1__empty__descriptor,
                                           LIFE_REGISTER_MS, on_registered, registering);
+}
+
+/* The socket of ours that is named must have been made after the directory was wiped, and that was before kubelet.sock was made. */
+static void register_with(struct plugin *plugin)
+{
+        struct life_now now = kubelet_now(plugin->kubelet);
+        struct door *door = door_now(plugin->kubelet->registrar);
+
+        if (!door)
+                act(plugin, life_registered(&plugin->life, now, plugin->life.attempt, RPC_UNAVAILABLE, "kubelet.sock is not there"));
+        else if (!life_epoch_equal(door->epoch, plugin->life.epoch))
+                act(plugin, life_kubelet(&plugin->life, now, door->epoch)); /* a newer one, whose event is still on the way */
+        else
+                call_register(plugin, door);
 }
 
 static void drop_register(struct plugin *plugin)
@@ -152,7 +217,7 @@ static void act(struct plugin *plugin, unsigned actions)
         if (actions & LIFE_LISTEN)
                 listen_fresh(plugin); /* Goes on from there. */
         if (actions & LIFE_REGISTER)
-                call_register(plugin);
+                register_with(plugin);
 }
 
 /* ---- looking ---- */
@@ -168,34 +233,42 @@ static void look_for(struct plugin *plugin, struct life_epoch epoch)
         say(plugin, before);
 }
 
-/* Makes *@watch one on @path; for the same directory as before this changes nothing. False: there is none. */
-static bool watch_path(const struct registrar *registrar, int *watch, const char *path, uint32_t mask)
+/* Makes the watch one on @path; for the same directory as before this changes nothing. False: there is none. */
+static bool watch_path(struct registrar *registrar, const char *path)
 {
-        int now = inotify_add_watch(registrar->inotify, path, mask | IN_ONLYDIR);
+        int now = inotify_add_watch(registrar->inotify, path,
+                                    IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
 
-        if (*watch >= 0 && *watch != now)
-                (void)inotify_rm_watch(registrar->inotify, *watch);
-        *watch = now;
+        if (now >= 0 && registrar->watch >= 0 && registrar->watch != now)
+                (void)inotify_rm_watch(registrar->inotify, registrar->watch);
+        if (now >= 0)
+                registrar->watch = now;
         return now >= 0;
 }
 
-static bool watch_it(struct registrar *registrar)
+/* Watches the directory or, as long as it is not there, the deepest one above it that is: whoever resets a node removes
+ * kubelet's root as well. */
+static void watch_deepest(struct registrar *registrar)
 {
-        return watch_path(registrar, &registrar->watch, registrar->dir,
-                          IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF);
+        _cleanup_free_ char *path = xstrdup(registrar->dir);
+        bool watched = registrar->there = watch_path(registrar, path);
+
+        for (char *slash; !watched && (slash = strrchr(path, '/')) && slash > path;) {
+                *slash = '\0';
+                watched = watch_path(registrar, path);
+        }
 }
 
-/* Watches the directory, or the one above it as long as kubelet has not made it; tried once more then, because it may have
- * been made between the two. Asked for again at every look: it may be another one by now (re-mounted, made anew). */
+/* Until nothing changes: the next directory may have been made between two tries. Asked for again at every look: it may be
+ * another one by now (re-mounted, made anew). */
 static void watch_directory(struct registrar *registrar)
 {
-        if (!watch_it(registrar)) {
-                (void)watch_path(registrar, &registrar->watch_above, registrar->kubelet->dir, IN_CREATE | IN_MOVED_TO);
-                (void)watch_it(registrar);
-        } else if (registrar->watch_above >= 0) {
-                (void)inotify_rm_watch(registrar->inotify, registrar->watch_above);
-                registrar->watch_above = -1;
-        }
+        int before;
+
+        do {
+                before = registrar->watch;
+                watch_deepest(registrar);
+        } while (registrar->watch != before);
 }
 
 void registrar_look(struct kubelet *kubelet)
@@ -228,8 +301,7 @@ static bool worth_a_look(const struct registrar *registrar, const struct inotify
 {
         if (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_DELETE | IN_MOVED_FROM))
                 return true;
-        return event->wd == registrar->watch_above ? event->len > 0 && streq(event->name, PLUGINS_DIR)
-                                                   : event->len > 0 && streq(event->name, KUBELET_SOCK);
+        return !registrar->there || (event->len > 0 && streq(event->name, KUBELET_SOCK));
 }
 
 static void on_inotify(uv_poll_t *poll, int status, int events)
@@ -288,7 +360,7 @@ int registrar_start(struct kubelet *kubelet, struct err *err)
         struct registrar *registrar = xcalloc(1, sizeof(*registrar));
 
         registrar->kubelet = kubelet;
-        registrar->watch = registrar->watch_above = -1;
+        registrar->watch = -1;
         registrar->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
         int r = registrar->inotify < 0 ? -errno : uv_poll_init(kubelet->loop, &registrar->poll, registrar->inotify);
         if (r < 0) {
@@ -299,7 +371,6 @@ int registrar_start(struct kubelet *kubelet, struct err *err)
         }
         registrar->dir = xasprintf("%s/" PLUGINS_DIR, kubelet->dir);
         registrar->sock = xasprintf("%s/" KUBELET_SOCK, registrar->dir);
-        registrar->client = rpc_client_new(kubelet->rpc, registrar->sock, 0);
         kubelet->registrar = registrar;
         kubelet->open++;
         (void)uv_poll_start(&registrar->poll, UV_READABLE, on_inotify);
@@ -317,7 +388,8 @@ void registrar_stop(struct kubelet *kubelet)
 {
         struct registrar *registrar = kubelet->registrar;
 
-        registrar->client = rpc_client_free(registrar->client);
+        door_unref(registrar->door);
+        registrar->door = NULL;
         (void)uv_poll_stop(&registrar->poll);
         (void)close(registrar->inotify);
         uv_close((uv_handle_t *)&registrar->poll, on_poll_closed);

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -72,6 +73,49 @@ static void test_a_wiped_directory_is_noticed_while_kubelet_runs_on(void **state
         rig_ready(rig, L40S, 8, 8);
         assert_true(fk_registers(rig->k) > before);
         assert_true(sockets_are(rig, 1));
+        rig_stop(rig);
+}
+
+/* A node that is reset: kubelet's root is removed as a whole, and made anew when kubelet comes back. The look by the clock is
+ * five seconds away. */
+static void test_a_root_made_anew_is_noticed_at_once(void **state)
+{
+        struct rig *rig = *state;
+        _cleanup_free_ char *remove = xasprintf("rm -rf %s", rig->kubelet_dir);
+        _cleanup_free_ char *plugins = xasprintf("%s/device-plugins", rig->kubelet_dir);
+
+        rig_open(rig, "l40s-8-vfio", "1.34", NULL);
+        rig_ready(rig, L40S, 8, 8);
+        fk_down(rig->k);
+        assert_int_equal(kill(rig->pid, SIGSTOP), 0); /* else it might make a socket in the middle of that */
+        assert_int_equal(system(remove), 0);
+        assert_int_equal(kill(rig->pid, SIGCONT), 0);
+        (void)usleep(300 * 1000);
+        assert_int_equal(mkdir(rig->kubelet_dir, 0755), 0);
+        assert_int_equal(mkdir(plugins, 0755), 0);
+        int64_t before = clock_ms();
+        assert_true(fk_up(rig->k, 0));
+        rig_ready(rig, L40S, 8, 8);
+        assert_true(clock_ms() - before < 4000);
+        rig_stop(rig);
+}
+
+/* A second Register to one kubelet, up to 1.36, is what it forgets the plugin over: so the first one must have been meant for
+ * it, though the end of the old one's stream is heard of before its socket. The daemon sleeps while both happen. */
+static void test_a_kubelet_is_asked_once(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8-vfio", "1.36", NULL);
+        rig_ready(rig, L40S, 8, 8);
+        unsigned before = fk_registers(rig->k);
+        for (unsigned i = 1; i <= 10; i++) {
+                assert_int_equal(kill(rig->pid, SIGSTOP), 0);
+                assert_true(fk_restart(rig->k, 0));
+                assert_int_equal(kill(rig->pid, SIGCONT), 0);
+                rig_ready(rig, L40S, 8, 8);
+                assert_int_equal(fk_registers(rig->k), before + i);
+        }
         rig_stop(rig);
 }
 
@@ -290,6 +334,8 @@ int main(void)
                 RIG_TEST(test_ten_kubelet_restarts_as_1_36),
                 RIG_TEST(test_ten_kubelet_restarts_as_1_37),
                 RIG_TEST(test_a_wiped_directory_is_noticed_while_kubelet_runs_on),
+                RIG_TEST(test_a_root_made_anew_is_noticed_at_once),
+                RIG_TEST(test_a_kubelet_is_asked_once),
                 RIG_TEST(test_a_removed_socket_is_made_again_and_stays_registered),
                 RIG_TEST(test_a_kubelet_that_comes_late_finds_us),
                 RIG_TEST(test_a_refusing_kubelet_is_asked_until_it_agrees),
