@@ -36,7 +36,8 @@ type kubelet struct {
 	devices  *devicemanager.ManagerImpl
 	topology topologymanager.Manager
 	pods     *podList
-	stop     []func() // in reverse order
+	stop     []func()   // in reverse order
+	loop     sync.Mutex // kubelet admits one pod after the other
 }
 
 // startKubelet starts one on a machine with two NUMA nodes, under a policy of the topology manager.
@@ -93,6 +94,8 @@ func (k *kubelet) shutdown() {
 
 // admit does what pod admission does: hints, then Allocate for each container. The pod must be among the active ones.
 func (k *kubelet) admit(p *v1.Pod) lifecycle.PodAdmitResult {
+	k.loop.Lock()
+	defer k.loop.Unlock()
 	return k.topology.Admit(&lifecycle.PodAdmitAttributes{Pod: p})
 }
 
@@ -130,6 +133,12 @@ func (l *podList) remove(p *v1.Pod) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pods = slices.DeleteFunc(l.pods, func(q *v1.Pod) bool { return p == q })
+}
+
+func (l *podList) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pods = nil
 }
 
 func (l *podList) GetPods() []*v1.Pod {

@@ -41,9 +41,15 @@ type node struct {
 // newNode is a node with nothing running on it, and nothing left of the last one.
 func newNode(t *testing.T, host, config string) *node {
 	t.Helper()
+	starts = 0
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("kubelet said at the end:\n%s", tail(kubeletLog, 6000))
+			for i := 1; i <= starts; i++ {
+				if log := tail(fmt.Sprintf("%s/log.%d", nodeDir, i), 5000); log != "" {
+					t.Logf("sluiced said at the end:\n%s", log)
+				}
+			}
+			t.Logf("kubelet said at the end:\n%s", tail(kubeletLog, 5000))
 		}
 	})
 	wipe(t, kubeletDir)
@@ -83,8 +89,7 @@ func (n *node) has(resource string, capacity, allocatable int64) {
 
 // pod makes an active pod with one container "main" that wants so many of a resource.
 func (n *node) pod(resource string, count int64) *v1.Pod {
-	p := n.podOf(container("main", resource, count))
-	return p
+	return n.podOf(container("main", resource, count))
 }
 
 func (n *node) podOf(containers ...v1.Container) *v1.Pod {
@@ -98,8 +103,10 @@ func (n *node) podOf(containers ...v1.Container) *v1.Pod {
 	return p
 }
 
+func quantity(n int64) *resource.Quantity { return resource.NewQuantity(n, resource.DecimalSI) }
+
 func container(name, res string, count int64) v1.Container {
-	limits := v1.ResourceList{v1.ResourceName(res): *resource.NewQuantity(count, resource.DecimalSI)}
+	limits := v1.ResourceList{v1.ResourceName(res): *quantity(count)}
 	return v1.Container{Name: name, Resources: v1.ResourceRequirements{Limits: limits, Requests: limits}}
 }
 
@@ -131,9 +138,8 @@ func (n *node) refuse(resource string, count int64) (reason, message string) {
 
 func wipe(t *testing.T, dir string) {
 	t.Helper()
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
+	// sluiced may just be making a socket in it.
+	waitFor(t, func() string { return "an empty " + dir }, func() bool { return os.RemoveAll(dir) == nil })
 }
 
 func waitFor(t *testing.T, what func() string, done func() bool) {
