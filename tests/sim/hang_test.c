@@ -264,7 +264,7 @@ static pthread_t allocate_all_slowly(struct job *job, const char *fault)
         assert_int_equal(pthread_create(&thread, NULL, allocate_all_thread, job), 0);
         for (unsigned i = 1; i < 8; i++)
                 wait_for_driver(job->rig, gpus[i], "vfio-pci");
-        assert_driver(job->rig, GPU0, "nvidia");
+        assert_driver(job->rig, GPU0, ""); /* it lets go, out of sight */
         return thread;
 }
 

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "tmp.h"
 
 extern char **environ;
 
@@ -22,7 +23,7 @@ int rig_setup(void **state)
 {
         struct rig *rig = xcalloc(1, sizeof(*rig));
 
-        str_format(rig->dir, sizeof(rig->dir), "/tmp/sluice-sim-XXXXXX");
+        str_format(rig->dir, sizeof(rig->dir), "%s/sluice-sim-XXXXXX", tmp_base());
         if (!mkdtemp(rig->dir))
                 return -1;
         str_format(rig->kubelet_dir, sizeof(rig->kubelet_dir), "%s/kubelet", rig->dir);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One test's world: the real sluiced on a captured host over the simulated kernel, against the fake kubelet, in a directory
- * of its own below /tmp. Every function asserts; timeouts are ten times what is needed. Programs come from $SLUICE_BIN,
+ * of its own. Every function asserts; timeouts are ten times what is needed. Programs come from $SLUICE_BIN,
  * captures from tests/fixtures/hosts: run from the top of the tree. */
 #ifndef SLUICE_TESTS_SIM_RIG_H
 #define SLUICE_TESTS_SIM_RIG_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The host of these tests: one card in one group, GPU on nvidia and audio function on snd_hda_intel, made anew as a simulated
- * host below /tmp for each test; and the plan that binds both. */
+ * host for each test; and the plan that binds both. */
 #ifndef SLUICE_TESTS_HANDS_HOST_H
 #define SLUICE_TESTS_HANDS_HOST_H
 
@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "../tmp.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fs.h"
@@ -66,7 +67,7 @@ static inline void host_make(struct host *host)
         struct err err;
         char source[96];
 
-        (void)snprintf(host->root, sizeof(host->root), "/tmp/sluice-hands-XXXXXX");
+        (void)snprintf(host->root, sizeof(host->root), "%s/sluice-hands-XXXXXX", tmp_base());
         assert_non_null(mkdtemp(host->root));
         (void)snprintf(host->sim_dir, sizeof(host->sim_dir), "%s/host", host->root);
         (void)snprintf(host->lock_dir, sizeof(host->lock_dir), "%s/run", host->root);

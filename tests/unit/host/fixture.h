@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../tmp.h"
 #include "base/tree.h"
 
 struct fixture {
@@ -82,16 +83,21 @@ static inline void fixture_remove(const struct fixture *f, const char *path)
         assert_int_equal(nftw(full, fixture_remove_one, 32, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-static inline void fixture_make(struct fixture *f)
+static inline void fixture_make_in(struct fixture *f, const char *base)
 {
         struct err err;
 
-        (void)snprintf(f->dir, sizeof(f->dir), "/tmp/sluice-host-XXXXXX");
+        (void)snprintf(f->dir, sizeof(f->dir), "%s/sluice-host-XXXXXX", base);
         assert_non_null(mkdtemp(f->dir));
         fixture_dir(f, "sys/bus/pci/devices");
         fixture_dir(f, "proc");
         fixture_dir(f, "dev");
         ASSERT_OK(tree_open(&f->tree, f->dir, &err), &err);
+}
+
+static inline void fixture_make(struct fixture *f)
+{
+        fixture_make_in(f, tmp_base());
 }
 
 static inline void fixture_done(struct fixture *f)

@@ -21,7 +21,7 @@ static struct inventory *look(const char *name)
         struct err err;
         size_t n;
 
-        (void)str_copy(f.dir, sizeof(f.dir), "/tmp/sluice-host-XXXXXX");
+        str_format(f.dir, sizeof(f.dir), "%s/sluice-host-XXXXXX", tmp_base());
         assert_non_null(mkdtemp(f.dir));
         _cleanup_close_ int dir = open(f.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         ASSERT_OK(fs_read(AT_FDCWD, path, text, CAPTURE_MAX, &n, &err), &err);

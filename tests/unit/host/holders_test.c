@@ -18,7 +18,7 @@ static const struct bdf gpu = { 0, 0x3b, 0, 0 };
 
 static void make_gpu(struct fixture *f)
 {
-        fixture_make(f);
+        fixture_make_in(f, "/tmp"); /* device nodes: a mount in memory is often nodev */
         fixture_function(f, &(struct fixture_function){ ABOVE, "0000:3b:00.0", "0x10de\n", "0x26b9\n", "0x030200\n", "vfio-pci", 45 });
         fixture_file(f, "dev/vfio/vfio", "");
         fixture_file(f, "dev/vfio/45", "");

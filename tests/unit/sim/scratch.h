@@ -6,16 +6,14 @@
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "../tmp.h"
 #include "base/alloc.h"
 #include "base/cleanup.h"
 
 static inline char *scratch_new(void)
 {
-        const char *base = getenv("TMPDIR");
-        /* In memory where that is possible: some tests make a host for each place where a write can be cut short. */
-        char *path = xasprintf("%s/sluice-test-XXXXXX", base ? base : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+        char *path = xasprintf("%s/sluice-test-XXXXXX", tmp_base());
 
         if (!mkdtemp(path)) {
                 perror(path);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sluicectl from outside: what it prints, where, and how it ends. Run from the top of the source tree. */
+#include "../tmp.h"
 #include "../unit.h"
 
 #include <dirent.h>
@@ -348,7 +349,7 @@ static void test_a_capture_of_this_machine_can_be_shown_again(void **state)
 static int make_scratch(void **state)
 {
         (void)state;
-        (void)str_copy(scratch, sizeof(scratch), "/tmp/sluicectl-test.XXXXXX");
+        str_format(scratch, sizeof(scratch), "%s/sluicectl-test.XXXXXX", tmp_base());
         return mkdtemp(scratch) && setenv("TMPDIR", scratch, 1) == 0 ? 0 : -1;
 }
 
