@@ -241,11 +241,24 @@ void plan_ask_holders(const struct device *const *devices, size_t n_devices, str
         *ret = plan;
 }
 
+/* Apart, so that a request with nothing to bind does not pay for a plan's size. */
+static enum reason make_plan(const struct members *members, struct plan *ret, struct err *err)
+{
+        struct plan plan = { 0 };
+
+        if (!write_plan(&plan, members)) {
+                (void)err_say(err, E2BIG, "binding %zu functions at once needs more than %d steps or %d cards", members->n, PLAN_STEPS_MAX,
+                              PLAN_CARDS_MAX);
+                return REASON_PLAN_TOO_LARGE;
+        }
+        *ret = plan;
+        return REASON_NONE;
+}
+
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
                       struct plan *ret, struct err *err)
 {
         struct members members = { .n = 0 };
-        struct plan plan = { 0 };
 
         for (size_t i = 0; i < n_devices; i++) {
                 if (devices[i]->kind == DEVICE_VGPU_MDEV || devices[i]->kind == DEVICE_VGPU_VF)
@@ -259,11 +272,8 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
                 if (reason)
                         return reason;
         }
-        if (members.n > 0 && !write_plan(&plan, &members)) {
-                (void)err_say(err, E2BIG, "binding %zu functions at once needs more than %d steps or %d cards", members.n, PLAN_STEPS_MAX,
-                              PLAN_CARDS_MAX);
-                return REASON_PLAN_TOO_LARGE;
-        }
-        *ret = plan;
+        if (members.n > 0)
+                return make_plan(&members, ret, err);
+        ret->n_steps = ret->n_cards = 0;
         return REASON_NONE;
 }
