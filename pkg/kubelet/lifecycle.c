@@ -21,7 +21,7 @@ int64_t life_delay_ms(unsigned failures, unsigned jitter)
 {
         if (failures == 0)
                 return 0;
-        unsigned doublings = failures - 1 > 13 ? 13 : failures - 1;
+        unsigned doublings = failures - 1 > 14 ? 14 : failures - 1;
         int64_t base = (int64_t)LIFE_RETRY_MS << doublings;
         if (base > LIFE_BACKOFF_MAX_MS)
                 base = LIFE_BACKOFF_MAX_MS;

@@ -21,7 +21,7 @@
 #include "rpc/rpc.h"
 
 enum {
-        LIFE_RETRY_MS = 4, /* the first retry comes at once, the second within this, then ever slower */
+        LIFE_RETRY_MS = 2, /* the first retry comes at once, the second within this, then ever slower */
         LIFE_BACKOFF_MAX_MS = 30000,
         LIFE_WAIT_MS = 15000,     /* Register was answered and no ListAndWatch came */
         LIFE_DRAIN_MS = 1500,     /* old streams that have not ended are cut off: ended within 2 s */

@@ -52,7 +52,7 @@ static void act(struct plugin *plugin, unsigned actions);
 /* ---- saying what happened ---- */
 
 /* The first tries around a restart of kubelet fail as a matter of course; a problem that stays is said once. */
-enum { WORTH_SAYING = 6 }; /* a tenth of a second */
+enum { WORTH_SAYING = 7 }; /* a tenth of a second */
 
 static void say(struct plugin *plugin, enum life_state before)
 {
