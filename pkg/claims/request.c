@@ -39,19 +39,19 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
 {
         char clean[RESOURCE_MAX];
 
-        str_clean(clean, sizeof(clean), request->resource);
         const struct pool *pool = offer_pool(offer, request->resource);
         if (!pool) {
+                str_clean(clean, sizeof(clean), request->resource);
                 (void)err_say(err, ENOENT, "there is no pool %s", clean);
                 return REASON_UNKNOWN_DEVICE;
         }
         if (request->n_devices == 0) {
-                (void)err_say(err, EINVAL, "the request for %s names no device", clean);
+                (void)err_say(err, EINVAL, "the request for %s names no device", pool->resource);
                 return REASON_EMPTY_REQUEST;
         }
         if (request->n_devices > REQUEST_DEVICES_MAX) {
-                (void)err_say(err, E2BIG, "the request for %s names %zu devices, at most %d are possible", clean, request->n_devices,
-                              REQUEST_DEVICES_MAX);
+                (void)err_say(err, E2BIG, "the request for %s names %zu devices, at most %d are possible", pool->resource,
+                              request->n_devices, REQUEST_DEVICES_MAX);
                 return REASON_TOO_MANY_DEVICES;
         }
         const struct device *found[REQUEST_DEVICES_MAX];
@@ -64,7 +64,7 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
         qsort(found, request->n_devices, sizeof(found[0]), by_id);
         for (size_t i = 1; i < request->n_devices; i++)
                 if (found[i] == found[i - 1]) {
-                        (void)err_say(err, EINVAL, "the request names device %s of %s twice", found[i]->id, clean);
+                        (void)err_say(err, EINVAL, "the request names device %s of %s twice", found[i]->id, pool->resource);
                         return REASON_DUPLICATE_DEVICE;
                 }
         memcpy(ret, found, request->n_devices * sizeof(found[0]));

@@ -13,6 +13,7 @@ static void test_addresses_are_parsed_whole_or_not_at_all(void **state)
                 { "0000:3b:00.0", true, "0000:3b:00.0" },
                 { "0001:C8:00.2", true, "0001:c8:00.2" },
                 { "10000:e1:00.0", true, "10000:e1:00.0" },
+                { "fffffFFF:ff:1f.7", true, "ffffffff:ff:1f.7" },
                 { "0000:00:1f.7", true, "0000:00:1f.7" },
                 { "3b:00.0", false, "" },
                 { "0000:3b:20.0", false, "" },
