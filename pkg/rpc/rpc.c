@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The runtime: one completion queue, one thread that sits in it, one list on which completed operations travel to the
- * loop. A wake-up is sent only when the list was empty. */
+/* The runtime: the loop waits in gRPC's completion queue instead of in its own poll, so that a call is read, decided and
+ * answered by one thread, without being handed on. Its timers are the deadline of that wait; for its descriptors a second
+ * thread, the ringer, sits in poll() on the loop's own descriptor and puts a bell's sound into the queue. */
 #include "rpc/rpc.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
 #include <grpc/support/cpu.h>
 #include <grpc/support/time.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -32,17 +37,6 @@ unsigned gpr_cpu_current_cpu(void)
 }
 #endif
 
-/* gRPC is not built with ThreadSanitizer, which therefore does not see that a tag passes through its queue. */
-#ifdef __SANITIZE_THREAD__
-void __tsan_acquire(void *p);
-void __tsan_release(void *p);
-#define TAG_LEAVES(op)  __tsan_release(op)
-#define TAG_ARRIVES(op) __tsan_acquire(op)
-#else
-#define TAG_LEAVES(op)  (void)(op)
-#define TAG_ARRIVES(op) (void)(op)
-#endif
-
 extern char **environ;
 
 /* The environment must not change how gRPC behaves (poll strategy, tracing, fork support). */
@@ -57,95 +51,117 @@ static void forget_environment(void)
         }
 }
 
-static void post(struct rpc *rpc, struct op *op)
+/* ---- the ringer ---- */
+
+static void leash_tug(struct rpc *rpc)
 {
-        op->next = NULL;
-        (void)pthread_mutex_lock(&rpc->mutex);
-        bool was_empty = !rpc->head;
-        *rpc->tail = op;
-        rpc->tail = &op->next;
-        (void)pthread_mutex_unlock(&rpc->mutex);
-        if (was_empty)
-                (void)uv_async_send(&rpc->wake);
+        const uint64_t one = 1;
+
+        if (write(rpc->leash, &one, sizeof(one)) != sizeof(one))
+                abort(); /* An eventfd of ours, far from full. */
 }
 
-static void *transport(void *arg)
+/* The thread. Let go once for each wait of the loop, it rings at most once for it; it decides nothing. */
+static void *ring(void *arg)
 {
         struct rpc *rpc = arg;
+        struct pollfd fds[] = { { .fd = uv_backend_fd(rpc->loop), .events = POLLIN }, { .fd = rpc->leash, .events = POLLIN } };
+        uint64_t tugs;
 
         for (;;) {
-                grpc_event event = grpc_completion_queue_next(rpc->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-                if (event.type == GRPC_QUEUE_SHUTDOWN)
-                        break;
-                if (event.type != GRPC_OP_COMPLETE)
-                        continue;
-                struct op *op = event.tag;
-                TAG_ARRIVES(op);
-                op->ok = event.success != 0;
-                if (op->direct)
-                        op->done(op, op->ok);
-                else
-                        post(rpc, op);
+                if (read(rpc->leash, &tugs, sizeof(tugs)) < 0)
+                        continue; /* Interrupted. */
+                if (!atomic_load(&rpc->ended))
+                        (void)poll(fds, N_ELEMENTS(fds), -1); /* Interrupted: the loop looks once for nothing. */
+                if (atomic_load(&rpc->ended))
+                        return NULL;
+                (void)grpc_call_start_batch(rpc->bell, NULL, 0, &rpc->rung, NULL);
         }
-        post(rpc, &rpc->drained);
-        return NULL;
 }
 
-static void on_wake(uv_async_t *wake)
+static void on_rung(struct op *op, bool ok)
 {
-        struct rpc *rpc = container_of(wake, struct rpc, wake);
-
-        (void)pthread_mutex_lock(&rpc->mutex);
-        struct op *op = rpc->head;
-        rpc->head = NULL;
-        rpc->tail = &rpc->head;
-        (void)pthread_mutex_unlock(&rpc->mutex);
-
-        while (op) {
-                struct op *next = op->next; /* @done may free it or send it off again. */
-                op->done(op, op->ok);
-                op = next;
-        }
+        (void)ok;
+        container_of(op, struct rpc, rung)->ringer_out = false; /* The loop looks at its descriptors as soon as we return. */
 }
+
+/* A call that nobody will ever answer: an empty batch on it completes at once, from any thread. */
+static void bell_make(struct rpc *rpc)
+{
+        grpc_channel *lame = grpc_lame_client_channel_create("", GRPC_STATUS_UNAVAILABLE, "");
+
+        rpc->bell = grpc_channel_create_call(lame, NULL, GRPC_PROPAGATE_DEFAULTS, rpc->queue, grpc_slice_from_static_string("/"), NULL,
+                                             gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        grpc_channel_destroy(lame);
+        rpc->rung.done = on_rung;
+}
+
+/* ---- the loop's wait ---- */
 
 static void on_closed(uv_handle_t *handle)
 {
-        struct rpc *rpc = container_of((uv_async_t *)(void *)handle, struct rpc, wake);
+        struct rpc *rpc = container_of((uv_idle_t *)(void *)handle, struct rpc, idle);
         void (*stopped)(void *ctx) = rpc->stopped;
         void *ctx = rpc->stopped_ctx;
 
         grpc_server_credentials_release(rpc->server_credentials);
         grpc_channel_credentials_release(rpc->channel_credentials);
         grpc_shutdown_blocking();
-        (void)pthread_mutex_destroy(&rpc->mutex);
+        (void)close(rpc->leash);
         free(rpc);
         stopped(ctx);
 }
 
-static void on_drained(struct op *op, bool ok)
+static void on_drained(struct rpc *rpc)
 {
-        struct rpc *rpc = container_of(op, struct rpc, drained);
-
-        (void)ok;
-        (void)pthread_join(rpc->thread, NULL);
         grpc_completion_queue_destroy(rpc->queue);
-        uv_close((uv_handle_t *)&rpc->wake, on_closed);
+        uv_close((uv_handle_t *)&rpc->idle, on_closed);
+}
+
+/* How long the loop may wait: until its next timer, not at all when it has something to do. */
+static gpr_timespec wait_until(struct rpc *rpc, uv_idle_cb cb)
+{
+        uv_update_time(rpc->loop);
+        (void)uv_idle_stop(&rpc->idle); /* Our own handle would make it 0. */
+        int ms = uv_backend_timeout(rpc->loop);
+        (void)uv_idle_start(&rpc->idle, cb);
+        if (ms != 0 && !rpc->ringer_out) {
+                rpc->ringer_out = true;
+                leash_tug(rpc);
+        }
+        if (ms < 0)
+                return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+        if (ms == 0)
+                return gpr_inf_past(GPR_CLOCK_MONOTONIC); /* "Now" would be rounded up to a millisecond. */
+        return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
+}
+
+/* Called in each turn of the loop, which after it looks at its descriptors without waiting. One operation a turn: neither
+ * side waits for the other. */
+static void on_idle(uv_idle_t *idle)
+{
+        struct rpc *rpc = container_of(idle, struct rpc, idle);
+
+        grpc_event event = grpc_completion_queue_next(rpc->queue, wait_until(rpc, on_idle), NULL);
+        uv_update_time(rpc->loop);
+        if (event.type == GRPC_OP_COMPLETE) {
+                struct op *op = event.tag;
+                op->done(op, event.success != 0);
+        } else if (event.type == GRPC_QUEUE_SHUTDOWN) {
+                on_drained(rpc);
+        }
 }
 
 int rpc_start(struct rpc **ret, uv_loop_t *loop, struct err *err)
 {
         forget_environment();
 
+        int leash = eventfd(0, EFD_CLOEXEC);
+        if (leash < 0)
+                return err_set(err, errno, "cannot make an eventfd");
         struct rpc *rpc = xcalloc(1, sizeof(*rpc));
         rpc->loop = loop;
-        rpc->tail = &rpc->head;
-        rpc->drained.done = on_drained;
-        int r = uv_async_init(loop, &rpc->wake, on_wake);
-        if (r < 0) {
-                free(rpc);
-                return err_say(err, -r, "cannot make the loop's wake-up: %s", uv_strerror(r));
-        }
-        (void)pthread_mutex_init(&rpc->mutex, NULL);
+        rpc->leash = leash;
 
         /* gRPC's threads and ours inherit the mask: signals are the loop's. */
         sigset_t all, before;
@@ -155,11 +171,14 @@ int rpc_start(struct rpc **ret, uv_loop_t *loop, struct err *err)
         rpc->queue = grpc_completion_queue_create_for_next(NULL);
         rpc->server_credentials = grpc_insecure_server_credentials_create();
         rpc->channel_credentials = grpc_insecure_credentials_create();
-        r = pthread_create(&rpc->thread, NULL, transport, rpc);
+        bell_make(rpc);
+        int r = pthread_create(&rpc->ringer, NULL, ring, rpc);
         (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
         if (r != 0)
                 abort(); /* As an allocation that fails: nothing useful can run. */
-        (void)pthread_setname_np(rpc->thread, "rpc");
+        (void)pthread_setname_np(rpc->ringer, "ringer");
+        (void)uv_idle_init(loop, &rpc->idle);
+        (void)uv_idle_start(&rpc->idle, on_idle);
 
         *ret = rpc;
         return 0;
@@ -173,8 +192,13 @@ void rpc_use(struct rpc *rpc)
 void rpc_release(struct rpc *rpc)
 {
         assert(rpc->users > 0);
-        if (--rpc->users == 0 && rpc->stopping)
-                grpc_completion_queue_shutdown(rpc->queue);
+        if (--rpc->users > 0 || !rpc->stopping)
+                return;
+        atomic_store(&rpc->ended, true);
+        leash_tug(rpc);
+        (void)pthread_join(rpc->ringer, NULL);
+        grpc_call_unref(rpc->bell);
+        grpc_completion_queue_shutdown(rpc->queue);
 }
 
 void rpc_stop(struct rpc *rpc, void (*stopped)(void *ctx), void *ctx)
@@ -189,7 +213,6 @@ void rpc_stop(struct rpc *rpc, void (*stopped)(void *ctx), void *ctx)
 
 void op_start(struct op *op, grpc_call *call, const grpc_op *ops, size_t n)
 {
-        TAG_LEAVES(op);
         grpc_call_error error = grpc_call_start_batch(call, ops, n, op, NULL);
         if (error != GRPC_CALL_OK)
                 abort(); /* A malformed batch: its completion would never come. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gRPC C core behind one face: ProtobufCMessage in, ProtobufCMessage out, status code, deadline. The only folder that
- * includes <grpc/...>. Everything here is called on, and calls back on, the loop thread; one further thread sits in gRPC's
- * completion queue and only transports.
+ * includes <grpc/...>. Everything here is called on, and calls back on, the loop thread, which waits in gRPC's completion queue.
  *
  * Servers have no port of their own: the listener (rpc/listener.h) accepts, checks the peer and hands the socket over. */
 #ifndef SLUICE_RPC_RPC_H
@@ -30,7 +29,8 @@ enum rpc_code {
 };
 
 struct rpc;
-/* grpc_init, completion queue, thread. Signals must be blocked before. GRPC_* of the environment is removed. */
+/* grpc_init, completion queue, ringer. Signals must be blocked before. GRPC_* of the environment is removed. Until rpc_stop has
+ * ended @loop waits here, in each mode of uv_run, also in UV_RUN_NOWAIT. */
 int rpc_start(struct rpc **ret, uv_loop_t *loop, struct err *err);
 /* When all servers are stopped and all clients freed (it waits for the servers): drains, joins, grpc_shutdown_blocking;
  * then frees and calls @stopped from the loop. Nothing new may be started after this call. */

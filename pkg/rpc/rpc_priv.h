@@ -5,34 +5,33 @@
 
 #include <grpc/grpc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "rpc/decode.h"
 #include "rpc/rpc.h"
 
-/* Every tag is one of these, embedded in what it is about. @done runs on the loop; with @direct it runs on the
- * completion-queue thread and may only free what nobody else knows any more. An op is in flight at most once. */
+/* Every tag is one of these, embedded in what it is about. An op is in flight at most once. */
 struct op {
         void (*done)(struct op *op, bool ok);
-        struct op *next;
-        bool direct;
-        bool ok;
 };
 
 struct rpc {
         uv_loop_t *loop;
-        uv_async_t wake;
+        uv_idle_t idle; /* where the loop waits */
         grpc_completion_queue *queue;
         grpc_server_credentials *server_credentials;
         grpc_channel_credentials *channel_credentials;
-        pthread_t thread;
 
-        pthread_mutex_t mutex; /* guards the list of completed ops */
-        struct op *head, **tail;
+        pthread_t ringer;
+        int leash;         /* an eventfd: lets the ringer go once */
+        bool ringer_out;   /* it was let go and has not rung */
+        atomic_bool ended; /* it shall end */
+        grpc_call *bell;
+        struct op rung;
 
         unsigned users; /* servers: they still start batches. Each lives until its last call is answered */
         bool stopping;
-        struct op drained; /* posted by the thread when the queue is empty for ever */
         void (*stopped)(void *ctx);
         void *stopped_ctx;
 };
@@ -66,7 +65,7 @@ struct rpc_call {
         grpc_byte_buffer *payload;
         int cancelled;
 };
-void call_free(struct rpc_call *call); /* any thread, once no op of it is in flight */
+void call_free(struct rpc_call *call); /* once no op of it is in flight */
 
 struct rpc_server {
         struct rpc *rpc;

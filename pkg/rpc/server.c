@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Servers and unary calls. A call is freed by the completion of its last batch, on the completion-queue thread: by then
- * nobody else knows it. Everything else lives on the loop. */
+/* Servers and unary calls. A call is freed by the completion of its last batch. */
 #include "rpc/rpc.h"
 
 #include <assert.h>
@@ -53,8 +52,8 @@ static void call_end(struct rpc_call *call, enum rpc_code code, const char *text
         ops[n].data.send_status_from_server.status = (grpc_status_code)code;
         ops[n++].data.send_status_from_server.status_details = &details;
 
-        /* The batch has its own hold on the reply's slices, and the call may be freed before the next line runs. */
-        call->op = (struct op){ .done = on_ended, .direct = true };
+        /* The batch has its own hold on the reply's slices. */
+        call->op = (struct op){ .done = on_ended };
         op_start(&call->op, call->grpc, ops, n);
         grpc_slice_unref(details);
         if (reply)
