@@ -161,6 +161,13 @@ static bool at_work(void *ctx, struct bdf card)
         return claims && claims_at_work(claims, card);
 }
 
+static bool ours(void *ctx, struct bdf card)
+{
+        const struct claims *claims = ((struct agent *)ctx)->claims;
+
+        return claims && claims_change(claims, card);
+}
+
 /* ---- serving ---- */
 
 static struct kubelet_config kubelet_config(const struct agent *agent)
@@ -243,7 +250,8 @@ static void start_claims(struct agent *agent)
         };
 
         agent->world.at_work = at_work;
-        agent->world.at_work_ctx = agent;
+        agent->world.ours = ours;
+        agent->world.claims_ctx = agent;
         agent->store = store_memory_new();
         agent->claims = claims_new(&agent->loop, agent->hands, agent->store, &world, agent->world.config->bind_deadline_ms);
 }

@@ -5,14 +5,34 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "core/group.h"
+
+struct telling {
+        const struct inventory *old, *now;
+        bool (*ours)(void *ctx, struct bdf card);
+        void *ctx;
+};
+
+/* That a function comes or goes is never ours. */
+static bool is_ours(const struct telling *telling, const char *name)
+{
+        struct bdf bdf;
+
+        if (!bdf_parse(name, &bdf) || !inventory_function(telling->old, bdf))
+                return false;
+        const struct function *fn = inventory_function(telling->now, bdf);
+        return fn && telling->ours(telling->ctx, card_of(fn));
+}
 
 static void say_change(void *ctx, const char *name, const char *what)
 {
-        (void)ctx;
-        log_info("host: %s %s", name, what);
+        if (is_ours(ctx, name))
+                log_debug("host: %s %s", name, what);
+        else
+                log_info("host: %s %s", name, what);
 }
 
-void narrate_inventory(const struct inventory *old, const struct inventory *now)
+void narrate_inventory(const struct inventory *old, const struct inventory *now, bool (*ours)(void *ctx, struct bdf card), void *ctx)
 {
         if (!old) {
                 log_info("host: %zu PCI functions, %zu vGPU instances, %zu unreadable, IOMMU %s", now->n_functions, now->n_instances,
@@ -22,8 +42,9 @@ void narrate_inventory(const struct inventory *old, const struct inventory *now)
                                  reason_word(now->broken[i].reason), now->broken[i].detail);
                 return;
         }
+        struct telling telling = { .old = old, .now = now, .ours = ours, .ctx = ctx };
         if (!inventory_equal(old, now))
-                inventory_diff(old, now, say_change, NULL);
+                inventory_diff(old, now, say_change, &telling);
 }
 
 static bool same(const struct device *a, const struct device *b)

@@ -5,7 +5,8 @@
 
 #include "core/offer.h"
 
-void narrate_inventory(const struct inventory *old, const struct inventory *now); /* @old NULL: the first look, one line */
+/* @old NULL: the first look, one line. What changed on a card where @ours is true we did ourselves: that is for the debug log. */
+void narrate_inventory(const struct inventory *old, const struct inventory *now, bool (*ours)(void *ctx, struct bdf card), void *ctx);
 void narrate_offer(const struct offer *old, const struct offer *now);
 
 #endif

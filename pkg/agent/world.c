@@ -45,7 +45,7 @@ static void decide(struct world *world)
                 .marks = world->marks,
                 .n_marks = world->n_marks,
                 .at_work = world->at_work,
-                .ctx = world->at_work_ctx,
+                .ctx = world->claims_ctx,
         };
 
         struct offer *offer = offer_decide(&in);
@@ -109,7 +109,7 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
                 probe_apply(world->probe, inventory);
         if (ret_settle_ms)
                 *ret_settle_ms = settle_ms;
-        narrate_inventory(world->inventory, inventory);
+        narrate_inventory(world->inventory, inventory, world->ours, world->claims_ctx);
         inventory_unref(world->inventory);
         world->inventory = inventory;
         forget_mended(world);

@@ -18,11 +18,12 @@ struct world {
         const struct tree *tree; /* one of the two */
         struct config *config;
         struct names *names;
-        bool (*at_work)(void *ctx, struct bdf card); /* offer_input's; NULL = never */
-        void *at_work_ctx;
-        struct probe *probe;         /* what hands read; borrowed, NULL = none */
-        struct inventory *inventory; /* NULL before the first look */
-        struct offer *offer;         /* NULL before the first look */
+        bool (*at_work)(void *ctx, struct bdf card); /* offer_input's */
+        bool (*ours)(void *ctx, struct bdf card);    /* narrate_inventory's */
+        void *claims_ctx;                            /* of both */
+        struct probe *probe;                         /* what hands read; borrowed, NULL = none */
+        struct inventory *inventory;                 /* NULL before the first look */
+        struct offer *offer;                         /* NULL before the first look */
         struct device_mark *marks;
         char **mark_drivers; /* beside marks: in the device's group at the first look after the mark; NULL = not looked yet */
         size_t n_marks, cap_marks;

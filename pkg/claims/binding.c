@@ -157,11 +157,26 @@ void binding_run(struct binding *binding, struct hands *hands, unsigned deadline
         hands_run_all(hands, binding->plans, binding->n_plans, deadline_ms, on_end, binding);
 }
 
+static bool has_card(const struct plan *plan, struct bdf card)
+{
+        for (uint32_t i = 0; i < plan->n_cards; i++)
+                if (bdf_equal(plan->cards[i], card))
+                        return true;
+        return false;
+}
+
 bool binding_at_work(const struct binding *binding, struct bdf card)
 {
         for (size_t i = 0; i < binding->n_plans; i++)
-                for (uint32_t k = 0; !binding->ended[i] && k < binding->plans[i].n_cards; k++)
-                        if (bdf_equal(binding->plans[i].cards[k], card))
-                                return true;
+                if (!binding->ended[i] && has_card(&binding->plans[i], card))
+                        return true;
+        return false;
+}
+
+bool binding_concerns(const struct binding *binding, struct bdf card)
+{
+        for (size_t i = 0; i < binding->n_plans; i++)
+                if (has_card(&binding->plans[i], card))
+                        return true;
         return false;
 }

@@ -90,6 +90,14 @@ bool claims_at_work(const struct claims *claims, struct bdf card)
         return false;
 }
 
+bool claims_change(const struct claims *claims, struct bdf card)
+{
+        for (const struct job *job = claims->jobs; job; job = job->next)
+                if (job->binding && binding_concerns(job->binding, card))
+                        return true;
+        return false;
+}
+
 static void record_key(char *out, size_t size, const struct job *job)
 {
         str_format(out, size, "kubelet:%s", job->devices[0]);
@@ -250,6 +258,8 @@ static void binding_over(void *ctx, bool done)
         struct err err;
 
         job->state = JOB_ENDING;
+        if (done)
+                (void)claims->world.rescan(claims->world.ctx);
         job->binding = binding_free(job->binding);
         record_key(key, sizeof(key), job);
         if (!done) {
@@ -258,7 +268,6 @@ static void binding_over(void *ctx, bool done)
                 pump(claims);
                 return;
         }
-        (void)claims->world.rescan(claims->world.ctx);
         int r = claims->store->ops->complete(claims->store, key, &err);
         enum reason reason = r < 0 ? REASON_STEP_FAILED : check(job, devices, &err);
         if (reason) {

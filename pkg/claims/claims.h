@@ -52,6 +52,8 @@ struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct store *st
                           unsigned deadline_ms);
 void claims_prepare(struct claims *claims, const struct claim_request *request, claims_done_fn *done, void *ctx);
 bool claims_at_work(const struct claims *claims, struct bdf card); /* is a plan at work on it? */
+/* Is it ours what changes on @card? Also true in the look at what the last plan did. */
+bool claims_change(const struct claims *claims, struct bdf card);
 bool claims_has(const struct claims *claims, const char *device);
 void claims_set_deadline(struct claims *claims, unsigned deadline_ms);
 void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx); /* pending requests: TOO_LATE */

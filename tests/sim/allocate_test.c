@@ -139,6 +139,7 @@ static void test_allocate_binds_a_host_drivers_device(void **state)
         }
         assert_int_equal(on_host, 6);
         rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(rig_log_count(rig, "host: 0000:"), 0); /* what it did itself is no news */
         rig_stop(rig);
         assert_driver(rig, first, "vfio-pci"); /* the end of the daemon unbinds nothing */
 }
@@ -478,6 +479,8 @@ static void test_prestart_binds_again_what_was_lost(void **state)
         assert_int_equal(fk_container_start(rig->k, "pod", "main", &run, rig->text), 0);
         fk_run_done(&run);
         assert_driver(rig, GPU0, "vfio-pci");
+        assert_int_equal(rig_log_count(rig, "info sluiced: host: 0000:18:00.0 driver vfio-pci -> none"), 1); /* what others did is */
+        assert_int_equal(rig_log_count(rig, "-> vfio-pci"), 0);
         rig_stop(rig);
 }
 
