@@ -38,6 +38,8 @@ static void look_now(struct agent *agent)
                 return;
         if (agent->serving)
                 kubelet_offer(agent->kubelet, agent->world.offer);
+        if (host_events_follow_types(agent->events, agent->world.tree, agent->world.inventory) && settle_ms < 0)
+                settle_ms = LOOK_GAP_MS;
         probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
         if (settle_ms >= 0)
                 (void)uv_timer_start(&agent->look, on_look, (uint64_t)settle_ms + 1, 0);
@@ -340,6 +342,8 @@ static int start(struct agent *agent, struct err *err)
         agent->last_look_ms = clock_ms();
         probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
         start_events(agent);
+        if (host_events_follow_types(agent->events, agent->world.tree, agent->world.inventory))
+                look_later(agent);
         agent_watch_config(agent);
         agent_reconcile(agent); /* serves when nothing is left to bind */
         return 0;

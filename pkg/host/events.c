@@ -2,7 +2,8 @@
 /* Two descriptors in the loop: the kernel's uevent socket and one inotify instance.
  *
  * Directories are watched, never nodes: a re-created node is a new inode. /dev/vfio and /dev/vfio/devices come and go with
- * their modules, so that each look at their parents watches them again (the same directory twice is one watch). */
+ * their modules, so that each look at their parents watches them again (the same directory twice is one watch). An attribute
+ * of sysfs is one inode as long as it is watched, and a write to it is a modification like any other. */
 #include "host/events.h"
 
 #include <errno.h>
@@ -35,6 +36,7 @@ struct host_events {
         uv_poll_t netlink, notify;
         int netlink_fd, notify_fd, dev_fd;
         int watches[PLACE_MAX]; /* -1 = not watched */
+        int newest_type;        /* the kernel numbers watches upwards */
         unsigned n_handles;     /* not yet closed */
         bool lost;              /* uevents are being dropped until the socket's queue is empty */
         bool stopping;
@@ -144,7 +146,7 @@ static void judge(struct host_events *events, const struct inotify_event *e, str
         if (e->mask & IN_Q_OVERFLOW)
                 hint_add(hint, "file events were lost");
         else if (e->mask & IN_IGNORED)
-                hint_add(hint, "a watched directory is gone");
+                hint_add(hint, "something that was watched is gone");
         else if (e->wd == events->watches[PLACE_SIM] && streq(name, "events"))
                 hint_add(hint, "the simulated host changed");
         else if (e->wd == events->watches[PLACE_VFIO])
@@ -153,6 +155,27 @@ static void judge(struct host_events *events, const struct inotify_event *e, str
                 hint_add(hint, "/dev/vfio/devices/%.64s %s", name, verb);
         else if (e->wd == events->watches[PLACE_DEV] && (streq(name, "vfio") || streq(name, "iommu")))
                 hint_add(hint, "/dev/%s %s", name, verb);
+        else if (e->len == 0 && e->mask & IN_MODIFY)
+                hint_add(hint, "a vGPU type was written");
+}
+
+bool host_events_follow_types(struct host_events *events, const struct tree *tree, const struct inventory *inv)
+{
+        char path[128];
+        bool more = false;
+
+        for (size_t i = 0; events && i < inv->n_functions; i++) {
+                if (!inv->functions[i].vgpu_capable)
+                        continue;
+                str_format(path, sizeof(path), "/proc/self/fd/%d/bus/pci/devices/" BDF_FMT "/nvidia/current_vgpu_type", tree->sys,
+                           BDF_ARGS(inv->functions[i].bdf));
+                int watch = inotify_add_watch(events->notify_fd, path, IN_MODIFY);
+                if (watch <= events->newest_type)
+                        continue;
+                events->newest_type = watch;
+                more = true;
+        }
+        return more;
 }
 
 static void on_notify(uv_poll_t *handle, int status, int revents)

@@ -96,6 +96,24 @@ static void test_an_id_in_flight_is_never_dropped(void **state)
         }
 }
 
+/* The only thing that says so is the write itself: the next look by the clock is far away. */
+static void test_a_vgpu_type_that_is_set_by_hand_is_offered_at_once(void **state)
+{
+        static const char name[] = "nvidia.com/NVIDIA_L40S-24Q";
+        struct rig *rig = *state;
+
+        rig_open(rig, "vgpu-l40s", "1.34", CONFIG "rescan: 10m\nrules:\n  - select: {}\n");
+        rig_ready(rig, name, 2, 2);
+        (void)usleep(2000 * 1000); /* what hands read at the start leads to a look, too */
+        _cleanup_free_ char *path = xasprintf("%s/sys/bus/pci/devices/0000:26:00.6/nvidia/current_vgpu_type", rig->sim_dir);
+        FILE *file = fopen(path, "we");
+        assert_non_null(file);
+        assert_true(fputs("1155\n", file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        rig_ready(rig, name, 3, 3);
+        rig_stop(rig);
+}
+
 static void test_a_burst_of_changes_is_a_few_messages(void **state)
 {
         struct rig *rig = *state;
@@ -279,6 +297,7 @@ int main(void)
                 RIG_TEST(test_a_gpu_that_comes_back_is_healthy_again),
                 RIG_TEST(test_what_no_event_tells_of_is_found_by_the_rescan),
                 RIG_TEST(test_an_id_in_flight_is_never_dropped),
+                RIG_TEST(test_a_vgpu_type_that_is_set_by_hand_is_offered_at_once),
                 RIG_TEST(test_a_burst_of_changes_is_a_few_messages),
                 RIG_TEST(test_at_start_binds_all_cards_in_parallel_before_the_first_list),
                 RIG_TEST(test_a_bind_at_start_that_fails_does_not_keep_the_others),

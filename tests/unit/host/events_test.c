@@ -113,6 +113,45 @@ static void test_what_is_made_before_its_directory_is_watched_is_not_lost(void *
         end(&w);
 }
 
+static struct inventory *with_types(const char *const *bdfs, size_t n)
+{
+        struct inventory *inv = inventory_new();
+        struct bdf bdf;
+
+        for (size_t i = 0; i < n; i++) {
+                assert_true(bdf_parse(bdfs[i], &bdf));
+                inventory_add_function(inv, bdf)->vgpu_capable = true;
+        }
+        inventory_seal(inv);
+        return inv;
+}
+
+static void test_a_vgpu_type_that_is_written_by_hand_is_an_event(void **state)
+{
+#define TYPE(bdf) "sys/bus/pci/devices/" bdf "/nvidia/current_vgpu_type"
+        static const char *const bdfs[] = { "0000:3b:00.4", "0000:3b:00.5", "0000:3b:00.6" };
+        _cleanup_inventory_ struct inventory *one = with_types(bdfs, 1), *all = with_types(bdfs, 3);
+        struct world w;
+
+        (void)state;
+        start(&w, true);
+        fixture_file(&w.f, TYPE("0000:3b:00.4"), "0\n");
+        assert_true(host_events_follow_types(w.events, &w.f.tree, one)); /* it may have been written since the look */
+        assert_false(host_events_follow_types(w.events, &w.f.tree, one));
+        fixture_file(&w.f, TYPE("0000:3b:00.5"), "0\n"); /* the third has gone since the look */
+        assert_true(host_events_follow_types(w.events, &w.f.tree, all));
+        assert_false(host_events_follow_types(w.events, &w.f.tree, all));
+        assert_int_equal(turn(&w), 0);
+        fixture_file(&w.f, TYPE("0000:3b:00.5"), "1155\n");
+        assert_int_equal(turn(&w), 1);
+        assert_non_null(strstr(w.first, "a vGPU type was written"));
+        fixture_remove(&w.f, "sys/bus/pci/devices/0000:3b:00.4");
+        assert_true(turn(&w) > 0);
+        assert_false(host_events_follow_types(NULL, &w.f.tree, one));
+        end(&w);
+#undef TYPE
+}
+
 static void test_the_simulations_event_file_is_an_event(void **state)
 {
         struct world w;
@@ -277,6 +316,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_nodes_are_noticed_through_directories_that_come_and_go),
                 TEST(test_what_is_made_before_its_directory_is_watched_is_not_lost),
+                TEST(test_a_vgpu_type_that_is_written_by_hand_is_an_event),
                 TEST(test_the_simulations_event_file_is_an_event),
                 TEST(test_a_burst_is_one_hint_that_says_how_many),
                 TEST(test_the_listener_may_stop_inside_its_call),

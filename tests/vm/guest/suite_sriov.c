@@ -3,6 +3,9 @@
 #include "guest.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <sys/inotify.h>
+#include <unistd.h>
 
 #include "reactions.h"
 
@@ -44,6 +47,25 @@ static void test_vendor_vfio_function_with_a_type_can_be_used_on_its_own_driver(
         assert_int_equal(kernel_write("0", PCI PF "/sriov_numvfs"), 0);
 }
 
+/* What pkg/host relies on: the kernel sends no uevent of it. */
+static void test_a_vgpu_type_that_is_written_is_told_by_inotify(void **state)
+{
+        char event[sizeof(struct inotify_event) + NAME_MAX + 1];
+
+        (void)state;
+        load_nvidia("vendor_vfio=1");
+        assert_int_equal(kernel_write("2", PCI PF "/sriov_numvfs"), 0);
+        int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        assert_true(inotify_add_watch(fd, PCI VF0 "/nvidia/current_vgpu_type", IN_MODIFY) > 0);
+        assert_string_equal(kernel_read(PCI VF0 "/nvidia/current_vgpu_type"), "0");
+        assert_true(read(fd, event, sizeof(event)) < 0);
+        assert_int_equal(kernel_write("1155", PCI VF0 "/nvidia/current_vgpu_type"), 0);
+        assert_true(read(fd, event, sizeof(event)) > 0);
+        (void)close(fd);
+        assert_int_equal(kernel_write("0", PCI VF0 "/nvidia/current_vgpu_type"), 0);
+        assert_int_equal(kernel_write("0", PCI PF "/sriov_numvfs"), 0);
+}
+
 #define VF1 "0000:01:00.5"
 #define UUID2 "bbbbbbbb-1111-4222-8333-444444444444"
 
@@ -70,6 +92,7 @@ int suite_sriov(void)
         const struct CMUnitTest rig[] = {
                 cmocka_unit_test(test_vgpu_instance_can_be_used),
                 cmocka_unit_test(test_vendor_vfio_function_with_a_type_can_be_used_on_its_own_driver),
+                cmocka_unit_test(test_a_vgpu_type_that_is_written_is_told_by_inotify),
         };
         failed += RUN_SUITE(rig);
         load_nvidia("mdev=1");
