@@ -504,6 +504,73 @@ static void test_every_built_in_name_makes_a_valid_resource(void **state)
         rules_done(&rules);
 }
 
+struct named {
+        char *variable, *resource;
+};
+
+static int by_variable(const void *a, const void *b)
+{
+        const struct named *x = a, *y = b;
+        int r = strcmp(x->variable, y->variable);
+
+        return r ? r : strcmp(x->resource, y->resource);
+}
+
+static size_t add_name(const struct rules *rules, const struct function *fn, enum device_kind kind, struct named *ret)
+{
+        char resource[RESOURCE_MAX];
+        enum reason warning;
+
+        assert_int_equal(naming_resource(rules, NULL, fn, NULL, kind, resource, &warning), REASON_NONE);
+        *ret = (struct named){ .variable = naming_kubevirt_variable(resource, false), .resource = xstrdup(resource) };
+        return 1;
+}
+
+/* Every name that the built-in tables can make: KubeVirt can tell all of them apart. */
+static void test_no_two_built_in_names_share_a_variable(void **state)
+{
+        static const uint16_t vendors[] = { NVIDIA, AMD, INTEL };
+        enum { IDS = 0x10000, TYPES = 3000, MODELS_MIN = 800, TYPES_MIN = 50, NAMES_MAX = 2000 };
+        _cleanup_free_ struct named *all = xcalloc(NAMES_MAX, sizeof(*all));
+
+        (void)state;
+        for (enum name_rule rule = NAME_DEFAULT; rule <= NAME_STRIP_BRAND; rule++) {
+                _cleanup_(rules_done) struct rules rules;
+                size_t n = 0, n_models = 0, n_types = 0;
+
+                rules_init(&rules);
+                rules.name_rule = rule;
+                for (unsigned i = 0; i < N_ELEMENTS(vendors) * IDS; i++) {
+                        struct function fn = { .vendor = vendors[i / IDS], .device = (uint16_t)i };
+                        const char *name = gpu_ids_device(fn.vendor, fn.device);
+
+                        if (!name)
+                                continue;
+                        n_models++;
+                        assert_true(n + TYPES_MIN * 2 < NAMES_MAX);
+                        (void)str_copy(fn.model, sizeof(fn.model), name);
+                        n += add_name(&rules, &fn, DEVICE_GPU, &all[n]);
+                        for (fn.vgpu_type = 1; fn.vendor == NVIDIA && fn.vgpu_type < TYPES; fn.vgpu_type++) {
+                                const char *type = gpu_ids_vgpu_type(fn.device, fn.vgpu_type);
+                                if (!type)
+                                        continue;
+                                (void)str_copy(fn.vgpu_name, sizeof(fn.vgpu_name), type);
+                                n += add_name(&rules, &fn, DEVICE_VGPU_VF, &all[n]);
+                                n_types++;
+                        }
+                }
+                assert_true(n_models >= MODELS_MIN && n_types >= TYPES_MIN);
+                qsort(all, n, sizeof(*all), by_variable);
+                for (size_t i = 1; i < n; i++)
+                        if (streq(all[i].variable, all[i - 1].variable) && !streq(all[i].resource, all[i - 1].resource))
+                                fail_msg("%s and %s are one variable, %s", all[i - 1].resource, all[i].resource, all[i].variable);
+                for (size_t i = 0; i < n; i++) {
+                        free(all[i].variable);
+                        free(all[i].resource);
+                }
+        }
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -514,6 +581,7 @@ int main(void)
                 TEST(test_resource_names_are_those_that_kubernetes_takes),
                 TEST(test_a_long_name_part_is_cut_and_told_apart),
                 TEST(test_the_variable_is_the_one_that_kubevirt_looks_for),
+                TEST(test_no_two_built_in_names_share_a_variable),
                 TEST(test_prefixes_belong_to_three_vendors),
                 TEST(test_a_device_is_named_by_rule_alias_model_or_id),
                 TEST(test_every_built_in_name_makes_a_valid_resource),
