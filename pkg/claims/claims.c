@@ -245,7 +245,7 @@ static void binding_failed(void *ctx, const struct hands_result *result)
         size_t n;
 
         (void)binding_plans(job->binding, &n);
-        (void)err_say(&err, EIO, "%.440s%s", result->text, n > 1 ? "; the request's other devices are put back" : "");
+        (void)err_say(&err, EIO, "%.440s%s", result->text, n > 1 ? "; the request's other devices are put back as they were" : "");
         job_reply_refusal(job, result->reason ? result->reason : REASON_STEP_FAILED, &err);
 }
 

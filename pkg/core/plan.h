@@ -29,6 +29,10 @@ enum step_kind {
         STEP_READ_LOCKED, /* reads attribute @text of @bdf, unless a hand has plans with @card: -EBUSY then */
 };
 const char *step_kind_name(enum step_kind kind); /* "need-driver", "override", ... */
+static inline bool step_acts(enum step_kind kind)
+{
+        return kind >= STEP_OVERRIDE && kind <= STEP_PROBE;
+}
 
 /* 256 steps: 32 functions, such as 16 cards with a companion each. */
 enum { PLAN_STEPS_MAX = 256, PLAN_CARDS_MAX = 32, STEP_TEXT_MAX = 64, READ_BACK_MS = 2000 };
@@ -46,7 +50,7 @@ struct plan {
         uint32_t n_steps, n_cards;
         struct bdf cards[PLAN_CARDS_MAX]; /* locks to take, sorted */
         struct step steps[PLAN_STEPS_MAX];
-        uint32_t awaits_word; /* 1: one of several plans of a request; its hand, when done, is told whether to keep or undo */
+        uint32_t awaits_word; /* 1: one of several plans of a request, which wait for each other (hands/together.c) */
 };
 
 /* One sentence for a step: "unbind 0000:3b:00.0 from nvidia". */

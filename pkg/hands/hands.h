@@ -40,9 +40,9 @@ typedef void hands_done_fn(void *ctx, const struct hands_result *result);
 void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx);
 
 /* Runs the plans of one request side by side, each by a hand of its own: all of them end as PLAN_DONE, or none. The first that
- * ends otherwise calls off the others, which undo what they did and have @deadline_ms from then for it. @done is called once for
- * each plan, later, from the loop; after the first that is not PLAN_DONE the request's fate is known. The plans concern
- * different cards; a single one is run as by hands_run. */
+ * ends otherwise calls off the others, which undo what they did and have @deadline_ms from then for it. No plan acts before the
+ * conditions of all hold. @done is called once for each plan, later, from the loop; after the first that is not PLAN_DONE the
+ * request's fate is known. The plans concern different cards; a single one is run as by hands_run. */
 typedef void hands_each_fn(void *ctx, size_t index, const struct hands_result *result);
 void hands_run_all(struct hands *hands, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_each_fn *done, void *ctx);
 

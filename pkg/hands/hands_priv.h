@@ -21,12 +21,15 @@ struct job {
         uv_timer_t timer;      /* the deadline */
         unsigned deadline_ms;
         bool begun, undoing; /* what the last report said ... */
-        uint32_t step;       /* ... and of which step; n_steps: it is done */
+        uint32_t step;       /* ... and of which step */
         bool killed;         /* its worker, which had not begun in time */
-        char word;           /* said to it: WIRE_KEEP, WIRE_UNDO; 0 = nothing yet */
+        /* One of several of a request: */
+        bool waits, called_off;
+        unsigned stage;       /* 0 until all conditions hold everywhere, 1 until all are done, 2 = is kept */
+        uint64_t deadline_at; /* of stages 0 and 1, uv_now() */
         struct hands_result result;
         hands_value_fn *value;
-        void (*ready)(void *ctx); /* done, and waits for its word without a deadline of its own */
+        void (*waiting)(void *ctx); /* waits for the others, without a deadline of its own */
         hands_done_fn *done;
         void *ctx;
 };
@@ -68,8 +71,9 @@ struct hands {
 
 /* job.c */
 struct job *job_new(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_done_fn *done, void *ctx);
-void job_start(struct job *job);           /* its deadline begins */
-void job_tell(struct job *job, char word); /* WIRE_KEEP when it is ready, WIRE_UNDO at any time; its deadline begins anew */
+void job_start(struct job *job);    /* its deadline begins */
+void job_go_on(struct job *job);    /* it waits */
+void job_call_off(struct job *job); /* at any time; for its undo the deadline begins anew */
 __attribute__((format(printf, 4, 5))) void job_finish(struct job *job, enum plan_end end, enum reason reason, const char *fmt, ...);
 void job_locate(struct job *job, char *out, size_t size);
 struct job *waiting_pop(struct hands *hands);

@@ -47,8 +47,8 @@ void job_locate(struct job *job, char *out, size_t size)
         char step[160];
 
         job->result.step = job->begun ? job->step : job->plan.n_steps;
-        if (!job->begun || job->step == job->plan.n_steps) {
-                str_format(out, size, job->begun ? "when it was done and waited for the others" : "before the first step");
+        if (!job->begun || job->waits || job->step == job->plan.n_steps) {
+                str_format(out, size, "%s", job->begun ? "while it waited for the other devices of the request" : "before the first step");
                 return;
         }
         step_describe(&job->plan.steps[job->step], step, sizeof(step));
@@ -83,12 +83,6 @@ static bool waiting_remove(struct job *job)
 
 static void worker_listen(struct worker *worker, int n_max);
 
-/* Done, and nothing has been said to it. */
-static bool job_is_ready(const struct job *job)
-{
-        return job->begun && job->step == job->plan.n_steps && !job->word;
-}
-
 enum { KILLED_MS = 1000 /* what has not begun ends at once when it is killed */ };
 
 static void on_deadline(uv_timer_t *timer)
@@ -99,7 +93,7 @@ static void on_deadline(uv_timer_t *timer)
         /* The loop itself may be late (a stopped or busy process): what was said in time counts. */
         if (job->worker)
                 worker_listen(job->worker, INT_MAX);
-        if (uv_is_closing((uv_handle_t *)timer) || uv_is_active((uv_handle_t *)timer) || job_is_ready(job))
+        if (uv_is_closing((uv_handle_t *)timer) || uv_is_active((uv_handle_t *)timer) || job->waits)
                 return; /* it has ended, or (a reading plan) is further than it was */
 
         if (!job->worker) {
@@ -163,20 +157,37 @@ void job_start(struct job *job)
                 return;
         }
         (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
+        job->deadline_at = uv_now(hands->loop) + job->deadline_ms;
         *hands->waiting_tail = job;
         hands->waiting_tail = &job->next;
         hands_dispatch(hands);
 }
 
-void job_tell(struct job *job, char word)
+static void job_tell(struct job *job, char word, uint64_t time_ms)
+{
+        job->waits = false;
+        (void)wire_send(job->worker->fd, &word, sizeof(word), -1);
+        (void)uv_timer_start(&job->timer, on_deadline, time_ms, 0);
+}
+
+void job_go_on(struct job *job)
+{
+        uint64_t now = uv_now(job->hands->loop);
+
+        if (!job->worker)
+                return; /* it has ended, which is heard next */
+        /* In the last stage there is only an end to be said. */
+        job_tell(job, WIRE_GO, ++job->stage == 2 ? job->deadline_ms : job->deadline_at > now ? job->deadline_at - now : 0);
+}
+
+void job_call_off(struct job *job)
 {
         if (!job->worker && waiting_remove(job))
                 job_finish(job, PLAN_REFUSED, REASON_STEP_FAILED, "another device of the request could not be bound; nothing was touched");
         if (!job->worker || job->killed)
                 return;
-        job->word = word;
-        (void)wire_send(job->worker->fd, &word, sizeof(word), -1);
-        (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
+        job->called_off = true;
+        job_tell(job, WIRE_UNDO, job->deadline_ms);
 }
 
 void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_ms, hands_value_fn *value, hands_done_fn *done, void *ctx)
@@ -233,12 +244,19 @@ void worker_lost(struct worker *worker, const char *why)
         worker_close(worker);
 }
 
-/* A plan that awaits a word is ready once, and done after "keep" only; any other is never ready. */
+/* A plan that awaits words waits once in each of the first two stages, for nothing else, and is done in the third only. */
 static bool in_turn(const struct job *job, const struct report *report)
 {
-        if (report->kind == REPORT_READY)
-                return job->plan.awaits_word && !job_is_ready(job) && job->word != WIRE_KEEP;
-        return report->kind != REPORT_END || !job->plan.awaits_word || (report->end == PLAN_DONE) == (job->word == WIRE_KEEP);
+        switch (report->kind) {
+        case REPORT_CHECKED:
+                return job->plan.awaits_word && !job->waits && job->stage == 0;
+        case REPORT_READY:
+                return job->plan.awaits_word && !job->waits && job->stage == 1;
+        case REPORT_END:
+                return !job->plan.awaits_word || (report->end == PLAN_DONE) == (job->stage == 2);
+        default:
+                return !job->waits;
+        }
 }
 
 static void worker_heard(struct worker *worker, const struct report *report)
@@ -258,9 +276,12 @@ static void worker_heard(struct worker *worker, const struct report *report)
         job->begun = true;
         job->step = report->step;
         job->undoing = report->kind == REPORT_UNDO_BEFORE || report->kind == REPORT_UNDO_AFTER;
-        if (job_is_ready(job)) {
+        if (report->kind == REPORT_CHECKED || report->kind == REPORT_READY) {
+                if (job->called_off)
+                        return; /* it has not heard yet */
+                job->waits = true;
                 (void)uv_timer_stop(&job->timer);
-                job->ready(job->ctx);
+                job->waiting(job->ctx);
                 return;
         }
         if (report->kind == REPORT_AFTER && job->plan.steps[job->step].kind == STEP_READ_LOCKED && job->value)

@@ -125,16 +125,18 @@ int wire_plan_valid(const void *buf, size_t n, struct err *err)
                 return err_say(err, EPROTO, "a plan of %zu bytes instead of %zu", n, sizeof(*plan));
         if (plan->n_steps > PLAN_STEPS_MAX || plan->n_cards > PLAN_CARDS_MAX)
                 return err_say(err, EPROTO, "a plan of %u steps on %u cards", plan->n_steps, plan->n_cards);
-        if (plan->awaits_word > 1 || (plan->awaits_word && plan->n_steps == 0))
-                return err_say(err, EPROTO, "a plan of %u steps awaits a word: %u", plan->n_steps, plan->awaits_word);
         for (uint32_t i = 0; i < plan->n_cards; i++)
                 if (!bdf_ok(plan->cards[i]) || (i > 0 && bdf_compare(plan->cards[i - 1], plan->cards[i]) >= 0))
                         return err_say(err, EPROTO, "card %u of the plan is invalid or out of order", i + 1);
+        bool acts = false;
         for (uint32_t i = 0; i < plan->n_steps; i++) {
                 int r = step_valid(&plan->steps[i], plan->n_cards, i, err);
                 if (r < 0)
                         return r;
+                acts = acts || step_acts(plan->steps[i].kind);
         }
+        if (plan->awaits_word > 1 || (plan->awaits_word && !acts))
+                return err_say(err, EPROTO, "a plan %s, and awaits a word (%u)", acts ? "acts" : "does not act", plan->awaits_word);
         return 0;
 }
 
@@ -147,8 +149,7 @@ int wire_report_valid(const void *buf, size_t n, uint32_t n_steps, struct err *e
         memcpy(&report, buf, sizeof(report));
         if (report.kind > REPORT_READY)
                 return err_say(err, EPROTO, "a report of unknown kind %u", report.kind);
-        if (report.step > n_steps || (report.kind < REPORT_END && report.step == n_steps) ||
-            (report.kind == REPORT_READY && report.step != n_steps))
+        if (report.step > n_steps || (report.kind != REPORT_END && (report.kind == REPORT_READY) != (report.step == n_steps)))
                 return err_say(err, EPROTO, "a report on step %u of %u", report.step + 1, n_steps);
         if (report.result > 0 || report.reason >= REASON_MAX || (report.kind == REPORT_END && report.end > PLAN_BROKEN))
                 return err_say(err, EPROTO, "a report out of bounds");

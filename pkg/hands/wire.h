@@ -5,9 +5,10 @@
  *   daemon -> zygote: struct wire_hello (once), then one byte WIRE_WANT per wanted worker
  *   zygote -> daemon: struct wire_worker: WIRE_WORKER {pid} + SCM_RIGHTS: the daemon's end of the new worker's socket pair;
  *                     WIRE_EXIT {pid, status} when a worker ended; WIRE_FAILED {text} before the zygote gives up
- *   daemon -> worker: one struct plan; later, at any time, one byte WIRE_STOP, WIRE_UNDO or WIRE_KEEP
- *   worker -> daemon: struct report, before and after each step and undo; REPORT_READY when a plan that awaits a word is done,
- *                     after which the worker does nothing until it has heard WIRE_KEEP or WIRE_UNDO; one REPORT_END
+ *   daemon -> worker: one struct plan; later one byte, WIRE_GO as the answer to REPORT_CHECKED and REPORT_READY, WIRE_UNDO or
+ *                     WIRE_STOP at any time
+ *   worker -> daemon: struct report, before and after each step and undo; if the plan awaits a word, REPORT_CHECKED before its
+ *                     first action and REPORT_READY after its last step, each of which waits; one REPORT_END
  *
  * Messages are plain structs of fixed size. Whoever receives one checks it with its wire_*_valid() before use. */
 #ifndef SLUICE_HANDS_WIRE_H
@@ -21,11 +22,11 @@ enum {
         WIRE_WANT = 'w',
         WIRE_STOP = 's', /* to a worker: no further step, no undo */
         WIRE_UNDO = 'u', /* to a worker: another plan of the request has failed, undo this one */
-        WIRE_KEEP = 'k', /* to a worker that is ready: so are all others of the request */
+        WIRE_GO = 'g',   /* to a worker that waits: all others of the request are as far as it is */
         WIRE_FD = 3      /* where zygote and worker find their socket */
 };
 
-enum report_kind { REPORT_BEFORE, REPORT_AFTER, REPORT_UNDO_BEFORE, REPORT_UNDO_AFTER, REPORT_END, REPORT_READY };
+enum report_kind { REPORT_BEFORE, REPORT_AFTER, REPORT_UNDO_BEFORE, REPORT_UNDO_AFTER, REPORT_END, REPORT_CHECKED, REPORT_READY };
 
 /* How a plan ended. */
 enum plan_end {

@@ -139,7 +139,7 @@ static void undo_step(struct execution *x, uint32_t i, struct failure *first)
 static bool acted(const struct execution *x, uint32_t n)
 {
         for (uint32_t i = 0; i < n; i++)
-                if (x->work.deeds[i].changed && x->work.plan->steps[i].kind >= STEP_OVERRIDE)
+                if (x->work.deeds[i].changed && step_acts(x->work.plan->steps[i].kind))
                         return true;
         return false;
 }
@@ -168,6 +168,13 @@ static enum plan_end give_up(struct execution *x, uint32_t i, struct failure *f)
         return PLAN_UNDONE;
 }
 
+/* Waits for the other plans of the request, unless the word has come already. */
+static void await_word(struct execution *x, enum report_kind kind, uint32_t step)
+{
+        if (x->work.plan->awaits_word && !x->called_off)
+                report(x, kind, step, 0, REASON_NONE, "");
+}
+
 /* Returns how it ended; @ret_step is the step that failed, n_steps when none did. */
 static enum plan_end run(struct execution *x, uint32_t *ret_step, struct failure *f)
 {
@@ -177,14 +184,19 @@ static enum plan_end run(struct execution *x, uint32_t *ret_step, struct failure
         *ret_step = plan->n_steps;
         if (locks_take(&locks, x->lock_dir, plan, f) < 0)
                 return PLAN_REFUSED;
-        for (uint32_t i = 0; i < plan->n_steps; i++)
+        bool checked = false;
+        for (uint32_t i = 0; i < plan->n_steps; i++) {
+                if (!checked && step_acts(plan->steps[i].kind)) {
+                        checked = true;
+                        await_word(x, REPORT_CHECKED, i);
+                }
                 if (act(x, i, f) < 0) {
                         *ret_step = i;
                         return give_up(x, i, f);
                 }
-        if (plan->awaits_word)
-                report(x, REPORT_READY, plan->n_steps, 0, REASON_NONE, "");
-        if (plan->awaits_word && x->called_off) {
+        }
+        await_word(x, REPORT_READY, plan->n_steps);
+        if (x->called_off) {
                 *ret_step = plan->n_steps - 1;
                 (void)call_off(f);
                 return give_up(x, plan->n_steps - 1, f);

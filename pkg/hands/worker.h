@@ -13,16 +13,16 @@
  *
  * A device that is gone has nothing left to undo. A STEP_READ_LOCKED that fails is reported and the plan goes on.
  *
- * One of several plans of a request (awaits_word) is called off when another one fails: before its next step it undoes what it
- * did. When it is done it keeps its locks, says so and waits: for the others to be done, or to fail. */
+ * One of several plans of a request (awaits_word) waits for the others twice, locks held: when all conditions hold, before its
+ * first action, and when it is done. It is called off when another one fails: before its next step it undoes what it did. */
 #ifndef SLUICE_HANDS_WORKER_H
 #define SLUICE_HANDS_WORKER_H
 
 #include "hands/kernel.h"
 #include "hands/wire.h"
 
-/* @report is borrowed for the call. Returns whether the plan goes on: false calls it off. REPORT_READY returns when that is
- * decided. */
+/* @report is borrowed for the call. Returns whether the plan goes on: false calls it off. REPORT_CHECKED and REPORT_READY
+ * return when that is decided. */
 typedef bool report_fn(void *ctx, const struct report *report);
 
 /* @plan must have passed wire_plan_valid(); @lock_dir is a directory descriptor. Returns what REPORT_END said. */

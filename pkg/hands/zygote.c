@@ -21,15 +21,17 @@ enum { STATUS_PROTOCOL = 3, STATUS_SYSTEM = 4 };
 
 /* ---- worker --------------------------------------------------------------------------------------------------------- */
 
-/* Nobody may be listening any more: the plan goes on all the same, and what it did is kept (zygote.h). But a daemon that has
- * given the plan up says so, and what the guards saw then is long past: the hand ends between two steps. */
+/* Nobody may be listening any more: the plan goes on all the same, and what it did is kept (zygote.h); but it does not begin to
+ * act. A daemon that has given the plan up says so, and what the guards saw then is long past: the hand ends between two
+ * steps. */
 static bool send_report(void *ctx, const struct report *report)
 {
         int fd = *(const int *)ctx;
-        char word = WIRE_KEEP;
+        bool waits = report->kind == REPORT_CHECKED || report->kind == REPORT_READY;
+        char word = report->kind == REPORT_CHECKED ? WIRE_UNDO : WIRE_GO;
 
         (void)wire_send(fd, report, sizeof(*report), -1);
-        while (recv(fd, &word, sizeof(word), report->kind == REPORT_READY ? 0 : MSG_DONTWAIT) < 0 && errno == EINTR)
+        while (recv(fd, &word, sizeof(word), waits ? 0 : MSG_DONTWAIT) < 0 && errno == EINTR)
                 ;
         if (word == WIRE_STOP)
                 _exit(0);

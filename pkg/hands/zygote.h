@@ -8,8 +8,9 @@
  * Both ignore SIGTERM, SIGINT and SIGHUP: they end when their socket closes, that is, with the daemon; so a worker is not torn
  * from the middle of a plan by a service manager that signals the whole group. A worker whose daemon died (its reports meet
  * EPIPE) carries its plan through to the end, undo included: the card's lock tells the next daemon, and what is there then is
- * a defined state. One that is done and waits for the others of its request keeps what it did when the daemon dies: the device
- * is bound whole, which the next daemon sees and may give to somebody at once, so that nobody may unbind it behind its back.
+ * a defined state. Of one that waits for the others of its request when the daemon dies: before its first action it begins
+ * none; when it is done it keeps what it did. The device is bound whole then, which the next daemon sees and may give to
+ * somebody at once, so that nobody may unbind it behind its back.
  * Only SIGKILL ends a worker between two steps. */
 #ifndef SLUICE_HANDS_ZYGOTE_H
 #define SLUICE_HANDS_ZYGOTE_H

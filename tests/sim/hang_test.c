@@ -309,7 +309,7 @@ static void test_one_that_hangs_of_eight_is_stuck_alone_and_the_others_are_put_b
         assert_in_range(clock_ms() - start, 5900, 9000); /* the undo of the others does not make it longer */
         assert_int_equal(job.code, DEADLINE_EXCEEDED);
         assert_non_null(strstr(job.text, "unbind " GPU0 " from nvidia"));
-        assert_non_null(strstr(job.text, "the request's other devices are put back"));
+        assert_non_null(strstr(job.text, "the request's other devices are put back as they were"));
         assert_int_equal(rig_log_count(rig, " refused: "), 1);
         rig_ready(rig, L40S, 8, 7);
         assert_string_equal(rig_health(rig, L40S, GPU0), "Unhealthy");
@@ -338,6 +338,24 @@ static void test_one_that_fails_of_eight_leaves_the_host_as_it_was(void **state)
         assert_int_equal(job.code, INTERNAL);
         assert_non_null(strstr(job.text, GPU0));
         wait_for_tree(rig, before);
+        retry_all(rig);
+        rig_stop(rig);
+}
+
+static void test_one_that_is_held_of_eight_touches_none(void **state)
+{
+        struct rig *rig = *state;
+        struct err err;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        ASSERT_OK(sim_hold(rig->sim, "dev/nvidia7", 4711, "xorg-server", &err), &err);
+        _cleanup_free_ char *before = rig_tree(rig);
+        assert_int_equal(allocate_all(rig, rig->text), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "4711 (xorg-server) has /dev/nvidia7 open"));
+        wait_for_tree(rig, before);
+        assert_int_equal(rig_log_count(rig, "driver nvidia"), 0); /* none was taken from its driver, not for a moment */
+        ASSERT_OK(sim_hold(rig->sim, "dev/nvidia7", -4711, "", &err), &err);
         retry_all(rig);
         rig_stop(rig);
 }
@@ -474,6 +492,7 @@ int main(void)
                 RIG_TEST(test_eight_slow_drivers_take_the_time_of_one),
                 RIG_TEST(test_one_that_hangs_of_eight_is_stuck_alone_and_the_others_are_put_back),
                 RIG_TEST(test_one_that_fails_of_eight_leaves_the_host_as_it_was),
+                RIG_TEST(test_one_that_is_held_of_eight_touches_none),
                 RIG_TEST(test_a_daemon_killed_while_some_of_eight_are_bound_finds_its_way),
                 RIG_TEST(test_a_hand_killed_at_work_on_one_of_eight),
                 RIG_TEST(test_a_hand_killed_while_it_waits_for_the_slowest_of_eight),

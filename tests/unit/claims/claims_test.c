@@ -505,7 +505,7 @@ static void test_the_first_failure_answers_and_the_cards_are_free_when_the_last_
         end_plan(0, PLAN_STUCK, REASON_DEADLINE, "the kernel did not return, unbind " CARD0);
         assert_int_equal(o.n, 1);
         assert_int_equal(o.reason, REASON_DEADLINE);
-        assert_non_null(strstr(o.text, "unbind " CARD0 "; the request's other devices are put back [deadline]"));
+        assert_non_null(strstr(o.text, "unbind " CARD0 "; the request's other devices are put back as they were [deadline]"));
         assert_true(claims_at_work(claims, *card1));
         assert_false(claims_at_work(claims, w.devices[0].card));
         ask(&next, OWNER_KUBELET, false, CARD1, NULL);

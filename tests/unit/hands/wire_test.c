@@ -45,7 +45,7 @@ SPOIL(attribute_that_ends_in_a_slash, strcpy(p->steps[1].text, "nvidia/"))
 SPOIL(no_attribute, p->steps[1].text[0] = '\0')
 SPOIL(nameless_driver, (p->steps[0].kind = STEP_NEED_DRIVER, p->steps[0].text[0] = '\0'))
 SPOIL(action_without_card, p->n_cards = 0)
-SPOIL(ready_without_a_step, (p->n_steps = 0, p->awaits_word = 1))
+SPOIL(waits_and_does_not_act, (p->steps[0].kind = STEP_AWAIT_DRIVER, p->awaits_word = 1))
 SPOIL(awaits_what, p->awaits_word = 2)
 SPOIL(awaits_a_word, p->awaits_word = 1)
 SPOIL(probing_without_card, (p->steps[0].kind = STEP_AWAIT_DRIVER, p->n_cards = 0))
@@ -78,8 +78,8 @@ static void test_a_plan_is_checked_whole_before_it_is_used(void **state)
                 { nameless_driver, "without a name" },
                 { action_without_card, "names no card" },
                 { probing_without_card, NULL },
-                { ready_without_a_step, "a plan of 0 steps awaits a word" },
-                { awaits_what, "awaits a word: 2" },
+                { waits_and_does_not_act, "does not act, and awaits a word" },
+                { awaits_what, "awaits a word (2)" },
                 { awaits_a_word, NULL },
         };
 
@@ -107,6 +107,8 @@ static void test_a_report_is_checked_against_its_plan(void **state)
                 { { .kind = REPORT_END, .step = 9, .end = PLAN_BROKEN }, true },
                 { { .kind = REPORT_END, .step = 10 }, false },
                 { { .kind = REPORT_END, .step = 9, .end = PLAN_STUCK }, false },
+                { { .kind = REPORT_CHECKED, .step = 8 }, true },
+                { { .kind = REPORT_CHECKED, .step = 9 }, false },
                 { { .kind = REPORT_READY, .step = 9 }, true },
                 { { .kind = REPORT_READY, .step = 8 }, false },
                 { { .kind = REPORT_READY + 1 }, false },

@@ -12,7 +12,7 @@ struct record {
         struct report last; /* REPORT_END */
         unsigned n_reports, n_undone;
         unsigned call_off_at; /* the number of the report whose answer calls the plan off; 0 = none */
-        unsigned n_ready;
+        unsigned n_checked, n_ready;
         bool after_end;
         char order[PLAN_STEPS_MAX * 8]; /* "0 1 2 u1 u0": finished steps and undos */
         char values[256];
@@ -32,6 +32,9 @@ static bool take(void *ctx, const struct report *report)
                 str_format(record->values + strlen(record->values), sizeof(record->values) - strlen(record->values), "[%s]", report->text);
         if (report->kind == REPORT_END)
                 record->last = *report;
+        if (record->call_off_at && record->n_reports > record->call_off_at) /* no further word would come */
+                assert_true(report->kind != REPORT_CHECKED && report->kind != REPORT_READY);
+        record->n_checked += report->kind == REPORT_CHECKED;
         record->n_ready += report->kind == REPORT_READY;
         return record->n_reports != record->call_off_at;
 }
@@ -493,12 +496,19 @@ static void test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work(void 
 
 /* ---- one of several plans of a request ---- */
 
+/* Two for each step, and REPORT_CHECKED. */
+#define N_BEFORE_READY(plan) (2 * (plan).n_steps + 1)
+
 static bool take_with_the_lock(void *ctx, const struct report *report)
 {
         struct intruder *taker = ctx;
 
-        if (report->kind == REPORT_READY)
+        if (report->kind == REPORT_CHECKED || report->kind == REPORT_READY)
                 assert_false(host_lock_is_free(taker->host));
+        if (report->kind == REPORT_CHECKED) {
+                assert_int_equal(report->step, 6);
+                assert_string_equal(host_value(taker->host, GPU_DIR "/driver_override"), "(null)");
+        }
         return take(&taker->record, report);
 }
 
@@ -517,6 +527,7 @@ static void test_a_plan_that_awaits_its_word_has_the_lock_until_then(void **stat
         ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
         (void)worker_execute(kernel, host.locks, &plan, take_with_the_lock, &taker);
         ASSERT_END(taker.record, PLAN_DONE);
+        assert_int_equal(taker.record.n_checked, 1);
         assert_int_equal(taker.record.n_ready, 1);
         assert_string_equal(host_driver(&host, GPU), "vfio-pci");
         assert_true(host_lock_is_free(&host));
@@ -533,7 +544,7 @@ static void test_a_plan_called_off_at_any_point_leaves_the_host_as_it_was(void *
         (void)state;
         plan_of_host(&plan);
         plan.awaits_word = 1;
-        for (unsigned at = 1; at <= 2 * plan.n_steps + 1; at++) {
+        for (unsigned at = 1; at <= N_BEFORE_READY(plan) + 1; at++) {
                 struct host host;
                 host_make(&host);
                 _cleanup_free_ char *before = host_picture(&host);
@@ -546,9 +557,9 @@ static void test_a_plan_called_off_at_any_point_leaves_the_host_as_it_was(void *
                 assert_true(host_lock_is_free(&host));
                 host_done(&host);
         }
-        assert_int_equal(n_refused + n_undone, 2 * plan.n_steps + 1);
-        assert_true(n_refused >= 12 && n_undone >= 18);
-        assert_int_equal(n_ready, 2); /* with the last step's report, and with its own */
+        assert_int_equal(n_refused + n_undone, N_BEFORE_READY(plan) + 1);
+        assert_int_equal(n_refused, 14); /* up to the announcement of the first action */
+        assert_int_equal(n_ready, 1);    /* at the last point */
 }
 
 static void test_a_plan_called_off_is_not_taken_from_who_has_it_open_meanwhile(void **state)
@@ -563,7 +574,7 @@ static void test_a_plan_called_off_is_not_taken_from_who_has_it_open_meanwhile(v
         host_make(&host);
         plan_of_host(&plan);
         plan.awaits_word = 1;
-        intruder.record.call_off_at = 2 * plan.n_steps + 1;
+        intruder.record.call_off_at = N_BEFORE_READY(plan) + 1;
         ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
         (void)worker_execute(kernel, host.locks, &plan, take_and_open, &intruder);
         ASSERT_END(intruder.record, PLAN_BROKEN);
@@ -630,7 +641,7 @@ static void fail_in_the_undo(bool called_off)
                 plan_of_host(&plan);
                 plan.awaits_word = called_off;
                 if (called_off)
-                        record.call_off_at = 2 * plan.n_steps + 1;
+                        record.call_off_at = N_BEFORE_READY(plan) + 1;
                 else
                         host_fault(&host, "drivers_probe 0000:3b:00.1 refuse EINVAL times 1");
                 _cleanup_free_ char *before = host_picture(&host);
