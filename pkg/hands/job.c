@@ -156,8 +156,8 @@ void job_start(struct job *job)
                 (void)uv_timer_start(&job->timer, on_refused, 0, 0);
                 return;
         }
-        (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
         job->deadline_at = uv_now(hands->loop) + job->deadline_ms;
+        (void)uv_timer_start(&job->timer, on_deadline, job->deadline_ms, 0);
         *hands->waiting_tail = job;
         hands->waiting_tail = &job->next;
         hands_dispatch(hands);

@@ -369,7 +369,7 @@ static void test_plans_of_one_request_are_kept_when_the_last_is_done(void **stat
         wait_for_driver(&bench.host, &bench, AUDIO, "vfio-pci");
         run_for(&bench, 300);
         assert_int_equal(all.n_done, 0);
-        assert_string_equal(host_driver(&bench.host, GPU), "nvidia"); /* side by side */
+        assert_string_not_equal(host_driver(&bench.host, GPU), "vfio-pci"); /* side by side */
         assert_false(audio_lock_is_free(&bench.host));
         wait_both(&bench, &all);
         ASSERT_ENDED(all.each[QUICK], PLAN_DONE);
