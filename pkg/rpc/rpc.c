@@ -125,7 +125,8 @@ static void on_drained(struct rpc *rpc)
         uv_close((uv_handle_t *)&rpc->idle, on_closed);
 }
 
-/* How long the loop may wait: until its next timer, not at all when it has something to do. */
+/* How long the loop may wait: until its next timer, not at all when it has something to do. libuv (1.44 at least) counts as that
+ * also descriptors that are not yet in its epoll set, in which the ringer would not see them. */
 static gpr_timespec wait_until(struct rpc *rpc, uv_idle_cb cb)
 {
         uv_update_time(rpc->loop);
