@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sluiced: the node daemon. Here: the command line, directories, the state lock; then agent_run. */
+/* sluiced: the node daemon. Here: the command line, directories, the locks; then agent_run. */
 #include <errno.h>
 #include <limits.h>
 #include <malloc.h>
@@ -143,7 +143,7 @@ static int run(const struct options *o)
 {
         struct config *config = NULL;
         struct err err;
-        int lock_fd;
+        struct locks locks;
 
         int status = load_config(o, &config);
         if (status != EXIT_OK)
@@ -157,7 +157,8 @@ static int run(const struct options *o)
                 return fail("cannot start", &err);
         }
         log_info("sluiced " SLUICE_VERSION " starts");
-        r = lock_state(o->state_dir, o->lock_wait_s, signal_fd, &lock_fd, &err);
+        const struct lock_dirs dirs = { .state = o->state_dir, .run = o->run_dir, .kubelet = o->kubelet_dir };
+        r = locks_take(&locks, &dirs, o->lock_wait_s, signal_fd, &err);
         if (r < 0) {
                 config_free(config);
                 log_error("%s", err.msg);
@@ -170,7 +171,7 @@ static int run(const struct options *o)
         _cleanup_free_ char *sim_dir = o->sim_dir ? xstrdup(o->sim_dir) : o->host ? xasprintf("%s/sim", o->run_dir) : NULL;
         if (sim_dir && (make_dir(sim_dir, &err) < 0 || sim_prepare(o->host, sim_dir, &err) < 0)) {
                 config_free(config);
-                (void)close(lock_fd);
+                locks_done(&locks);
                 return fail("cannot make the simulated host", &err);
         }
         const struct agent_options agent = {
@@ -185,7 +186,7 @@ static int run(const struct options *o)
                 .signal_fd = signal_fd,
         };
         status = agent_run(&agent);
-        (void)close(lock_fd);
+        locks_done(&locks);
         return status;
 }
 

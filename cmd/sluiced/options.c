@@ -53,7 +53,7 @@ void options_help(void)
                     "                       container runtime can start the pod\n"
                     "\n"
                     "Signals: SIGTERM and SIGINT end it (bindings stay), SIGHUP re-reads the configuration.\n"
-                    "Exit status: 0 ended as told, 1 failed, 2 usage, 3 another sluiced has the state lock.\n",
+                    "Exit status: 0 ended as told, 1 failed, 2 usage, 3 another sluiced has one of the directories.\n",
                     stdout);
 }
 

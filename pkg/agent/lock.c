@@ -50,16 +50,15 @@ static bool told_to_end(int signal_fd)
 }
 
 /* Until the thread is done: 0, -EINTR when told to end, -EAGAIN when the time is up. */
-static int wait_for_thread(int wait_s, int signal_fd)
+static int wait_for_thread(int64_t until_ms, int signal_fd)
 {
         struct pollfd fds[] = { { .fd = waiting.done, .events = POLLIN }, { .fd = signal_fd, .events = POLLIN } };
-        int64_t until_ms = clock_ms() + wait_s * INT64_C(1000);
 
         for (;;) {
                 int64_t left_ms = until_ms - clock_ms();
-                if (wait_s >= 0 && left_ms <= 0)
+                if (left_ms <= 0)
                         return -EAGAIN;
-                if (poll(fds, N_ELEMENTS(fds), wait_s < 0 ? -1 : (int)left_ms) < 0 && errno != EINTR)
+                if (poll(fds, N_ELEMENTS(fds), until_ms == INT64_MAX ? -1 : (int)left_ms) < 0 && errno != EINTR)
                         return -errno;
                 if (fds[0].revents)
                         return 0;
@@ -68,7 +67,7 @@ static int wait_for_thread(int wait_s, int signal_fd)
         }
 }
 
-static int wait_our_turn(int fd, const char *path, int wait_s, int signal_fd, struct err *err)
+static int wait_our_turn(int fd, const char *path, int64_t until_ms, int signal_fd, struct err *err)
 {
         pthread_t thread;
 
@@ -78,7 +77,7 @@ static int wait_our_turn(int fd, const char *path, int wait_s, int signal_fd, st
         int r = pthread_create(&thread, NULL, wait_for_lock, &waiting);
         if (r != 0)
                 return err_set(err, r, "cannot wait for %s", path);
-        r = wait_for_thread(wait_s, signal_fd);
+        r = wait_for_thread(until_ms, signal_fd);
         if (r == -EAGAIN)
                 return err_say(err, EAGAIN, "another sluiced holds %s", path);
         if (r < 0)
@@ -88,7 +87,7 @@ static int wait_our_turn(int fd, const char *path, int wait_s, int signal_fd, st
         return waiting.error ? err_set(err, waiting.error, "cannot lock %s", path) : 0;
 }
 
-/* Is the file at @path still the one that is open at @fd? A lock on one that was removed keeps nobody out. */
+/* Is what is at @path still what is open at @fd? A lock on something that was removed keeps nobody out. */
 static bool is_there(int fd, const char *path)
 {
         struct stat ours, theirs;
@@ -98,7 +97,7 @@ static bool is_there(int fd, const char *path)
 }
 
 /* 0, or 1 when it had to wait. */
-static int lock_file(int fd, const char *path, int wait_s, int signal_fd, struct err *err)
+static int lock_open(int fd, const char *path, int64_t until_ms, int signal_fd, struct err *err)
 {
         if (flock(fd, LOCK_EX | LOCK_NB) == 0)
                 return 0;
@@ -106,20 +105,19 @@ static int lock_file(int fd, const char *path, int wait_s, int signal_fd, struct
                 return err_set(err, errno, "cannot lock %s", path);
         log_info("another sluiced holds %s: waiting for it to end, touching nothing meanwhile", path);
         notify_service_manager("STATUS=waiting for another sluiced to end");
-        int r = wait_our_turn(fd, path, wait_s, signal_fd, err);
+        int r = wait_our_turn(fd, path, until_ms, signal_fd, err);
         return r < 0 ? r : 1;
 }
 
-int lock_state(const char *state_dir, int wait_s, int signal_fd, int *ret_fd, struct err *err)
+static int lock_path(const char *path, int flags, int64_t until_ms, int signal_fd, int *ret_fd, struct err *err)
 {
-        _cleanup_free_ char *path = xasprintf("%s/lock", state_dir);
         bool waited = false;
 
         for (;;) {
-                _cleanup_close_ int fd = fs_open(AT_FDCWD, path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+                _cleanup_close_ int fd = fs_open(AT_FDCWD, path, flags, 0600);
                 if (fd < 0)
                         return err_set(err, -fd, "cannot open %s", path);
-                int r = lock_file(fd, path, wait_s, signal_fd, err);
+                int r = lock_open(fd, path, until_ms, signal_fd, err);
                 if (r < 0)
                         return r;
                 waited |= r > 0;
@@ -127,5 +125,50 @@ int lock_state(const char *state_dir, int wait_s, int signal_fd, int *ret_fd, st
                         *ret_fd = TAKE_FD(fd);
                         return waited;
                 }
+        }
+}
+
+int lock_state(const char *state_dir, int64_t until_ms, int signal_fd, int *ret_fd, struct err *err)
+{
+        _cleanup_free_ char *path = xasprintf("%s/lock", state_dir);
+
+        return lock_path(path, O_RDWR | O_CREAT | O_NOFOLLOW, until_ms, signal_fd, ret_fd, err);
+}
+
+int lock_directory(const char *path, int64_t until_ms, int signal_fd, int *ret_fd, struct err *err)
+{
+        int r = lock_path(path, O_RDONLY | O_DIRECTORY, until_ms, signal_fd, ret_fd, err);
+
+        return r == -ENOENT ? 0 : r;
+}
+
+/* Always in this order, so that two that want some of the same do not wait for each other. */
+int locks_take(struct locks *locks, const struct lock_dirs *dirs, int wait_s, int signal_fd, struct err *err)
+{
+        static const char *const below_kubelet[] = { "device-plugins", "plugins_registry" };
+        int64_t until_ms = wait_s < 0 ? INT64_MAX : clock_ms() + wait_s * INT64_C(1000);
+
+        *locks = (struct locks){ { -1, -1, -1, -1 } };
+        int r = lock_state(dirs->state, until_ms, signal_fd, &locks->fds[0], err);
+        bool waited = r > 0;
+        if (r >= 0)
+                r = lock_directory(dirs->run, until_ms, signal_fd, &locks->fds[1], err);
+        waited |= r > 0;
+        for (size_t i = 0; i < N_ELEMENTS(below_kubelet) && r >= 0; i++) {
+                _cleanup_free_ char *path = xasprintf("%s/%s", dirs->kubelet, below_kubelet[i]);
+                r = lock_directory(path, until_ms, signal_fd, &locks->fds[2 + i], err);
+                waited |= r > 0;
+        }
+        if (r < 0)
+                locks_done(locks);
+        return r < 0 ? r : waited;
+}
+
+void locks_done(struct locks *locks)
+{
+        for (size_t i = 0; i < N_ELEMENTS(locks->fds); i++) {
+                if (locks->fds[i] >= 0)
+                        (void)close(locks->fds[i]);
+                locks->fds[i] = -1;
         }
 }

@@ -185,6 +185,41 @@ static void test_the_lock_of_a_killed_daemon_goes_to_the_one_that_waits(void **s
         rig_stop(rig);
 }
 
+/* Whatever else is its own: of one kubelet's registrations, and of one machine's GPUs, one daemon takes care. */
+static void test_a_second_daemon_waits_for_kubelets_directory_and_for_the_hardware(void **state)
+{
+        struct rig *rig = *state;
+
+        for (unsigned i = 0; i < 2; i++) {
+                if (i > 0) {
+                        assert_int_equal(rig_teardown(state), 0);
+                        assert_int_equal(rig_setup(state), 0);
+                        rig = *state;
+                }
+                rig_open(rig, "l40s-8-vfio", "1.34", NULL);
+                rig_ready(rig, L40S, 8, 8);
+                struct rig other = *rig;
+                str_format(other.state_dir, sizeof(other.state_dir), "%s/state2", rig->dir);
+                if (i == 0)
+                        str_format(other.run_dir, sizeof(other.run_dir), "%s/run2", rig->dir);
+                else
+                        str_format(other.kubelet_dir, sizeof(other.kubelet_dir), "%s/kubelet2", rig->dir);
+                _cleanup_free_ char *log = xasprintf("%s/log2", rig->dir);
+                pid_t second = rig_spawn(&other, log);
+                str_format(other.log, sizeof(other.log), "%s", log);
+                assert_true(rig_logged(&other, i == 0 ? "/device-plugins: waiting for it" : "/run: waiting for it", RIG_SOON_MS));
+                assert_int_equal(rig_counts(rig, L40S).registrations, 1);
+                assert_int_equal(rig_end(rig, SIGTERM), 0);
+                rig->pid = second;
+                str_format(rig->log, sizeof(rig->log), "%s", log);
+                if (i == 0)
+                        rig_ready(rig, L40S, 8, 8);
+                else
+                        assert_true(rig_logged(rig, "pool " L40S, RIG_SOON_MS));
+                rig_stop(rig);
+        }
+}
+
 static void test_what_changed_during_the_wait_for_the_lock_counts(void **state)
 {
         struct rig *rig = *state;
@@ -575,6 +610,7 @@ int main(void)
                 RIG_TEST(test_print_config_prints_what_it_would_read),
                 RIG_TEST(test_lock_wait_ends_with_status_3),
                 RIG_TEST(test_the_lock_of_a_killed_daemon_goes_to_the_one_that_waits),
+                RIG_TEST(test_a_second_daemon_waits_for_kubelets_directory_and_for_the_hardware),
                 RIG_TEST(test_what_changed_during_the_wait_for_the_lock_counts),
                 RIG_TEST(test_a_bad_file_after_the_wait_leaves_what_was_read_before_it),
                 RIG_TEST(test_the_service_manager_hears_ready_when_kubelet_is_served_and_stopping_at_the_end),

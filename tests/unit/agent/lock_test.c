@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/lock.h"
+#include "base/clock.h"
 #include "base/str.h"
 
 static char dir[64];
@@ -62,7 +63,7 @@ static int give_up_after(int wait_s)
         pid_t pid = fork();
 
         if (pid == 0)
-                _exit(-lock_state(dir, wait_s, signals, &fd, &err));
+                _exit(-lock_state(dir, clock_ms() + wait_s * 1000, signals, &fd, &err));
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFEXITED(status));
         return -WEXITSTATUS(status);
@@ -98,7 +99,7 @@ static void test_a_lock_file_that_was_removed_during_the_wait_protects_nothing(v
                 (void)usleep(200 * 1000);
                 _exit(unlink(path) == 0 && flock(holder, LOCK_UN) == 0 ? 0 : 1);
         }
-        ASSERT_OK(lock_state(dir, 20, signals, &fd, &err), &err);
+        ASSERT_OK(lock_state(dir, clock_ms() + 20000, signals, &fd, &err), &err);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_int_equal(status, 0);
         assert_int_equal(access(path, F_OK), 0);
@@ -140,6 +141,48 @@ static void test_a_directory_that_is_not_there_is_an_error(void **state)
         assert_int_equal(fd, -1);
 }
 
+/* Whichever of them two daemons have in common, one of them waits; and it has taken none when it gives up. */
+static void test_one_directory_in_common_is_enough_to_wait(void **state)
+{
+        static const char *const names[] = { "state",  "run",  "kubelet", "kubelet/device-plugins", "kubelet/plugins_registry",
+                                             "state2", "run2", "kubelet2" };
+        char paths[N_ELEMENTS(names)][96], lock[128];
+        struct locks ours;
+        struct err err;
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+                str_format(paths[i], sizeof(paths[i]), "%s/%s", dir, names[i]);
+                assert_int_equal(mkdir(paths[i], 0700), 0);
+        }
+        const struct lock_dirs dirs = { .state = paths[0], .run = paths[1], .kubelet = paths[2] };
+        ASSERT_OK(locks_take(&ours, &dirs, 0, signals, &err), &err);
+        for (unsigned common = 0; common < 8; common++) {
+                const struct lock_dirs others = { .state = paths[common & 1 ? 0 : 5],
+                                                  .run = paths[common & 2 ? 1 : 6],
+                                                  .kubelet = paths[common & 4 ? 2 : 7] };
+                int status = 0;
+                pid_t pid = fork();
+                if (pid == 0) {
+                        struct locks theirs;
+                        _exit(-locks_take(&theirs, &others, 0, signals, &err));
+                }
+                assert_int_equal(waitpid(pid, &status, 0), pid);
+                assert_int_equal(WEXITSTATUS(status), common ? EAGAIN : 0);
+        }
+        locks_done(&ours);
+        ASSERT_OK(locks_take(&ours, &dirs, 0, signals, &err), &err);
+        locks_done(&ours);
+        for (size_t i = 0; i < 2; i++) {
+                str_format(lock, sizeof(lock), "%s/lock", paths[i ? 5 : 0]);
+                assert_int_equal(unlink(lock), 0);
+        }
+        for (size_t i = N_ELEMENTS(names); i-- > 0;)
+                assert_int_equal(rmdir(paths[i]), 0);
+        str_format(lock, sizeof(lock), "%s/lock", dir); /* for tear_down */
+        (void)close(open(lock, O_CREAT | O_CLOEXEC, 0600));
+}
+
 #define ROW(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void)
 {
@@ -147,6 +190,7 @@ int main(void)
                 ROW(test_a_free_lock_is_taken_at_once_and_only_once),
                 ROW(test_a_lock_file_that_was_removed_during_the_wait_protects_nothing),
                 ROW(test_a_holder_whose_lock_file_was_removed_is_still_waited_for),
+                ROW(test_one_directory_in_common_is_enough_to_wait),
                 TEST(test_a_directory_that_is_not_there_is_an_error),
         };
 
