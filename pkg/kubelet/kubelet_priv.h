@@ -13,7 +13,7 @@ enum {
         GATHER_MS = 250, /* changes of a list after the first are gathered this long: each costs kubelet an fsync */
         LOOK_MS = 5000,  /* files are compared this often whatever inotify says: a re-mount makes it go silent */
         STOP_GRACE_MS = 2000,
-        ASK_AGAIN_MS = 15000, /* path B: a stream has ended and kubelet has not come back by then */
+        ASK_AGAIN_MS = 15000, /* path B: kubelet's stream has ended, or it has asked, and it is not there by then; it dials 10 s */
         STREAMS_MAX = 64,
         SOCKET_NAME_MAX = 40 /* "sluice-<8 hex>-<pid>-<n>.sock" */
 };

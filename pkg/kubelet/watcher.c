@@ -3,9 +3,9 @@
  * finds it, also after its own restart, and retries by itself.
  *
  * The service socket is there before the registration socket, and goes after it. What kubelet does not do: ask again when
- * the stream ends while it runs. So when a stream has ended and nobody asked GetInfo for a while, the registration socket
- * is made anew: a new inode is a new plugin. What cannot be made (no plugins_registry yet) is tried at the next look, every
- * LOOK_MS. */
+ * the stream ends while it runs, nor (up to 1.34) when it could not connect to the service. So when kubelet's stream does
+ * not come within a while, after the last one's end or after kubelet has asked, the registration socket is made anew: a new
+ * inode is a new plugin. What cannot be made (no plugins_registry yet) is tried at the next look, every LOOK_MS. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -25,6 +25,16 @@ static const char *service_dir(const struct kubelet *kubelet, char *buf, size_t 
         return buf;
 }
 
+/* From now on kubelet's stream is waited for. */
+static void expect_kubelet(struct plugin *plugin)
+{
+        struct watcher *watcher = &plugin->watcher;
+        unsigned doublings = watcher->tries < ASK_AGAIN_MAX_DOUBLINGS ? watcher->tries : ASK_AGAIN_MAX_DOUBLINGS;
+
+        watcher->due_ms = clock_ms() + (plugin->kubelet->ask_again_ms << doublings);
+        kubelet_arm(plugin->kubelet);
+}
+
 /* ---- the registration service ---- */
 
 static void on_get_info(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
@@ -40,6 +50,8 @@ static void on_get_info(void *ctx, struct rpc_call *call, const ProtobufCMessage
                 return;
         }
         plugin->watcher.asked = true;
+        if (!plugin_has_kubelet(plugin))
+                expect_kubelet(plugin);
         info.type = type;
         info.name = plugin->resource;
         info.endpoint = (char *)(uintptr_t)listener_path(plugin->listener);
@@ -61,7 +73,7 @@ static void on_notify(void *ctx, struct rpc_call *call, const ProtobufCMessage *
                 watcher->registrations++;
                 log_info("%s: registered with kubelet", plugin->resource);
         } else if (!streq(problem, watcher->problem)) {
-                log_warn("%s: not registered, kubelet tries again: %s", plugin->resource, problem);
+                log_warn("%s: not registered, trying again: %s", plugin->resource, problem);
         }
         str_format(watcher->problem, sizeof(watcher->problem), "%s", problem);
         rpc_reply(call, &response.base);
@@ -172,9 +184,8 @@ void watcher_stream(struct plugin *plugin, bool opened)
         }
         if (plugin_has_kubelet(plugin))
                 return;
-        unsigned doublings = watcher->tries < ASK_AGAIN_MAX_DOUBLINGS ? watcher->tries : ASK_AGAIN_MAX_DOUBLINGS;
         watcher->asked = false;
-        watcher->due_ms = clock_ms() + (plugin->kubelet->ask_again_ms << doublings);
+        expect_kubelet(plugin);
 }
 
 void watcher_tick(struct plugin *plugin)
@@ -184,8 +195,8 @@ void watcher_tick(struct plugin *plugin)
         if (clock_ms() < watcher->due_ms)
                 return;
         watcher->due_ms = INT64_MAX;
-        if (!plugin_has_kubelet(plugin) && watcher->listener && !watcher->asked) {
-                /* The stream has ended and kubelet does not come back by itself. */
+        if (!plugin_has_kubelet(plugin) && watcher->listener) {
+                /* Kubelet does not come by itself. */
                 watcher->tries++;
                 listener_close(watcher->listener);
                 watcher->listener = NULL;

@@ -86,6 +86,8 @@ void fk_recompute(struct fk *k)
 
 void fk_pod_end(struct fk *k, const char *pod)
 {
+        bool had = false;
+
         fk_lock(k);
         for (struct fk_record **at = &k->records; *at;) {
                 struct fk_record *r = *at;
@@ -95,8 +97,10 @@ void fk_pod_end(struct fk *k, const char *pod)
                 }
                 *at = r->next;
                 record_free(r);
+                had = true;
         }
-        fk_recompute(k);
+        if (had) /* kubelet counts anew when a pod with devices is gone, or an Allocate has failed, and only then */
+                fk_recompute(k);
         fk_unlock(k);
 }
 
@@ -260,7 +264,7 @@ static int devices_to_allocate(struct fk *k, const char *pod, const char *contai
                 return fail(text, "pod \"%s\" container \"%s\" changed request for resource \"%s\" from %zu to %zu", pod, container,
                             ask->resource, past->ids.n, ask->n);
         if (!r->has_devices)
-                return fail(text, "cannot allocate unregistered device %s", ask->resource);
+                return 0; /* no resource of a plugin, as far as kubelet knows: the pod runs without */
         for (size_t i = 0; i < r->n_devices; i++) {
                 if (!r->devices[i].healthy)
                         continue;
@@ -291,6 +295,9 @@ static int devices_to_allocate(struct fk *k, const char *pod, const char *contai
 }
 
 /* Allocate */
+
+/* As gogo's messages print themselves; those of 1.34 and later print as nothing. */
+#define EMPTY_RESPONSE "&AllocateResponse{ContainerResponses:[]*ContainerAllocateResponse{},}"
 
 static bool answer_text_ok(const V1beta1__ContainerAllocateResponse *m)
 {
@@ -324,7 +331,7 @@ bool fk_allocate_call(struct fk *k, struct fk_client *c, const char *resource, c
         }
         const V1beta1__AllocateResponse *m = (const V1beta1__AllocateResponse *)reply;
         if (m->n_container_responses == 0) {
-                (void)fail(text, "no containers return in allocation response");
+                (void)fail(text, "no containers return in allocation response %s", k->profile->check_utf8 ? "" : EMPTY_RESPONSE);
                 ok = false;
         } else if (k->profile->check_utf8 && !answer_text_ok(m->container_responses[0])) {
                 (void)fail(text, "rpc error: code = Internal desc = grpc: failed to unmarshal the received message: string field contains "
@@ -395,8 +402,11 @@ static int allocate(struct fk *k, const char *pod, const char *container, const 
         fk_lock(k);
         fk_client_unref(client);
         idset_done(&order);
-        if (!ok)
+        if (!ok) {
+                if (code != 0) /* after an answer without containers the ids stay taken until the next count */
+                        fk_recompute(k);
                 return -1;
+        }
         if (check_not_dropped(k, r, ids, text) < 0) {
                 wire_bytes_done(&answer);
                 return -1;
@@ -410,13 +420,8 @@ static int admit_resource(struct fk *k, const char *pod, const char *container, 
         struct idset ids = { 0 };
         int r = devices_to_allocate(k, pod, container, ask, &ids, text);
 
-        if (r == 0 && ids.n > 0) {
+        if (r == 0 && ids.n > 0)
                 r = allocate(k, pod, container, ask->resource, &ids, text);
-                if (r < 0)
-                        fk_recompute(k);
-        } else if (r < 0) {
-                fk_recompute(k);
-        }
         idset_done(&ids);
         return r;
 }

@@ -161,7 +161,9 @@ bool fk_client_connect(struct fk *k, unsigned instance, const char *name, const 
         }
         struct fk_client *c = client_new(k, instance, name, path);
         map_put(k, c);
-        int64_t dial_until = clock_ms() + k->dial_ms;
+        bool fails = k->fail_connect > 0;
+        k->fail_connect -= fails;
+        int64_t dial_until = fails ? 0 : clock_ms() + k->dial_ms;
         fk_unlock(k);
 
         int64_t options_until = -1;
@@ -204,6 +206,7 @@ static int known_compare(const void *a, const void *b)
         const struct known_device *x = a, *y = b;
         int order = strcmp(x->id, y->id);
 
+        order = order != 0 ? order : y->healthy - x->healthy;
         return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
 }
 
@@ -230,7 +233,8 @@ static void list_copy(struct fk_resource *r, const V1beta1__ListAndWatchResponse
         }
 }
 
-/* Locked. The message replaces everything; of an id that occurs twice the last one counts. */
+/* Locked. The message replaces everything. Kubelet has a set of healthy and a set of unhealthy ids: one that is listed as both
+ * counts twice. */
 static void list_take(struct fk *k, struct fk_resource *r, const V1beta1__ListAndWatchResponse *m)
 {
         size_t n = 0;
@@ -248,10 +252,10 @@ static void list_take(struct fk *k, struct fk_resource *r, const V1beta1__ListAn
         }
         qsort(known, r->n_list, sizeof(*known), known_compare);
         for (size_t i = 0; i < r->n_list; i++) {
-                if (n > 0 && streq(known[n - 1].id, known[i].id)) {
-                        r->duplicates++;
+                bool again = n > 0 && streq(known[n - 1].id, known[i].id);
+                r->duplicates += again;
+                if (again && known[n - 1].healthy == known[i].healthy)
                         n--;
-                }
                 known[n++] = known[i];
         }
         free(r->devices);

@@ -22,6 +22,7 @@ struct fk_profile {
         bool check_utf8;        /* >= 1.34 */
         bool percent_authority; /* of the plugin watcher: "%2Fvar%2F..." instead of the raw path (>= 1.30) */
         bool cdi;               /* reads cdi_devices (>= 1.30) */
+        bool watcher_retries;   /* also when it cannot connect to the service, or Notify fails (1.36; of 1.35 not known) */
 };
 const struct fk_profile *fk_profile(const char *name); /* NULL = no such */
 extern const struct fk_profile fk_profiles[];
@@ -60,13 +61,14 @@ void fk_order(struct fk *k, enum fk_order order); /* ListAndWatch against the re
 /* The next @times Registers (of @resource, NULL = any) are refused. With a @text that begins with "failed to" kubelet has
  * tried to connect, and up to 1.36 has forgotten whom it was connected to. */
 void fk_refuse(struct fk *k, const char *resource, int code, const char *text, unsigned times);
-void fk_set_dial_ms(struct fk *k, unsigned ms);    /* 10000 */
-void fk_set_grace_ms(struct fk *k, unsigned ms);   /* 300000: a stopped plugin's capacity goes after it */
-void fk_set_backoff_ms(struct fk *k, unsigned ms); /* 500: the watcher's first pause after a failure */
-void fk_set_message_max(struct fk *k, size_t n);   /* 4 MiB: a list message that is larger ends its stream */
-void fk_fail_notify(struct fk *k, unsigned times); /* the next @times that the watcher would tell of success, it cannot */
-void fk_set_seed(struct fk *k, unsigned seed);     /* of every random order */
-void fk_set_trace(struct fk *k, bool on);          /* one line per event on stderr */
+void fk_set_dial_ms(struct fk *k, unsigned ms);       /* 10000 */
+void fk_set_grace_ms(struct fk *k, unsigned ms);      /* 300000: a stopped plugin's capacity goes after it */
+void fk_set_backoff_ms(struct fk *k, unsigned ms);    /* 500: the watcher's first pause after a failure */
+void fk_set_message_max(struct fk *k, size_t n);      /* 4 MiB: a list message that is larger ends its stream */
+void fk_refuse_connect(struct fk *k, unsigned times); /* the next @times that kubelet asks a plugin for options, it hears nothing */
+void fk_fail_notify(struct fk *k, unsigned times);    /* the next @times that the watcher would tell of success, it cannot */
+void fk_set_seed(struct fk *k, unsigned seed);        /* of every random order */
+void fk_set_trace(struct fk *k, bool on);             /* one line per event on stderr */
 
 /* What kubelet knows. */
 struct fk_counts {

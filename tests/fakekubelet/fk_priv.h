@@ -112,7 +112,7 @@ struct fk {
         unsigned n_registers, held;
         unsigned tickets, let_go; /* Registers that were held, and how many of them may go on */
         size_t message_max;
-        unsigned fail_notify;
+        unsigned fail_notify, fail_connect;
         struct fk_calls calls;
         char crash[FK_TEXT_MAX];
 };

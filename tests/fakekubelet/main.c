@@ -15,21 +15,25 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 
-static const char usage[] = "usage: fakekubelet --dir DIR [--profile 1.26|1.30|...|1.37] [--trace]\n"
-                            "\n"
-                            "DIR is kubelet's root directory (device-plugins/ and plugins_registry/ are made below it).\n"
-                            "Commands, one a line on standard input:\n"
-                            "  wait RESOURCE CAPACITY ALLOCATABLE [SECONDS]   until kubelet counts so (default 60)\n"
-                            "  resources                                      what is registered, with counts\n"
-                            "  list RESOURCE                                  the last list: id, health, NUMA nodes\n"
-                            "  counts RESOURCE                                capacity, allocatable, open streams, endpoint\n"
-                            "  admit POD RESOURCE N                           admission of a pod with one container, \"main\"\n"
-                            "  container POD NAME init|main RESOURCE=N...     admission of one container of a pod: init containers first\n"
-                            "  start POD [NAME]                               start of a container: PreStartContainer, environment, nodes\n"
-                            "  end POD                                        the pod is terminal: its devices are free\n"
-                            "  allocate RESOURCE ID...                        a raw Allocate\n"
-                            "  restart [REFUSE_MS] | down | up | wipe         kubelet's life\n"
-                            "  quit\n";
+static const char usage[] =
+        "usage: fakekubelet --dir DIR [--profile 1.26|1.30|...|1.37] [--trace]\n"
+        "\n"
+        "DIR is kubelet's root directory (device-plugins/ and plugins_registry/ are made below it).\n"
+        "Commands, one a line on standard input:\n"
+        "  wait RESOURCE CAPACITY ALLOCATABLE [SECONDS]   until kubelet counts so (default 60)\n"
+        "  resources                                      what is registered, with counts\n"
+        "  list RESOURCE                                  the last list: id, health, NUMA nodes\n"
+        "  counts RESOURCE                                capacity, allocatable, open streams, endpoint\n"
+        "  admit POD RESOURCE N                           admission of a pod with one container, \"main\"\n"
+        "  container POD NAME init|main RESOURCE=N[@NODES]...\n"
+        "                                                 admission of one container of a pod, init containers first; NODES:\n"
+        "                                                 the topology manager's hint, a number with a bit for each node\n"
+        "  devices POD NAME RESOURCE                      those of a container\n"
+        "  start POD [NAME]                               start of a container: PreStartContainer, environment, nodes\n"
+        "  end POD                                        the pod is terminal: its devices are free\n"
+        "  allocate RESOURCE ID...                        a raw Allocate\n"
+        "  restart [REFUSE_MS] | down | up | wipe         kubelet's life\n"
+        "  quit\n";
 
 enum { WORDS_MAX = 64 };
 
@@ -116,7 +120,7 @@ static bool cmd_admit(struct fk *k, char **w, size_t n)
 
 static bool cmd_container(struct fk *k, char **w, size_t n)
 {
-        static const char usage_text[] = "container POD NAME init|main RESOURCE=N...";
+        static const char usage_text[] = "container POD NAME init|main RESOURCE=N[@NODES]...";
         struct fk_ask asks[WORDS_MAX];
         char text[FK_TEXT_MAX];
         size_t n_asks = 0;
@@ -124,22 +128,30 @@ static bool cmd_container(struct fk *k, char **w, size_t n)
         if (n < 5 || (!streq(w[3], "init") && !streq(w[3], "main")))
                 return fail(usage_text);
         for (size_t i = 4; i < n; i++) {
-                uint64_t count;
-                char *equals = strrchr(w[i], '=');
-                if (!equals || !str_to_u64(equals + 1, 10, 1000000, &count))
+                uint64_t count, nodes = 0;
+                char *at = strchr(w[i], '@'), *equals = strrchr(w[i], '=');
+                if (at)
+                        *at = '\0';
+                if (!equals || !str_to_u64(equals + 1, 10, 1000000, &count) || (at && !str_to_u64(at + 1, 10, UINT64_MAX, &nodes)))
                         return fail(usage_text);
                 *equals = '\0';
-                asks[n_asks++] = (struct fk_ask){ .resource = w[i], .n = (size_t)count };
+                asks[n_asks++] = (struct fk_ask){ .resource = w[i], .n = (size_t)count, .has_hint = at != NULL, .nodes = nodes };
         }
         if (fk_admit(k, w[1], w[2], streq(w[3], "init"), asks, n_asks, text) < 0)
                 return fail(text);
-        for (size_t i = 0; i < n_asks; i++) {
-                char(*ids)[FK_ID_MAX];
-                size_t got = fk_pod_devices(k, w[1], w[2], asks[i].resource, &ids);
-                for (size_t j = 0; j < got; j++)
-                        (void)printf("device %s %s\n", asks[i].resource, ids[j]);
-                free(ids);
-        }
+        return true;
+}
+
+static bool cmd_devices(struct fk *k, char **w, size_t n)
+{
+        char(*ids)[FK_ID_MAX];
+
+        if (n < 4)
+                return fail("devices POD NAME RESOURCE");
+        size_t got = fk_pod_devices(k, w[1], w[2], w[3], &ids);
+        for (size_t i = 0; i < got; i++)
+                (void)printf("%s\n", ids[i]);
+        free(ids);
         return true;
 }
 
@@ -201,6 +213,8 @@ static bool run(struct fk *k, char **w, size_t n)
                 return cmd_counts(k, w, n);
         if (streq(w[0], "container"))
                 return cmd_container(k, w, n);
+        if (streq(w[0], "devices"))
+                return cmd_devices(k, w, n);
         if (streq(w[0], "list"))
                 return cmd_list(k, w, n);
         if (streq(w[0], "admit"))

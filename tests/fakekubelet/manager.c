@@ -20,9 +20,10 @@ const struct fk_profile fk_profiles[] = {
         { "1.33", .percent_authority = true, .cdi = true },
         { "1.34", .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
         { "1.35", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
-        { "1.36", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
+        { "1.36", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true,
+          .watcher_retries = true },
         { "1.37", .register_context = true, .abort_on_dropped = true, .key_by_path = true, .check_utf8 = true, .percent_authority = true,
-          .cdi = true },
+          .cdi = true, .watcher_retries = true },
 };
 const size_t fk_n_profiles = N_ELEMENTS(fk_profiles);
 
@@ -393,6 +394,13 @@ void fk_set_message_max(struct fk *k, size_t n)
 {
         fk_lock(k);
         k->message_max = n;
+        fk_unlock(k);
+}
+
+void fk_refuse_connect(struct fk *k, unsigned times)
+{
+        fk_lock(k);
+        k->fail_connect = times;
         fk_unlock(k);
 }
 

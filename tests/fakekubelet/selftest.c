@@ -375,10 +375,10 @@ static void test_a_list_replaces_everything(void **state)
         plugin_health(&w.p, 1, "Sick");
         assert_true(fk_wait_devices(w.k, GPU, 4, 3, SOON));
         w.p.n_devices = 3;
-        str_format(w.p.devices[2].id, FK_ID_MAX, "d0"); /* twice; the last one counts */
+        str_format(w.p.devices[2].id, FK_ID_MAX, "d0"); /* as healthy and as not: counts twice */
         str_format(w.p.devices[2].health, sizeof(w.p.devices[2].health), "Unhealthy");
         plugin_push(&w.p);
-        assert_true(fk_wait_devices(w.k, GPU, 2, 0, SOON));
+        assert_true(fk_wait_devices(w.k, GPU, 3, 1, SOON));
         assert_int_equal(fk_duplicates(w.k, GPU), 1);
         size_t n = fk_devices(w.k, GPU, &list);
         assert_int_equal(n, 3);

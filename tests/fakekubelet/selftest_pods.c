@@ -155,9 +155,11 @@ static void test_an_allocate_error_fails_the_pod_and_frees_its_devices(void **st
         w.p.allocate_code = 0;
         w.p.empty_answer = true;
         assert_int_equal(fk_admit_one(w.k, "pod", GPU, 1, w.text), -1);
-        assert_string_equal(w.text, "Allocate failed due to no containers return in allocation response, which is unexpected");
+        assert_string_equal(w.text, "Allocate failed due to no containers return in allocation response , which is unexpected");
         w.p.empty_answer = false;
-        assert_int_equal(fk_admit_one(w.k, "pod", GPU, 1, w.text), 0);
+        assert_int_equal(fk_admit_one(w.k, "pod", GPU, 1, w.text), -1); /* it stays taken */
+        assert_non_null(strstr(w.text, "Requested: 1, Available: 0"));
+        assert_int_equal(fk_admit_one(w.k, "other", "example.com/never-heard-of", 1, w.text), 0); /* and runs without */
         world_close(&w, false);
 }
 
@@ -239,6 +241,12 @@ static void test_the_watcher_asks_registers_and_tells(void **state)
         }
 }
 
+static bool was_told_once(struct fk *k, void *ctx)
+{
+        (void)ctx;
+        return fk_calls(k).notify_failed >= 1;
+}
+
 static bool was_told(struct fk *k, void *ctx)
 {
         (void)ctx;
@@ -295,7 +303,7 @@ static void test_a_failing_notify_or_a_removed_socket_deregisters(void **state)
         char path[160];
 
         (void)state;
-        world_open(&w, "1.34", 2);
+        world_open(&w, "1.36", 2);
         fk_set_backoff_ms(w.k, 300);
         w.p.notify_fails = true;
         plugin_watch_socket(&w.p, "gpu-reg.sock");
@@ -310,6 +318,28 @@ static void test_a_failing_notify_or_a_removed_socket_deregisters(void **state)
         assert_true(fk_wait_devices(w.k, GPU, 2, 2, SOON));
         assert_true(fk_calls(w.k).get_info > asked);
         world_close(&w, false);
+}
+
+static void test_until_1_34_a_service_out_of_reach_is_not_tried_again(void **state)
+{
+        static const char *const profiles[] = { "1.26", "1.34", "1.36" };
+
+        (void)state;
+        for (size_t i = 0; i < 3; i++) {
+                struct world w;
+                world_open(&w, profiles[i], 2);
+                fk_set_backoff_ms(w.k, 50);
+                fk_set_dial_ms(w.k, 300);
+                w.p.options_code = 14;
+                plugin_watch_socket(&w.p, "gpu-reg.sock");
+                assert_true(fk_wait(w.k, SOON, was_told_once, NULL));
+                w.p.options_code = 0;
+                (void)usleep(1500 * 1000);
+                assert_int_equal(counts(&w, GPU).allocatable, i == 2 ? 2 : 0);
+                plugin_watch_socket(&w.p, "gpu-reg.sock"); /* re-created */
+                assert_true(fk_wait_devices(w.k, GPU, 2, 2, SOON));
+                world_close(&w, false);
+        }
 }
 
 int selftest_pods(void)
@@ -327,6 +357,7 @@ int selftest_pods(void)
                 TEST(test_the_watcher_tells_of_failures_and_tries_again),
                 TEST(test_a_plugin_slower_than_a_second_is_not_registered),
                 TEST(test_a_failing_notify_or_a_removed_socket_deregisters),
+                TEST(test_until_1_34_a_service_out_of_reach_is_not_tried_again),
         };
 
         return RUN(tests);

@@ -2,10 +2,13 @@
 /* The plugin watcher (path B): sockets below plugins_registry are dialled, asked, registered and told.
  *
  * Kubelet reconciles once a second; so does this thread, and looks at the directory then (kubelet's inotify only moves the
- * moment within that second). A failing socket is tried again after a pause that doubles from 0.5 s to 2 min 2 s. */
+ * moment within that second). A failing socket is tried again after a pause that doubles from 0.5 s to 2 min 2 s; but up to
+ * 1.34 only for as long as kubelet has not accepted what it says: a service that cannot be connected then, or a plugin that
+ * cannot be told, is left as it is until the socket is another one. */
 #include "fk_priv.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -93,30 +96,61 @@ static bool notify(struct fk *k, struct wire_conn *conn, bool ok, const char *te
         return sent;
 }
 
-static bool version_known(const Pluginregistration__PluginInfo *info)
+static bool version_known(const Pluginregistration__PluginInfo *info, char text[FK_TEXT_MAX])
 {
-        for (size_t i = 0; i < info->n_supported_versions; i++)
+        size_t at = 0;
+        char list[256] = "";
+
+        for (size_t i = 0; i < info->n_supported_versions; i++) {
                 if (streq(info->supported_versions[i], "v1beta1"))
                         return true;
+                if (at < sizeof(list))
+                        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i ? " " : "", info->supported_versions[i]);
+        }
+        str_format(text, FK_TEXT_MAX,
+                   "RegisterPlugin error -- plugin validation failed with err: manager version, v1beta1, is not among plugin supported "
+                   "versions [%s]",
+                   list);
         return false;
 }
 
-/* False: @text says why. The client's stream is started only after everything else has gone well. */
-static bool register_info(struct fk_watcher *w, struct plugin *p, const Pluginregistration__PluginInfo *info, struct fk_client **ret,
-                          char text[FK_TEXT_MAX])
+/* Whether there is a handler that accepts it; tried again when not. */
+static bool validate(struct plugin *p, const Pluginregistration__PluginInfo *info, char text[FK_TEXT_MAX])
 {
         if (!streq(info->type, "DevicePlugin")) {
-                str_format(text, FK_TEXT_MAX, "no handler registered for plugin type: %s at socket %s", info->type, p->path);
+                str_format(text, FK_TEXT_MAX, "RegisterPlugin error -- no handler registered for plugin type: %s at socket %s", info->type,
+                           p->path);
                 return false;
         }
-        if (!version_known(info)) {
-                str_format(text, FK_TEXT_MAX,
-                           "RegisterPlugin error -- plugin validation failed with err: version not among supported versions");
+        if (!version_known(info, text))
                 return false;
-        }
         str_format(p->name, sizeof(p->name), "%s", info->name);
         str_format(p->endpoint, sizeof(p->endpoint), "%s", info->endpoint[0] ? info->endpoint : p->path);
-        return fk_client_connect(w->k, w->instance, p->name, p->endpoint, INT64_MAX, ret, text);
+        return true;
+}
+
+/* True: not to be tried again. */
+static bool enlist(struct fk_watcher *w, struct plugin *p, struct wire_conn *conn, char text[FK_TEXT_MAX])
+{
+        struct fk *k = w->k;
+        struct fk_client *c;
+
+        if (!fk_client_connect(k, w->instance, p->name, p->endpoint, INT64_MAX, &c, text)) {
+                char why[FK_TEXT_MAX + 80];
+                str_format(why, sizeof(why), "RegisterPlugin error -- plugin registration failed with err: %s", text);
+                (void)notify(k, conn, false, why);
+                p->registered = !k->profile->watcher_retries;
+                return p->registered;
+        }
+        /* The client's stream is started only after everything else has gone well. */
+        p->registered = true;
+        fk_client_start(c, true);
+        if (!notify(k, conn, true, "") && k->profile->watcher_retries) {
+                str_format(text, FK_TEXT_MAX, "failed to notify the plugin");
+                deregister(k, p);
+                return false;
+        }
+        return true;
 }
 
 static bool attempt(struct fk_watcher *w, struct plugin *p, struct wire_conn *conn, char text[FK_TEXT_MAX])
@@ -125,7 +159,6 @@ static bool attempt(struct fk_watcher *w, struct plugin *p, struct wire_conn *co
         struct fk *k = w->k;
         ProtobufCMessage *reply;
         struct wire_status status;
-        struct fk_client *c = NULL;
 
         if (!wire_conn_dial(conn, clock_ms() + k->dial_ms)) {
                 str_format(text, FK_TEXT_MAX, "failed to dial socket %s: context deadline exceeded", p->path);
@@ -139,20 +172,13 @@ static bool attempt(struct fk_watcher *w, struct plugin *p, struct wire_conn *co
                 str_format(text, FK_TEXT_MAX, "failed to get plugin info: %s %s", wire_code_name(status.code), status.text);
                 return false;
         }
-        bool ok = register_info(w, p, (const Pluginregistration__PluginInfo *)reply, &c, text);
+        bool ok = validate(p, (const Pluginregistration__PluginInfo *)reply, text);
         protobuf_c_message_free_unpacked(reply, NULL);
         if (!ok) {
                 (void)notify(k, conn, false, text);
                 return false;
         }
-        p->registered = true;
-        fk_client_start(c, true);
-        if (!notify(k, conn, true, "")) {
-                str_format(text, FK_TEXT_MAX, "failed to notify the plugin");
-                deregister(k, p);
-                return false;
-        }
-        return true;
+        return enlist(w, p, conn, text);
 }
 
 static void try_plugin(struct fk_watcher *w, struct plugin *p)

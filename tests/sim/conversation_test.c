@@ -361,9 +361,25 @@ static void test_a_watcher_that_cannot_reach_the_service_is_heard_and_tries_agai
         }
         assert_int_equal(remove_sockets(rig, "plugins/sluice"), 1);
         assert_true(fk_up(rig->k, 0));
-        assert_true(rig_logged(rig, "not registered, kubelet tries again", RIG_SOON_MS)); /* NotifyRegistrationStatus(false) */
+        assert_true(rig_logged(rig, "not registered, trying again", RIG_SOON_MS)); /* NotifyRegistrationStatus(false) */
         rig_ready(rig, L40S, 8, 8);
         assert_true(fk_calls(rig->k).notify_failed >= 1);
+        rig_stop(rig);
+}
+
+/* Up to 1.34 kubelet says that it could not connect, and does not come back: the socket must become another one. */
+static void test_a_watcher_that_gives_up_is_made_to_ask_again(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8-vfio", CONFIG "registration: watcher\n");
+        rig_kubelet(rig, "1.34");
+        fk_refuse_connect(rig->k, 1);
+        rig_daemon(rig);
+        assert_true(rig_logged(rig, "not registered, trying again", RIG_SOON_MS));
+        assert_true(fk_wait_devices(rig->k, L40S, 8, 8, 3 * RIG_SOON_MS)); /* after 15 s */
+        assert_int_equal(fk_calls(rig->k).get_info, 2);
+        a_pod_gets_one(rig, "pod");
         rig_stop(rig);
 }
 
@@ -376,7 +392,7 @@ static void test_a_watcher_that_cannot_tell_of_its_success_is_let_try_again(void
         unsigned n = 0;
 
         rig_prepare(rig, "l40s-8-vfio", CONFIG "registration: watcher\n");
-        rig_kubelet(rig, "1.34");
+        rig_kubelet(rig, "1.36");
         fk_set_backoff_ms(rig->k, 200);
         fk_fail_notify(rig->k, 3);
         rig_daemon(rig);
@@ -422,6 +438,7 @@ int main(void)
                 RIG_TEST(test_a_list_too_large_for_kubelet_is_not_sent),
                 RIG_TEST(test_sockets_of_the_watcher_that_are_removed_are_made_again),
                 RIG_TEST(test_a_watcher_that_cannot_reach_the_service_is_heard_and_tries_again),
+                RIG_TEST(test_a_watcher_that_gives_up_is_made_to_ask_again),
                 RIG_TEST(test_a_watcher_that_cannot_tell_of_its_success_is_let_try_again),
         };
 

@@ -227,8 +227,34 @@ static void test_a_kubelet_that_comes_back_by_itself_finds_the_same_socket(void 
         struct stat first = registration_file(stage);
         raw_close(raw);
         stage_turn(stage, 50);
-        (void)get_info(stage);
+        str_format(endpoint, sizeof(endpoint), "%s", get_info(stage)->endpoint);
+        raw = raw_open_as_kubelet(endpoint, LIST);
+        assert_true(stage_sees(stage, raw, 8, "Healthy", 3000));
         assert_false(is_made_anew(stage, first, 800));
+        raw_close(raw);
+        stage_free(stage);
+}
+
+/* Up to 1.34 kubelet does not try again when it could not connect to the service: it says so, and never comes back. */
+static void test_a_question_that_no_stream_follows_makes_the_registration_socket_anew(void **state)
+{
+        struct stage *stage = stage_new(REGISTER_WATCHER);
+        char why[] = "RegisterPlugin error -- plugin registration failed with err: failed to dial device plugin";
+
+        (void)state;
+        stage->kubelet->ask_again_ms = 150;
+        stage_offer(stage, 8, 8);
+        struct stat first = registration_file(stage);
+        assert_false(is_made_anew(stage, first, 400)); /* nobody has asked: kubelet is not there */
+        (void)get_info(stage);
+        notify(stage, false, why);
+        assert_true(is_made_anew(stage, first, 3000));
+        struct stat second = registration_file(stage);
+        assert_true(is_made_anew(stage, second, 3000)); /* and again, until kubelet is there */
+        struct raw *raw = raw_open_as_kubelet(get_info(stage)->endpoint, LIST);
+        assert_true(stage_sees(stage, raw, 8, "Healthy", 3000));
+        assert_false(is_made_anew(stage, registration_file(stage), 800));
+        raw_close(raw);
         stage_free(stage);
 }
 
@@ -281,6 +307,7 @@ int main(void)
                 TEST(test_a_registry_that_comes_late_with_a_dead_socket_in_it_is_used),
                 TEST(test_a_stream_that_ended_for_good_makes_the_registration_socket_anew),
                 TEST(test_a_kubelet_that_comes_back_by_itself_finds_the_same_socket),
+                TEST(test_a_question_that_no_stream_follows_makes_the_registration_socket_anew),
                 TEST(test_only_the_end_of_kubelets_stream_counts),
                 TEST(test_stopping_removes_both_sockets),
         };
