@@ -161,13 +161,25 @@ static bool match_drivers(const struct selector *select, const struct candidate 
         return false;
 }
 
+/* What a vendor-VFIO VF with a type is named by. */
+static void profile_of(const struct function *fn, char out[static TYPE_LEN])
+{
+        if (*fn->vgpu_name)
+                (void)str_copy(out, TYPE_LEN, fn->vgpu_name);
+        else
+                str_format(out, TYPE_LEN, "%04x-%u", fn->device, fn->vgpu_type);
+}
+
 static bool match_models(const struct selector *select, const struct candidate *c)
 {
+        char profile[TYPE_LEN];
+
+        profile_of(c->fn, profile);
         for (size_t i = 0; i < select->n_models; i++) {
                 const char *pattern = select->models[i];
 
                 if (str_glob(pattern, c->fn->model) || (c->instance && str_glob(pattern, c->instance->type_name)) ||
-                    (!c->instance && c->fn->vgpu_type && str_glob(pattern, c->fn->vgpu_name)))
+                    (!c->instance && c->fn->vgpu_type && str_glob(pattern, profile)))
                         return true;
         }
         return false;

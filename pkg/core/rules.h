@@ -41,7 +41,7 @@ struct selector {
         unsigned vf_first, vf_last; /* inclusive, virtfnN numbers */
         int *numa_nodes;            /* -1 allowed: unknown */
         size_t n_numa_nodes;
-        char **models; /* globs over the pci.ids name, or the profile name of a vGPU */
+        char **models; /* globs over the pci.ids name, or the profile name of a vGPU ("2235-557" where the type has none) */
         size_t n_models;
 };
 

@@ -111,6 +111,16 @@ static const struct function l40s_vf = {
         .vgpu_type = 1155,
         .vgpu_name = "NVIDIA L40S-24Q",
 };
+static const struct function nameless_vf = {
+        .bdf = { 0, 0x3b, 0, 5 },
+        .vendor = 0x10de,
+        .device = 0x2235,
+        .class_code = 0x030200,
+        .model = "GA102GL [A40]",
+        .driver = "nvidia",
+        .is_vf = true,
+        .vgpu_type = 557,
+};
 static const struct function nvswitch = {
         .bdf = { 0, 5, 0, 0 },
         .vendor = 0x10de,
@@ -243,6 +253,10 @@ static const struct row rows[] = {
           .match = true,
           .by_address = true },
         { .title = "an instance by its profile", .fn = &l40s, .instance = &mdev, .model = "GRID T4-*", .match = true },
+        { .title = "a vGPU type without a name, by its ids", .fn = &nameless_vf, .model = "2235-557", .match = true },
+        { .title = "another type of that board", .fn = &nameless_vf, .model = "2235-558", .match = false },
+        { .title = "a type that has a name, by its ids", .fn = &l40s_vf, .model = "26b9-1155", .match = false },
+        { .title = "no type at all", .fn = &l40s, .model = "26b9-0", .match = false },
         { .title = "an instance by its driver", .fn = &l40s, .instance = &mdev, .driver = "nvidia-vgpu-vfio", .match = true },
         { .title = "not by its parent's driver", .fn = &l40s, .instance = &mdev, .driver = "vfio-pci", .match = false },
         { .title = "all lists together",
