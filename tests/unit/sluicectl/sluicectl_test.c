@@ -124,7 +124,8 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "inventory --host " HOSTS "none.capture", 1, NULL, "sluicectl: " HOSTS "none.capture: " },
                 { "inventory --host README.md", 1, NULL, "README.md:1: " },
                 { "inventory --sim-dir pkg", 1, NULL, "sluicectl: pkg: " },
-                { "inventory --config none.yaml --host " HOSTS "l40s-8.capture", 1, NULL, "sluicectl: cannot open none.yaml: No such file" },
+                { "inventory --config none.yaml --host " HOSTS "l40s-8.capture", 1, NULL,
+                  "sluicectl: cannot open none.yaml: No such file" },
                 { "inventory --config README.md --host " HOSTS "l40s-8.capture", 1, NULL, "sluicectl: README.md:" },
                 { "inventory --offline --host " HOSTS "l40s-8-vfio.capture", 0,
                   "0000:18:00.0 vfio-pci    23    0 "
