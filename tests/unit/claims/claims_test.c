@@ -90,7 +90,8 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
         }
         for (size_t i = 0; i < n_devices; i++)
                 if (devices[i]->needs_bind) {
-                        ret->steps[ret->n_steps++] = (struct step){ .kind = STEP_UNBIND, .bdf = devices[i]->bdf };
+                        ret->steps[ret->n_steps++] = (struct step){ .kind = STEP_UNBIND, .bdf = devices[i]->bdf, .text = "nvidia" };
+                        ret->steps[ret->n_steps++] = (struct step){ .kind = STEP_PROBE, .bdf = devices[i]->bdf };
                         ret->cards[ret->n_cards++] = devices[i]->card;
                 }
         return REASON_NONE;
@@ -334,6 +335,7 @@ static void test_a_bound_device_is_answered_at_once_without_a_hand(void **state)
         assert_int_equal(o.reason, REASON_NONE);
         assert_string_equal(o.env, "PCI_RESOURCE_A_COM_X=" CARD0 "," CARD1);
         assert_int_equal(hands.n, 0);
+        assert_int_equal(w.looks, 0); /* two links were read, not the whole host */
         assert_true(claims_has(claims, CARD0));
         assert_true(claims_has(claims, CARD1));
 }
@@ -453,6 +455,47 @@ static void test_how_a_plan_ends_decides_the_mark(void **state)
                 assert_int_equal(w.mark_reason, rows[i].mark);
                 assert_false(claims_has(claims, CARD0));
         }
+}
+
+static void test_of_a_unit_that_cannot_be_restored_only_the_broken_group_is_marked(void **state)
+{
+        struct outcome o = { 0 };
+        struct function *fn = &w.inv->functions[1];
+
+        (void)state;
+        w.devices[1].card = w.devices[0].card;
+        ask(&o, OWNER_KUBELET, false, CARD0, CARD1);
+        assert_int_equal(hands.n, 1);
+        fn->driver[0] = '\0'; /* the other one is on its driver again */
+        end_plan(0, PLAN_BROKEN, REASON_NOT_RESTORED, "no luck");
+        assert_string_equal(w.marked, CARD1);
+        assert_int_equal(w.n_marks, 1);
+}
+
+static int refuse_intent(struct store *s, const struct claim_record *record, const struct plan *plans, size_t n_plans, struct err *err)
+{
+        (void)s;
+        (void)record;
+        (void)plans;
+        (void)n_plans;
+        return err_set(err, ENOSPC, "cannot write the record");
+}
+
+static void test_without_a_record_of_the_intent_nothing_is_touched(void **state)
+{
+        const struct store_ops *whole = store->ops;
+        struct store_ops full = *whole;
+        struct outcome o = { 0 };
+
+        (void)state;
+        full.intent = refuse_intent;
+        store->ops = &full;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        store->ops = whole;
+        assert_int_equal(o.reason, REASON_STEP_FAILED);
+        assert_non_null(strstr(o.text, "cannot write the record"));
+        assert_int_equal(hands.n, 0);
+        assert_false(claims_has(claims, CARD0));
 }
 
 static void test_a_refused_plan_starts_no_hand(void **state)
@@ -773,6 +816,8 @@ int main(void)
                 CASE(test_requests_for_one_card_wait_for_each_other_and_others_do_not),
                 CASE(test_a_request_is_checked_again_when_its_turn_comes),
                 CASE(test_how_a_plan_ends_decides_the_mark),
+                CASE(test_of_a_unit_that_cannot_be_restored_only_the_broken_group_is_marked),
+                CASE(test_without_a_record_of_the_intent_nothing_is_touched),
                 CASE(test_a_refused_plan_starts_no_hand),
                 CASE(test_each_card_has_a_plan_and_the_last_one_answers),
                 CASE(test_the_first_failure_answers_and_the_cards_are_free_when_the_last_is_undone),

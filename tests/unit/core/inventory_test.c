@@ -91,11 +91,14 @@ static void test_a_reference_keeps_the_snapshot(void **state)
 
 static void test_broken_entries_are_cleaned(void **state)
 {
-        _cleanup_inventory_ struct inventory *inv = inventory_new();
+        _cleanup_inventory_ struct inventory *inv = inventory_new(), *same = inventory_new();
 
         (void)state;
         inventory_add_broken(inv, "0000:3b:00.0\n", REASON_GARBAGE, "vendor says \"\x1b[2J\xff\"");
+        inventory_add_broken(same, "0000:3b:00.0\n", REASON_GARBAGE, "vendor says \"\x1b[2J\xff\"");
         inventory_seal(inv);
+        inventory_seal(same);
+        assert_true(inventory_equal(inv, same));
         assert_string_equal(inv->broken[0].name, "0000:3b:00.0?");
         assert_string_equal(inv->broken[0].detail, "vendor says \"?[2J?\"");
 }

@@ -215,6 +215,8 @@ static void test_a_plan_that_would_not_fit_is_refused_whole(void **state)
         assert_int_equal(plan_many(PLAN_CARDS_MAX + 1, &plan, &err), REASON_PLAN_TOO_LARGE);
         assert_int_equal(plan.n_steps, 99);
         assert_non_null(strstr(err.msg, "33 functions"));
+        assert_int_equal(plan_many(PLAN_CARDS_MAX, &plan, &err), REASON_PLAN_TOO_LARGE); /* by the last wait for a node */
+        assert_int_equal(plan.n_steps, 99);
         assert_int_equal(plan_many(300 - 50, &plan, &err), REASON_PLAN_TOO_LARGE);
         assert_int_equal(plan_many(16, &plan, &err), REASON_NONE);
         assert_int_equal(plan.n_cards, 16);
