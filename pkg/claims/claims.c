@@ -44,11 +44,6 @@ struct job {
         void *ctx;
 };
 
-struct granted {
-        char id[DEVICE_ID_MAX];
-        char resource[RESOURCE_MAX];
-};
-
 struct claims {
         uv_loop_t *loop;
         struct hands *hands;
@@ -57,8 +52,6 @@ struct claims {
         unsigned deadline_ms;
         struct job *jobs; /* in order of arrival */
         size_t n_jobs;
-        struct granted *granted;
-        size_t n_granted, cap_granted;
         uv_timer_t *retry; /* wakes jobs in JOB_HELD */
         bool stopping, pumping;
         void (*closed)(void *ctx);
@@ -66,21 +59,6 @@ struct claims {
 };
 
 static void pump(struct claims *claims);
-
-/* ---- the claims ---- */
-
-static struct granted *find_granted(const struct claims *claims, const char *id)
-{
-        for (size_t i = 0; i < claims->n_granted; i++)
-                if (streq(claims->granted[i].id, id))
-                        return &claims->granted[i];
-        return NULL;
-}
-
-bool claims_has(const struct claims *claims, const char *device)
-{
-        return find_granted(claims, device) != NULL;
-}
 
 bool claims_at_work(const struct claims *claims, struct bdf card)
 {
@@ -101,20 +79,6 @@ bool claims_change(const struct claims *claims, struct bdf card)
 static void record_key(char *out, size_t size, const struct job *job)
 {
         str_format(out, size, "kubelet:%s", job->devices[0]);
-}
-
-/* The claims of a granted job begin: kubelet is the authority, an older claim on the same device ends here. */
-static void grant(struct claims *claims, const struct job *job)
-{
-        for (size_t i = 0; i < job->n_devices; i++) {
-                struct granted *g = find_granted(claims, job->devices[i]);
-                if (!g) {
-                        GROW(claims->granted, claims->n_granted, claims->cap_granted);
-                        g = &claims->granted[claims->n_granted++];
-                }
-                (void)str_copy(g->id, sizeof(g->id), job->devices[i]);
-                (void)str_copy(g->resource, sizeof(g->resource), job->resource);
-        }
 }
 
 /* ---- jobs ---- */
@@ -201,8 +165,6 @@ static void job_answer(struct job *job, const struct device *const *devices)
                 job_refuse(job, reason, &err);
                 return;
         }
-        if (job->owner == OWNER_KUBELET && !job->verify_only)
-                grant(claims, job);
         job_end(job, REASON_NONE, "", job->verify_only ? NULL : &answer);
 }
 
@@ -567,7 +529,6 @@ struct claims *claims_free(struct claims *claims)
                 return NULL;
         assert(claims->n_jobs == 0);
         uv_close((uv_handle_t *)claims->retry, on_timer_closed);
-        free(claims->granted);
         free(claims);
         return NULL;
 }

@@ -54,7 +54,6 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
 bool claims_at_work(const struct claims *claims, struct bdf card); /* is a plan at work on it? */
 /* Is it ours what changes on @card? Also true in the look at what the last plan did. */
 bool claims_change(const struct claims *claims, struct bdf card);
-bool claims_has(const struct claims *claims, const char *device);
 void claims_set_deadline(struct claims *claims, unsigned deadline_ms);
 void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx); /* pending requests: TOO_LATE */
 struct claims *claims_free(struct claims *claims);

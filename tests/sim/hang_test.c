@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/fs.h"
 #include "base/str.h"
 
 #define GPU0  "0000:18:00.0"
@@ -412,6 +413,146 @@ static void test_a_hand_killed_while_it_waits_for_the_slowest_of_eight(void **st
         kill_one_hand(*state, OTHER, "vfio-pci");
 }
 
+/* ---- one device that is two GPUs ---- */
+
+#define FIRST  "0000:03:00.0"
+#define SECOND "0000:04:00.0" /* in the group of the first */
+#define ALONE  "0000:05:00.0"
+#define ONE_DEVICE                                                                                          \
+        CONFIG "rules:\n  - select: {ids: [\"10de:26b9\"]}\n    group: one-device\n    bind: on-allocate\n" \
+               "bindDeadline: 5s\n"
+
+static void give_to_host(struct rig *rig, const char *bdf)
+{
+        _cleanup_free_ char *override = xasprintf("bus/pci/devices/%s/driver_override", bdf);
+        struct err err;
+
+        ASSERT_OK(sim_write(rig->sim, override, "nvidia", &err), &err);
+        ASSERT_OK(sim_write(rig->sim, "bus/pci/drivers/vfio-pci/unbind", bdf, &err), &err);
+        ASSERT_OK(sim_write(rig->sim, "bus/pci/drivers_probe", bdf, &err), &err);
+        ASSERT_OK(sim_write(rig->sim, override, "\n", &err), &err);
+        assert_driver(rig, bdf, "nvidia");
+}
+
+/* The fixture's three GPUs, on their host driver. */
+static void open_two_in_a_group(struct rig *rig)
+{
+        rig_prepare(rig, "two-gpus-one-group", ONE_DEVICE);
+        _cleanup_free_ char *driver = xasprintf("%s/sys/bus/pci/drivers/nvidia", rig->sim_dir);
+        assert_int_equal(mkdir(driver, 0755), 0);
+        give_to_host(rig, FIRST);
+        give_to_host(rig, SECOND);
+        give_to_host(rig, ALONE);
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 2, 2);
+}
+
+static int allocate_both(struct rig *rig)
+{
+        static const char *const ids[] = { FIRST, ALONE };
+
+        return fk_raw_allocate(rig->k, L40S, ids, 2, rig->text);
+}
+
+static void test_the_second_gpu_of_a_device_fails_and_the_first_is_put_back(void **state)
+{
+        struct rig *rig = *state;
+
+        open_two_in_a_group(rig);
+        _cleanup_free_ char *before = rig_tree(rig);
+        rig_fault(rig, "drivers_probe " SECOND " refuse EINVAL times 1");
+        assert_int_equal(allocate_both(rig), INTERNAL);
+        assert_non_null(strstr(rig->text, "probe drivers for " SECOND));
+        wait_for_tree(rig, before);
+        assert_int_equal(allocate_both(rig), 0);
+        assert_driver(rig, FIRST, "vfio-pci");
+        assert_driver(rig, SECOND, "vfio-pci");
+        assert_driver(rig, ALONE, "vfio-pci");
+        rig_stop(rig);
+}
+
+static void test_the_second_gpu_of_a_device_hangs_and_the_device_is_stuck(void **state)
+{
+        struct rig *rig = *state;
+
+        open_two_in_a_group(rig);
+        rig_fault(rig, "unbind " SECOND " hang");
+        assert_int_equal(allocate_both(rig), DEADLINE_EXCEEDED);
+        assert_non_null(strstr(rig->text, "unbind " SECOND));
+        assert_true(rig_wait_health(rig, L40S, FIRST, "Unhealthy", RIG_SOON_MS));
+        wait_for_driver(rig, ALONE, "nvidia");
+        assert_string_equal(rig_health(rig, L40S, ALONE), "Healthy");
+        assert_int_equal(allocate(rig, FIRST), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "(stuck)"));
+        if (allocate(rig, ALONE) != 0)
+                fail_msg("%s", rig->text);
+        rig_fault(rig, "");
+        rig_stop(rig);
+}
+
+static void test_the_second_gpu_of_a_device_is_not_put_back_and_the_device_is_broken(void **state)
+{
+        struct rig *rig = *state;
+
+        open_two_in_a_group(rig);
+        rig_fault(rig, "drivers_probe " SECOND " refuse EINVAL");
+        assert_int_equal(allocate_both(rig), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "could not be undone"));
+        assert_true(rig_wait_health(rig, L40S, FIRST, "Unhealthy", RIG_SOON_MS));
+        assert_driver(rig, FIRST, "nvidia"); /* all that could be */
+        wait_for_driver(rig, ALONE, "nvidia");
+        assert_string_equal(rig_health(rig, L40S, ALONE), "Healthy");
+        rig_fault(rig, "");
+        rig_stop(rig);
+}
+
+/* ---- NVIDIA's lock ---- */
+
+static void test_an_unbind_lock_that_hangs_is_stuck_before_anything_was_touched(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE "bindDeadline: 4s\n");
+        rig_ready(rig, L40S, 8, 8);
+        rig_fault(rig, "unbindLock " GPU0 " hang");
+        assert_int_equal(allocate_all(rig, rig->text), DEADLINE_EXCEEDED);
+        assert_non_null(strstr(rig->text, "take NVIDIA's unbindLock of " GPU0));
+        rig_ready(rig, L40S, 8, 7);
+        assert_int_equal(rig_log_count(rig, "driver nvidia"), 0);
+        rig_fault(rig, "");
+        rig_stop(rig);
+}
+
+static void test_an_unbind_lock_left_behind_by_a_killed_hand_is_taken_again(void **state)
+{
+        static const char lock[] = "driver/nvidia/gpus/" GPU0 "/unbindLock";
+        struct rig *rig = *state;
+        struct job job = { .rig = rig, .id = GPU0 };
+        char value[16] = "";
+        pthread_t thread;
+        struct err err;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        rig_fault(rig, "driver_override " GPU0 " hang");
+        assert_int_equal(pthread_create(&thread, NULL, allocate_thread, &job), 0);
+        for (int64_t until = clock_ms() + RIG_SOON_MS; !streq(value, "1") && clock_ms() < until; (void)usleep(20 * 1000))
+                ASSERT_OK(fs_read_value(sim_tree(rig->sim)->proc, lock, value, sizeof(value), &err), &err);
+        (void)usleep(200 * 1000);
+        assert_int_equal(kill(rig_worker(rig, GPU0), SIGKILL), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(job.code, ABORTED);
+        ASSERT_OK(fs_read_value(sim_tree(rig->sim)->proc, lock, value, sizeof(value), &err), &err);
+        assert_string_equal(value, "1"); /* docs/limits.md */
+        assert_driver(rig, GPU0, "nvidia");
+        rig_fault(rig, "");
+        if (allocate(rig, GPU0) != 0)
+                fail_msg("%s", rig->text);
+        assert_driver(rig, GPU0, "vfio-pci");
+        rig_stop(rig);
+}
+
 /* ---- many callers ---- */
 
 enum { CALLERS = 12, CALLS = 15 };
@@ -496,6 +637,11 @@ int main(void)
                 RIG_TEST(test_a_daemon_killed_while_some_of_eight_are_bound_finds_its_way),
                 RIG_TEST(test_a_hand_killed_at_work_on_one_of_eight),
                 RIG_TEST(test_a_hand_killed_while_it_waits_for_the_slowest_of_eight),
+                RIG_TEST(test_the_second_gpu_of_a_device_fails_and_the_first_is_put_back),
+                RIG_TEST(test_the_second_gpu_of_a_device_hangs_and_the_device_is_stuck),
+                RIG_TEST(test_the_second_gpu_of_a_device_is_not_put_back_and_the_device_is_broken),
+                RIG_TEST(test_an_unbind_lock_that_hangs_is_stuck_before_anything_was_touched),
+                RIG_TEST(test_an_unbind_lock_left_behind_by_a_killed_hand_is_taken_again),
                 RIG_TEST(test_many_callers_while_devices_come_and_go),
         };
 

@@ -204,6 +204,8 @@ static void test_a_condition_that_fails_changes_nothing(void **state)
                 { "unplugged", NULL, unplugged, PLAN_REFUSED, REASON_GONE, "0000:3b:00.0 is gone from the host", "0 1!" },
                 { "lock refused", "unbindLock 0000:3b:00.0 ignore", NULL, PLAN_REFUSED, REASON_UNBIND_LOCK, "it still has clients",
                   "0 1 2 3 4 5! u5" },
+                { "lock write refused", "unbindLock 0000:3b:00.0 refuse EIO", NULL, PLAN_REFUSED, REASON_STEP_FAILED, "Input/output error",
+                  "0 1 2 3 4 5! u5" },
                 { "override of another", NULL, taken_by_another_manager, PLAN_REFUSED, REASON_FOREIGN_OWNER,
                   "somebody has set driver_override of 0000:3b:00.0 to pci-stub", "0 1 2 3 4 5 6! u5" },
         };
@@ -233,6 +235,23 @@ static void test_a_step_that_fails_is_undone_in_reverse_order(void **state)
         (void)state;
         for (size_t i = 0; i < N_ELEMENTS(rows); i++)
                 run_row(&rows[i]);
+}
+
+/* A client that goes away meanwhile. */
+static void test_the_unbind_lock_is_asked_for_more_than_once(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        host_fault(&host, "unbindLock 0000:3b:00.0 ignore times 4");
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_string_equal(host_driver(&host, GPU), "vfio-pci");
+        host_done(&host);
 }
 
 static void test_an_undo_that_fails_is_said_and_the_others_are_tried(void **state)
@@ -299,6 +318,38 @@ static void test_what_was_opened_meanwhile_is_not_unbound_by_an_undo(void **stat
         ASSERT_SAYS(intruder.record, "0000:3b:00.0 is in use: pid 4343 (qemu-kvm) has /dev/vfio/45 open");
         assert_string_equal(host_driver(&host, GPU), "vfio-pci");
         assert_string_equal(host_driver(&host, AUDIO), "snd_hda_intel");
+        host_done(&host);
+}
+
+/* The driver has given its lock, and does not take it back. */
+static bool take_and_shut(void *ctx, const struct report *report)
+{
+        struct intruder *intruder = ctx;
+
+        if (report->kind == REPORT_AFTER && report->step == 5)
+                host_fault(intruder->host, "unbindLock 0000:3b:00.0 refuse EIO");
+        return take(&intruder->record, report);
+}
+
+static void test_an_unbind_lock_that_cannot_be_given_back_is_said(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct intruder intruder = { .host = &host };
+        _cleanup_kernel_ struct kernel *kernel = NULL;
+        struct err err;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        host_fault(&host, "driver_override 0000:3b:00.0 refuse EPERM times 1");
+        ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
+        (void)worker_execute(kernel, host.locks, &plan, take_and_shut, &intruder);
+        ASSERT_END(intruder.record, PLAN_BROKEN);
+        assert_string_equal(intruder.record.order, "0 1 2 3 4 5 6! u6 u5!");
+        ASSERT_SAYS(intruder.record, "it could not be undone: ");
+        ASSERT_SAYS(intruder.record, "unbindLock");
+        assert_string_equal(host_driver(&host, GPU), "nvidia");
         host_done(&host);
 }
 
@@ -677,6 +728,8 @@ int main(void)
                 TEST(test_the_same_plan_again_changes_nothing),
                 TEST(test_a_condition_that_fails_changes_nothing),
                 TEST(test_a_step_that_fails_is_undone_in_reverse_order),
+                TEST(test_the_unbind_lock_is_asked_for_more_than_once),
+                TEST(test_an_unbind_lock_that_cannot_be_given_back_is_said),
                 TEST(test_an_undo_that_fails_is_said_and_the_others_are_tried),
                 TEST(test_what_was_opened_meanwhile_is_not_unbound_by_an_undo),
                 TEST(test_a_holder_without_sight_is_refused_unless_the_driver_answers),
