@@ -37,6 +37,7 @@ struct job {
         size_t n_cards;
         struct binding *binding; /* NULL = nothing is being bound */
         bool again;              /* it was made a second time */
+        bool stale;              /* what the binding was planned from is not so any more */
         int64_t deadline_at_ms;  /* of both */
         int64_t held_until_ms;   /* 0 = not waited yet */
         bool nobody_holds;       /* a hand has asked every process */
@@ -189,8 +190,20 @@ static unsigned time_left_ms(const struct job *job)
         return left > 0 ? (unsigned)left : 0;
 }
 
-/* Done, and yet: unplugged and back, or rebound by somebody, while the plan ran or just after it. That is worth a second plan,
- * for a refusal is final for its pod; but none that would have too little time. */
+/* A refusal is final for its pod, so what has changed meanwhile is worth a second plan; but none that would have too little time. */
+static bool may_try_again(const struct job *job)
+{
+        return !job->again && time_left_ms(job) > job->claims->deadline_ms / 2;
+}
+
+static void try_again(struct job *job)
+{
+        job->again = true;
+        job->stale = false;
+        job->state = JOB_WAITING;
+}
+
+/* Done, and yet: unplugged and back, or rebound by somebody, while the plan ran or just after it. */
 static bool needs_bind(const struct device *const *devices, size_t n)
 {
         for (size_t i = 0; i < n; i++)
@@ -199,13 +212,19 @@ static bool needs_bind(const struct device *const *devices, size_t n)
         return false;
 }
 
-/* The caller hears it now. The job stays, and its cards with it, until what the other plans did is undone. */
+/* The caller hears it now, unless a second plan is worth it: the hand of a killed daemon may have gone on until now. The job
+ * stays, and its cards with it, until what the other plans did is undone. */
 static void binding_failed(void *ctx, const struct hands_result *result)
 {
         struct job *job = ctx;
         struct err err;
         size_t n;
 
+        bool as_it_was = result->end == PLAN_REFUSED || result->end == PLAN_UNDONE;
+
+        job->stale = as_it_was && result->reason == REASON_IDENTITY && may_try_again(job);
+        if (job->stale)
+                return;
         (void)binding_plans(job->binding, &n);
         (void)err_say(&err, EIO, "%.440s%s", result->text, n > 1 ? "; the request's other devices are put back as they were" : "");
         job_reply_refusal(job, result->reason ? result->reason : REASON_STEP_FAILED, &err);
@@ -226,7 +245,10 @@ static void binding_over(void *ctx, bool done)
         record_key(key, sizeof(key), job);
         if (!done) {
                 (void)claims->store->ops->drop(claims->store, key, &err);
-                job_end(job, REASON_NONE, "", NULL); /* refused already */
+                if (job->stale)
+                        try_again(job);
+                else
+                        job_end(job, REASON_NONE, "", NULL); /* refused already */
                 pump(claims);
                 return;
         }
@@ -234,9 +256,8 @@ static void binding_over(void *ctx, bool done)
         enum reason reason = r < 0 ? REASON_STEP_FAILED : check(job, devices, &err);
         if (reason) {
                 job_refuse(job, reason, &err);
-        } else if (!job->again && needs_bind(devices, job->n_devices) && time_left_ms(job) > claims->deadline_ms / 2) {
-                job->again = true;
-                job->state = JOB_WAITING;
+        } else if (needs_bind(devices, job->n_devices) && may_try_again(job)) {
+                try_again(job);
         } else {
                 job_answer(job, devices);
         }

@@ -96,7 +96,7 @@ enum reason_use {
           "ask for fewer devices per container")                                                                                           \
         X(UNKNOWN_DEVICE, "unknown-device", REFUSAL, "no such device in this pool", "delete the pod; kubelet will pick another device")    \
         X(NOT_HEALTHY, "not-healthy", REFUSAL, "the device is not healthy", "or delete the pod, so that kubelet picks another device")     \
-        X(IDENTITY, "identity-changed", REFUSAL, "another device than planned answers at its address",                                     \
+        X(IDENTITY, "identity-changed", REFUSAL, "another device than planned answers at its address, or another driver has it",           \
           "nothing: Sluice looks again and plans from what is there")                                                                      \
         X(HELD, "held", REFUSAL, "a process still has the device open", "end the process, or wait until the former VM has stopped")        \
         X(HOLDERS_UNKNOWN, "holders-unknown", REFUSAL, "Sluice cannot see who has it open and will not unbind a host driver blindly",      \

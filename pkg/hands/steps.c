@@ -387,7 +387,7 @@ static int unbind_step(struct work *work, const struct step *s, struct deed *dee
                 return r;
         /* The guards looked at what the plan knew; another driver has other users. */
         if (*s->text && !streq(driver, s->text))
-                return refuse(f, REASON_STEP_FAILED, ESTALE, BDF_FMT " is on %s now, no longer on %s", BDF_ARGS(s->bdf), driver, s->text);
+                return refuse(f, REASON_IDENTITY, ESTALE, BDF_FMT " is on %s now, no longer on %s", BDF_ARGS(s->bdf), driver, s->text);
         (void)str_copy(deed->before, sizeof(deed->before), driver);
         deed->changed = true;
         return unbind(work, s->bdf, s->wait_ms, f);

@@ -377,6 +377,29 @@ static void test_a_device_that_lost_its_binding_again_is_bound_once_more(void **
                 assert_true(hands.deadline_ms[i + 1] <= hands.deadline_ms[i]);
 }
 
+/* The hand of a killed daemon has gone on: what the plan was made from is not so any more when its turn comes. */
+static void test_what_is_not_as_planned_is_planned_once_more(void **state)
+{
+        struct outcome o = { 0 }, lost = { 0 };
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        bind_world(true);
+        end_plan(0, PLAN_UNDONE, REASON_IDENTITY, "is on vfio-pci now, no longer on nvidia");
+        assert_int_equal(o.n, 1);
+        assert_int_equal(o.reason, REASON_NONE); /* bound already, as it turns out */
+        assert_int_equal(hands.n, 1);
+
+        bind_world(false);
+        ask(&lost, OWNER_KUBELET, false, CARD0, NULL);
+        end_plan(1, PLAN_REFUSED, REASON_IDENTITY, "is now 10de:26b9");
+        assert_int_equal(lost.n, 0);
+        end_plan(2, PLAN_REFUSED, REASON_IDENTITY, "is now 10de:26b9"); /* once, not for ever */
+        assert_int_equal(lost.n, 1);
+        assert_int_equal(lost.reason, REASON_IDENTITY);
+        assert_int_equal(hands.n, 3);
+}
+
 static void test_with_little_time_left_nothing_is_bound_once_more(void **state)
 {
         struct outcome o = { 0 };
@@ -806,6 +829,7 @@ int main(void)
                 CASE(test_a_bound_device_is_answered_at_once_without_a_hand),
                 CASE(test_an_unbound_device_is_answered_after_its_plan),
                 CASE(test_a_device_that_lost_its_binding_again_is_bound_once_more),
+                CASE(test_what_is_not_as_planned_is_planned_once_more),
                 CASE(test_with_little_time_left_nothing_is_bound_once_more),
                 CASE(test_requests_for_one_card_wait_for_each_other_and_others_do_not),
                 CASE(test_a_request_is_checked_again_when_its_turn_comes),
