@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -59,11 +60,7 @@ func (r *restarts) interrupt() string {
 	}
 	r.k.shutdown()
 	for _, a := range asked {
-		select {
-		case <-a.result: // either answer is right; kubelet's process takes the call with it
-		case <-time.After(soon):
-			r.t.Fatalf("%s: the call outlives kubelet", what)
-		}
+		r.await(a) // either answer is right; kubelet's process takes the call with it
 		r.pods.remove(a.pod)
 	}
 	switch r.rng.Intn(4) {
@@ -142,5 +139,35 @@ func TestPodsKeepTheirDevicesOverRestarts(t *testing.T) {
 			t.Errorf("%v were given twice: %v", ids, rest)
 		}
 		n.pods.remove(other)
+	}
+}
+
+// Killed in the middle of a bind: kubelet tells the pod so; the hand's work, or what is left of it, is in nobody's way.
+func TestSluicedKilledWhileItBinds(t *testing.T) {
+	n := startNode(t, "l40s-8", onAllocate)
+	n.has(l40s, 8, 8)
+	for i := range 5 {
+		sim(t, "fault", "unbind "+gpus[0]+" delay 300 times 1")
+		a := n.admitBeside(l40s, 8)
+		time.Sleep(time.Duration(i*40) * time.Millisecond)
+		n.d.kill()
+		r := n.await(a)
+		if r.Admit || !strings.Contains(r.Message, "Unavailable") {
+			t.Errorf("admitted %v: %s", r.Admit, r.Message)
+		}
+		n.pods.remove(a.pod)
+		n.startDaemon()
+		n.has(l40s, 8, 8)
+		pod, ids := n.admit(l40s, 8)
+		n.answers(pod, &pod.Spec.Containers[0], l40sEnv, ids)
+		n.pods.remove(pod)
+		for _, id := range gpus { // back to the host's driver
+			sim(t, "unplug", id)
+		}
+		n.has(l40s, 8, 0)
+		for _, id := range gpus {
+			sim(t, "plug", id)
+		}
+		n.has(l40s, 8, 8)
 	}
 }
