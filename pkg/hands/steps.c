@@ -84,13 +84,22 @@ static int failed(struct work *work, struct bdf b, struct failure *f)
         return -f->err.code;
 }
 
+/* The same, of what every device has: when it was not there, neither was the device, whatever is at its address by now. */
+static int missed(struct bdf b, struct failure *f)
+{
+        if (fs_gone(f->err.code))
+                return gone(b, f);
+        f->reason = REASON_STEP_FAILED;
+        return -f->err.code;
+}
+
 static int read_attribute(struct work *work, struct bdf b, const char *attribute, char *buf, size_t size, struct failure *f)
 {
         char path[PATH_SIZE];
 
         device_path(path, b, attribute);
         if (fs_read_value(kernel_tree(work->kernel)->sys, path, buf, size, &f->err) < 0)
-                return failed(work, b, f);
+                return missed(b, f);
         return 0;
 }
 
@@ -159,7 +168,7 @@ static int probe(struct work *work, struct bdf b, struct failure *f)
         char address[BDF_TEXT_MAX];
 
         if (kernel_write_sys(work->kernel, "bus/pci/drivers_probe", bdf_format(b, address), &f->err) < 0)
-                return failed(work, b, f);
+                return missed(b, f);
         return 0;
 }
 
@@ -228,7 +237,7 @@ static int refuse_held(struct work *work, struct bdf b, int group, bool *ret_bli
 
         int r = group < 0 ? holders_nodes(tree, b, &nodes, &f->err) : holders_nodes_of_group(tree, group, &nodes, &f->err);
         if (r < 0)
-                return failed(work, b, f);
+                return group < 0 ? missed(b, f) : failed(work, b, f);
         int n = holders_find(tree, &nodes, holders, ret_blind, &f->err);
         if (n < 0)
                 return failed(work, b, f);
@@ -334,11 +343,11 @@ static int undo_unbind_lock(struct work *work, const struct step *s, struct deed
 
 static int read_override(struct work *work, struct bdf b, char ret[static STEP_TEXT_MAX], struct failure *f)
 {
-        int r = read_locked_attribute(work, b, "driver_override", ret, STEP_TEXT_MAX, f);
-
-        if (r == 0 && streq(ret, "(null)"))
+        if (read_locked_attribute(work, b, "driver_override", ret, STEP_TEXT_MAX, f) < 0)
+                return missed(b, f);
+        if (streq(ret, "(null)"))
                 *ret = '\0';
-        return r;
+        return 0;
 }
 
 static int write_override(struct work *work, struct bdf b, const char *value, struct failure *f)
@@ -346,8 +355,9 @@ static int write_override(struct work *work, struct bdf b, const char *value, st
         char now[STEP_TEXT_MAX];
 
         int r = write_attribute(work, b, "driver_override", *value ? value : "\n", f);
-        if (r == 0)
-                r = read_override(work, b, now, f);
+        if (r < 0)
+                return missed(b, f);
+        r = read_override(work, b, now, f);
         if (r == 0 && !streq(now, value))
                 return refuse(f, REASON_STEP_FAILED, EIO, "driver_override of " BDF_FMT " reads '%s' after '%s' was written", BDF_ARGS(b),
                               now, value);
