@@ -292,7 +292,7 @@ static int open_stuck(struct agent *agent, struct err *err)
                 return err_set(err, -dir, "cannot open %s", agent->options->state_dir);
         agent->recorder = recorder_new(&agent->loop);
         int r = stuck_open(dir, agent->recorder, boot_id, on_remembered, agent, &agent->stuck, err);
-        if (r == 0 && agent->world.n_marks > 0)
+        if (r == 0 && agent->world.n_stuck > 0)
                 r = world_look(&agent->world, NULL, err);
         return r;
 }

@@ -31,12 +31,15 @@ void world_close(struct world *world)
         tree_close(&world->machine);
         for (size_t i = 0; i < world->n_marks; i++)
                 free(world->mark_drivers[i]);
+        for (size_t i = 0; i < world->n_stuck; i++)
+                free(world->stuck[i].detail);
+        free(world->stuck);
         free(world->marks);
         free(world->mark_drivers);
         *world = (struct world){ .machine = TREE_NULL };
 }
 
-static void decide(struct world *world)
+static struct offer *make_offer(const struct world *world)
 {
         const struct offer_input in = {
                 .inventory = world->inventory,
@@ -48,7 +51,53 @@ static void decide(struct world *world)
                 .ctx = world->claims_ctx,
         };
 
-        struct offer *offer = offer_decide(&in);
+        return offer_decide(&in);
+}
+
+static bool shares_a_group(const struct inventory *inventory, const struct device *device, struct bdf card)
+{
+        for (size_t i = 0; i < inventory->n_functions; i++) {
+                const struct function *fn = &inventory->functions[i];
+                if (fn->group >= 0 && fn->group == device->group && bdf_equal(card_of(fn), card))
+                        return true;
+        }
+        return false;
+}
+
+static struct device_mark *find_mark(const struct world *world, const char *device)
+{
+        for (size_t i = 0; i < world->n_marks; i++)
+                if (streq(world->marks[i].id, device))
+                        return &world->marks[i];
+        return NULL;
+}
+
+/* Looked for in every offer: what a stuck card carries may come later than the word that it is stuck. True: there is news. */
+static bool mark_stuck_devices(struct world *world, const struct offer *offer)
+{
+        bool news = false;
+
+        for (size_t i = 0; i < world->n_stuck; i++)
+                for (size_t k = 0; k < offer->n_devices; k++) {
+                        const struct device *d = &offer->devices[k];
+                        const struct device_mark *mark = find_mark(world, d->id);
+                        if ((mark && mark->reason == REASON_STUCK) ||
+                            (!bdf_equal(d->card, world->stuck[i].card) && !shares_a_group(world->inventory, d, world->stuck[i].card)))
+                                continue;
+                        world_mark(world, d->id, REASON_STUCK, world->stuck[i].detail);
+                        news = true;
+                }
+        return news;
+}
+
+static void decide(struct world *world)
+{
+        struct offer *offer = make_offer(world);
+
+        if (mark_stuck_devices(world, offer)) {
+                offer_unref(offer);
+                offer = make_offer(world);
+        }
         narrate_offer(world->offer, offer);
         offer_unref(world->offer);
         world->offer = offer;
@@ -145,24 +194,22 @@ int world_configure(struct world *world, struct config *config, struct err *err)
 
 void world_mark(struct world *world, const char *device, enum reason reason, const char *detail)
 {
-        size_t at = 0;
+        struct device_mark *mark = find_mark(world, device);
 
-        while (at < world->n_marks && !streq(world->marks[at].id, device))
-                at++;
-        if (at == world->n_marks) {
+        if (mark && mark->reason == REASON_STUCK)
+                return; /* it does not become better by what else happens */
+        if (!mark) {
                 if (world->n_marks == world->cap_marks) {
                         world->cap_marks = world->cap_marks ? 2 * world->cap_marks : 8;
                         world->marks = xrealloc(world->marks, world->cap_marks, sizeof(*world->marks));
                         world->mark_drivers = xrealloc(world->mark_drivers, world->cap_marks, sizeof(*world->mark_drivers));
                 }
+                mark = &world->marks[world->n_marks];
                 world->mark_drivers[world->n_marks++] = NULL;
-        } else if (world->marks[at].reason == REASON_STUCK) {
-                return; /* it does not become better by what else happens */
         } else {
-                free(world->mark_drivers[at]);
-                world->mark_drivers[at] = NULL;
+                free(world->mark_drivers[mark - world->marks]);
+                world->mark_drivers[mark - world->marks] = NULL;
         }
-        struct device_mark *mark = &world->marks[at];
         *mark = (struct device_mark){ .reason = reason };
         (void)str_copy(mark->id, sizeof(mark->id), device);
         str_clean(mark->detail, sizeof(mark->detail), detail);
@@ -178,23 +225,13 @@ bool world_is_current(const struct world *world, const struct device *device)
         return fn && host_function_is_current(world->tree, fn);
 }
 
-static bool shares_a_group(const struct inventory *inventory, const struct device *device, struct bdf card)
-{
-        for (size_t i = 0; i < inventory->n_functions; i++) {
-                const struct function *fn = &inventory->functions[i];
-                if (fn->group >= 0 && fn->group == device->group && bdf_equal(card_of(fn), card))
-                        return true;
-        }
-        return false;
-}
-
 void world_mark_stuck(struct world *world, struct bdf card, const char *detail)
 {
-        for (size_t i = 0; world->offer && i < world->offer->n_devices; i++) {
-                const struct device *d = &world->offer->devices[i];
-                if (bdf_equal(d->card, card) || shares_a_group(world->inventory, d, card))
-                        world_mark(world, d->id, REASON_STUCK, detail);
-        }
+        for (size_t i = 0; i < world->n_stuck; i++)
+                if (bdf_equal(world->stuck[i].card, card))
+                        return; /* why it was at first says more */
+        GROW(world->stuck, world->n_stuck, world->cap_stuck);
+        world->stuck[world->n_stuck++] = (struct stuck_card){ .card = card, .detail = xstrdup(detail) };
 }
 
 bool world_may_be_held(const struct world *world, const struct device *device)

@@ -12,6 +12,11 @@
 #include "host/names.h"
 #include "sim/sim.h"
 
+struct stuck_card {
+        struct bdf card;
+        char *detail;
+};
+
 struct world {
         struct sim *sim;         /* NULL on the machine */
         struct tree machine;     /* own tree when there is no sim */
@@ -27,6 +32,8 @@ struct world {
         struct device_mark *marks;
         char **mark_drivers; /* beside marks: in the device's group at the first look after the mark; NULL = not looked yet */
         size_t n_marks, cap_marks;
+        struct stuck_card *stuck;
+        size_t n_stuck, cap_stuck;
 };
 
 /* @sim_dir NULL: the machine. Takes @config over, also on failure (world_close). */
@@ -45,7 +52,8 @@ int world_configure(struct world *world, struct config *config, struct err *err)
  * device's group (bound it by hand, unplugged it). Takes effect at the next world_look. */
 void world_mark(struct world *world, const char *device, enum reason reason, const char *detail);
 
-/* STUCK for every device that a card carries, or that shares an IOMMU group with one of its functions. */
+/* STUCK for every device that a card carries, or that shares an IOMMU group with one of its functions, also those that come
+ * later: a card may be out of sight when the word comes. Takes effect at the next world_look. */
 void world_mark_stuck(struct world *world, struct bdf card, const char *detail);
 
 /* Is the device still on the driver and in the group that the last look saw? */

@@ -86,6 +86,18 @@ static void test_a_stuck_card_stays_so_for_the_next_daemon_until_the_reboot(void
         assert_driver(rig, GPU0, "nvidia");
         assert_int_equal(rig_end(rig, SIGTERM), 0);
 
+        /* Nor does a daemon that did not find it there when it started. */
+        rig_unplug(rig, GPU0);
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 7, 7);
+        rig_plug(rig, GPU0);
+        rig_ready(rig, L40S, 8, 7);
+        assert_string_equal(rig_health(rig, L40S, GPU0), "Unhealthy");
+        assert_int_equal(allocate(rig, GPU0), FAILED_PRECONDITION);
+        assert_non_null(strstr(rig->text, "(stuck)"));
+        assert_driver(rig, GPU0, "nvidia");
+        assert_int_equal(rig_end(rig, SIGTERM), 0);
+
         boot(rig, "22222222-2222-4222-8222-222222222222");
         rig_daemon(rig);
         rig_ready(rig, L40S, 8, 8);
