@@ -139,8 +139,8 @@ int records_remove(struct records *records, const char *key, struct err *err)
 static int read_one(struct records *records, const char *name, char *file, record_fn *each, void *ctx, struct err *err)
 {
         char key[RECORD_KEY_MAX];
-        const char *text;
-        size_t n;
+        const char *text = NULL;
+        size_t n = 0;
 
         if (!key_of(name, key))
                 return err_say(err, EBADMSG, "no record has such a name");
