@@ -8,6 +8,7 @@
 //	daemon_test.go  one sluiced and the simulated host below it
 //	node_test.go    both together: what a test starts with
 //	plugin_test.go  the control: a plugin on grpc-go that uses every field
+//	truth_test.go   what tests/fakekubelet claims, row by row, held to kubelet's code (truth_peers_test.go, actor_test.go)
 //	compat_test.go  signatures that differ between kubelet's versions (go.mod is 1.36, k1XX.mod with tag k1XX the others)
 package kubelet
 

@@ -51,7 +51,7 @@ for v; do
                 failed=$((failed + 1))
                 continue
         }
-        "$binary" -test.v -test.timeout 20m ${RUN:+-test.run "$RUN"} >"$out" 2>&1
+        KUBELET_VERSION=1.${v#1} "$binary" -test.v -test.timeout 20m ${RUN:+-test.run "$RUN"} >"$out" 2>&1
         status=$?
         p=$(grep -cE '^--- PASS' "$out") f=$(grep -cE '^--- FAIL' "$out") s=$(grep -cE '^--- SKIP' "$out")
         [ "$status" = 0 ] || [ "$f" != 0 ] || f=1
