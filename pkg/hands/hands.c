@@ -18,6 +18,7 @@ enum {
         WARM_MAX = 17,        /* workers ready or asked for: one, and one per waiting plan up to 16 */
         RETRY_FIRST_MS = 100, /* pauses before the zygote or a worker is started again: 0, 100, 200, ... */
         RETRY_MAX_MS = 5000,
+        ANSWER_MS = 5000, /* a zygote that forks nothing for so long after it was asked to is stopped, or hangs: it forks in a ms */
 };
 
 void hands_handle_closed(struct hands *hands)
@@ -50,6 +51,7 @@ static void zygote_close(struct hands *hands)
 {
         struct zygote *zygote = TAKE_PTR(hands->zygote);
 
+        (void)uv_timer_stop(&hands->silence);
         zygote_reap(zygote);
         uv_close((uv_handle_t *)&zygote->poll, on_zygote_closed);
 }
@@ -59,6 +61,17 @@ static void zygote_lost(struct hands *hands, const char *why)
         log_warn("the hands' zygote (pid %d) is lost: %s; starting another", (int)hands->zygote->pid, why);
         zygote_close(hands);
         hands_retry_later(hands, why);
+}
+
+static void on_silence(uv_timer_t *timer);
+
+/* From the last word of a zygote that owes us workers. */
+static void zygote_expect(struct hands *hands)
+{
+        if (hands->zygote->n_wanted > 0)
+                (void)uv_timer_start(&hands->silence, on_silence, ANSWER_MS, 0);
+        else
+                (void)uv_timer_stop(&hands->silence);
 }
 
 /* False: the zygote is lost. */
@@ -71,6 +84,7 @@ static bool zygote_heard(struct hands *hands, const struct wire_worker *msg, int
                         return false;
                 }
                 hands->zygote->n_wanted--;
+                zygote_expect(hands);
                 worker_new(hands, msg->pid, TAKE_FD(*passed));
                 return true;
         case WIRE_EXIT:
@@ -84,19 +98,16 @@ static bool zygote_heard(struct hands *hands, const struct wire_worker *msg, int
         }
 }
 
-static void on_zygote(uv_poll_t *poll, int status, int events)
+static void zygote_listen(struct hands *hands, int n_max)
 {
-        struct zygote *zygote = poll->data;
-        struct hands *hands = zygote->hands;
         bool go_on = true;
 
-        (void)events;
-        for (int i = 0; (i < MESSAGES_PER_TURN || status < 0) && go_on; i++) {
+        for (int i = 0; i < n_max && go_on; i++) {
                 _cleanup_close_ int passed = -1;
                 struct wire_worker msg;
                 struct err err;
 
-                ssize_t n = wire_recv(zygote->fd, &msg, sizeof(msg), &passed);
+                ssize_t n = wire_recv(hands->zygote->fd, &msg, sizeof(msg), &passed);
                 if (n == -EAGAIN)
                         break;
                 go_on = false;
@@ -106,6 +117,28 @@ static void on_zygote(uv_poll_t *poll, int status, int events)
                         zygote_lost(hands, err.msg);
                 else
                         go_on = zygote_heard(hands, &msg, &passed);
+        }
+}
+
+static void on_zygote(uv_poll_t *poll, int status, int events)
+{
+        struct hands *hands = ((struct zygote *)poll->data)->hands;
+
+        (void)events;
+        zygote_listen(hands, status < 0 ? INT_MAX : MESSAGES_PER_TURN);
+        hands_dispatch(hands);
+}
+
+static void on_silence(uv_timer_t *timer)
+{
+        struct hands *hands = timer->data;
+        char why[64];
+
+        /* The loop itself may be late (a stopped or busy process): what was said in time counts. */
+        zygote_listen(hands, INT_MAX);
+        if (hands->zygote && hands->zygote->n_wanted > 0 && !uv_is_active((uv_handle_t *)timer)) {
+                str_format(why, sizeof(why), "it has not answered for %d ms", ANSWER_MS);
+                zygote_lost(hands, why);
         }
         hands_dispatch(hands);
 }
@@ -166,7 +199,8 @@ static bool want_workers(struct hands *hands)
         for (; have < want; have++) {
                 if (wire_send(hands->zygote->fd, &request, sizeof(request), -1) < 0)
                         return false;
-                hands->zygote->n_wanted++;
+                if (hands->zygote->n_wanted++ == 0 && hands->loop)
+                        zygote_expect(hands);
         }
         return true;
 }
@@ -187,7 +221,7 @@ static void on_retry(uv_timer_t *timer)
         hands_dispatch(hands);
 }
 
-static void on_retry_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
         hands_handle_closed(handle->data);
 }
@@ -259,11 +293,14 @@ void hands_attach(struct hands *hands, uv_loop_t *loop)
         assert(!hands->loop);
         hands->loop = loop;
         (void)uv_timer_init(loop, &hands->retry);
-        hands->retry.data = hands;
-        hands->n_handles++;
+        (void)uv_timer_init(loop, &hands->silence);
+        hands->retry.data = hands->silence.data = hands;
+        hands->n_handles += 2;
         if (zygote_watch(hands, &err) < 0) {
                 zygote_drop(hands);
                 hands_retry_later(hands, err.msg);
+        } else {
+                zygote_expect(hands);
         }
 }
 
@@ -287,7 +324,8 @@ void hands_stop(struct hands *hands, void (*closed)(void *ctx), void *ctx)
         }
         if (hands->zygote)
                 zygote_close(hands);
-        uv_close((uv_handle_t *)&hands->retry, on_retry_closed);
+        uv_close((uv_handle_t *)&hands->retry, on_timer_closed);
+        uv_close((uv_handle_t *)&hands->silence, on_timer_closed);
 }
 
 struct hands *hands_free(struct hands *hands)

@@ -19,8 +19,9 @@ struct hands_config {         /* copied */
 enum { HANDS_MAX_STUCK = 32 }; /* with that many stuck no further plan is started: PLAN_LOST with a sentence */
 
 /* Spawns the zygote (posix_spawn in a session of its own; only stderr and the control socket are inherited, no blocked or
- * ignored signal) and asks for the first worker. Call before grpc_init and before any thread. A zygote that dies is spawned
- * again: at once, then after growing pauses of at most 5 s; plans at work are not disturbed, plans waiting go on waiting. */
+ * ignored signal) and asks for the first worker. Call before grpc_init and before any thread. A zygote that dies, or does
+ * not answer for 5 s, is spawned again: at once, then after growing pauses of at most 5 s; plans at work are not disturbed, plans waiting
+ * go on waiting. */
 int hands_start(struct hands **ret, const struct hands_config *config, struct err *err);
 void hands_attach(struct hands *hands, uv_loop_t *loop); /* once; before hands_run and hands_stop */
 

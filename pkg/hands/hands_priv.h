@@ -60,6 +60,7 @@ struct hands {
         unsigned n_handles;
         struct zygote *zygote; /* NULL = dead, to be started by @retry */
         uv_timer_t retry;
+        uv_timer_t silence;    /* runs while the zygote owes workers */
         unsigned failures;     /* since a plan last ended properly */
         char why[ERR_MSG_MAX]; /* the last of them */
         struct worker *workers;

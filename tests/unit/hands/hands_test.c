@@ -823,6 +823,26 @@ static void test_a_killed_zygote_is_replaced_and_disturbs_no_plan(void **state)
         bench_done(&bench);
 }
 
+static void test_a_zygote_that_does_not_answer_is_replaced(void **state)
+{
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+
+        (void)state;
+        bench_make(&bench);
+        one_read(&plan);
+        (void)wait_for_warm_worker(&bench);
+        pid_t first = find_zygote();
+        assert_int_equal(kill(first, SIGSTOP), 0);
+        run_plan(&bench, &plan, 60000, &outcome); /* the warm worker's */
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        run_plan(&bench, &plan, 60000, &outcome); /* waits for a hand */
+        ASSERT_ENDED(outcome, PLAN_DONE);
+        assert_int_not_equal(find_zygote(), first);
+        bench_done(&bench);
+}
+
 static void test_a_zygote_that_dies_again_and_again_does_not_stop_the_plans(void **state)
 {
         struct bench bench;
@@ -1217,6 +1237,7 @@ int main(void)
                 TEST(test_a_killed_worker_is_lost_with_its_step),
                 TEST(test_a_worker_that_never_read_its_plan_is_lost_before_the_first_step),
                 TEST(test_a_killed_zygote_is_replaced_and_disturbs_no_plan),
+                TEST(test_a_zygote_that_does_not_answer_is_replaced),
                 TEST(test_a_zygote_that_dies_again_and_again_does_not_stop_the_plans),
                 TEST(test_plans_wait_for_a_hand_and_each_gets_one),
                 TEST(test_a_hand_that_does_not_begin_is_killed_and_blames_no_device),
