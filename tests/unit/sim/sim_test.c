@@ -638,20 +638,21 @@ static struct world crash_world(const struct crash *c, const char *capture)
 static void test_a_write_killed_anywhere_is_done_whole_or_not_at_all(void **state)
 {
         static const struct crash rows[] = {
-                { "override", { { 0 } }, "bus/pci/devices/" PF "/driver_override", "vfio-pci" },
-                { "unbind from the host driver", { { 0 } }, "bus/pci/devices/" PF "/driver/unbind", PF },
+                { "override", { { 0 } }, "bus/pci/devices/" PF "/driver_override", "vfio-pci", NULL },
+                { "unbind from the host driver", { { 0 } }, "bus/pci/devices/" PF "/driver/unbind", PF, NULL },
                 { "slow unbind from the host driver", { { 0 } }, "bus/pci/devices/" PF "/driver/unbind", PF, "unbind " PF " delay 2" },
-                { "bind to the host driver", { { "bus/pci/drivers/nvidia/unbind", PF } }, "bus/pci/drivers_probe", PF },
+                { "bind to the host driver", { { "bus/pci/drivers/nvidia/unbind", PF } }, "bus/pci/drivers_probe", PF, NULL },
                 { "bind to vfio-pci",
                   { { "bus/pci/drivers/nvidia/unbind", PF }, { "bus/pci/devices/" PF "/driver_override", "vfio-pci" } },
                   "bus/pci/drivers_probe",
-                  PF },
-                { "unbind from vfio-pci", { { 0 } }, "bus/pci/drivers/vfio-pci/unbind", VF },
-                { "VFs removed", { { 0 } }, "bus/pci/devices/" PF "/sriov_numvfs", "0" },
-                { "VFs made", { { "bus/pci/devices/" PF "/sriov_numvfs", "0" } }, "bus/pci/devices/" PF "/sriov_numvfs", "1" },
-                { "VF removed", { { 0 } }, "bus/pci/devices/" VF "/remove", "1" },
-                { "function removed", { { 0 } }, "bus/pci/devices/" PF "/remove", "1" },
-                { "function found", { { "bus/pci/devices/" PF "/remove", "1" } }, "bus/pci/rescan", "1" },
+                  PF,
+                  NULL },
+                { "unbind from vfio-pci", { { 0 } }, "bus/pci/drivers/vfio-pci/unbind", VF, NULL },
+                { "VFs removed", { { 0 } }, "bus/pci/devices/" PF "/sriov_numvfs", "0", NULL },
+                { "VFs made", { { "bus/pci/devices/" PF "/sriov_numvfs", "0" } }, "bus/pci/devices/" PF "/sriov_numvfs", "1", NULL },
+                { "VF removed", { { 0 } }, "bus/pci/devices/" VF "/remove", "1", NULL },
+                { "function removed", { { 0 } }, "bus/pci/devices/" PF "/remove", "1", NULL },
+                { "function found", { { "bus/pci/devices/" PF "/remove", "1" } }, "bus/pci/rescan", "1", NULL },
         };
         _cleanup_scratch_ char *capture_dir = scratch_new();
         _cleanup_free_ char *capture = write_tiny(capture_dir, TINY);
