@@ -78,7 +78,9 @@ PACKAGES_lint := clang-format cppcheck shellcheck man-db gcovr universal-ctags
 
 help: ## list the verbs
 	@echo "Sluice $(VERSION): verbs of this Makefile"
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' Makefile $(wildcard tests/*/*.mk)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(wildcard tests/*/*.mk) | sort
+	@echo "Variables, as in 'make test-unit UNIT=core/bdf':"
 	@sed -n 's/^#   /  /p' Makefile | head -7
 
 # ---- packages ----
@@ -168,7 +170,7 @@ bench: ## the figures of docs/benchmarks.md; PEER=/path/to/binary measures a pee
 	@$(MAKE) FLAVOUR=release bins run-bench
 
 # ---- keep it ----
-lint: ## warnings as errors (gcc, clang), banned functions, direction of dependencies, clang-format, cppcheck, shellcheck, man pages
+lint: ## warnings as errors (gcc, clang), direction of dependencies, format, cppcheck, shellcheck, documents and more
 	@$(MAKE) deps-lint
 	@$(MAKE) FLAVOUR=debug SUFFIX=-werror WERROR=-Werror bins
 	@$(MAKE) FLAVOUR=debug SUFFIX=-clang CC=clang WERROR=-Werror bins

@@ -78,14 +78,14 @@ static int show_machine(const struct request *rq, const struct config *config)
         return show(&tree, false, rq, config);
 }
 
-static int show_simulated(const char *dir, const char *title, const struct request *rq, const struct config *config)
+static int show_simulated(const char *dir, const struct request *rq, const struct config *config)
 {
         _cleanup_(sim_freep) struct sim *sim = NULL;
         int64_t next_ms;
         struct err err;
 
         if (sim_open(&sim, dir, &err) < 0 || sim_settle(sim, &next_ms, &err) < 0)
-                return say_failed(title, &err);
+                return say_failed("inventory", &err);
         return show(sim_tree(sim), true, rq, config);
 }
 
@@ -96,11 +96,11 @@ static int show_host(const struct request *rq, const struct config *config)
         int status;
 
         if (scratch_make(&scratch, &err) < 0)
-                return say_failed(rq->host, &err);
+                return say_failed("inventory", &err);
         if (sim_prepare(rq->host, scratch.path, &err) < 0)
-                status = say_failed(rq->host, &err);
+                status = say_failed("inventory", &err);
         else
-                status = show_simulated(scratch.path, rq->host, rq, config);
+                status = show_simulated(scratch.path, rq, config);
         if (scratch_remove(&scratch, &err) < 0)
                 status = say_failed(scratch.path, &err);
         return status;
@@ -116,7 +116,7 @@ static int ask(const struct request *rq)
         if (rq->host)
                 return show_host(rq, config);
         if (rq->sim_dir)
-                return show_simulated(rq->sim_dir, rq->sim_dir, rq, config);
+                return show_simulated(rq->sim_dir, rq, config);
         return show_machine(rq, config);
 }
 

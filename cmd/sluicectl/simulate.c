@@ -76,7 +76,7 @@ static int act(const struct verb *verb, const char *dir, const struct action *ac
                 return say_usage(verb, action->name, err.msg);
         }
         if (sim_open(&sim, dir, &err) < 0)
-                return say_failed(dir, &err);
+                return say_failed("sim", &err);
         int r = action->run(sim, words, n_words, &err);
         if (r == -EDOM)
                 return say_usage(verb, action->name, err.msg);

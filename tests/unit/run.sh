@@ -29,6 +29,8 @@ for t in "$@"; do
         if [ "$rc" = 0 ] && [ $((p + s + b)) = 0 ]; then b=1; echo "$t ran no test"; fi
         if [ "$b" != 0 ]; then
                 echo "--- $t (exit $rc)"
+                # What a failed test has left behind, because it was left by a jump, says nothing.
+                if grep -E '^not ok ' "$f.out" | grep -qv '# SKIP'; then sed -i '/ERROR: LeakSanitizer/,$d' "$f.out"; fi
                 grep -vE '^ok ' "$f.out" | tail -n 60
         fi
         passed=$((passed + p)) failed=$((failed + b)) skipped=$((skipped + s))

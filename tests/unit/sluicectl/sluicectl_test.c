@@ -121,9 +121,10 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "inventory --offline=1", 2, NULL, "an option that takes no value" },
                 { "inventory extra", 2, NULL, "sluicectl: extra: unexpected\n" },
                 { "inventory --host a --sim-dir b", 2, NULL, "only one of them" },
-                { "inventory --host " HOSTS "none.capture", 1, NULL, "sluicectl: " HOSTS "none.capture: " },
+                { "inventory --host " HOSTS "none.capture", 1, NULL,
+                  "sluicectl: inventory: cannot read " HOSTS "none.capture: No such file" },
                 { "inventory --host README.md", 1, NULL, "README.md:1: " },
-                { "inventory --sim-dir pkg", 1, NULL, "sluicectl: pkg: " },
+                { "inventory --sim-dir pkg", 1, NULL, "sluicectl: inventory: pkg is no simulated host" },
                 { "inventory --config none.yaml --host " HOSTS "l40s-8.capture", 1, NULL,
                   "sluicectl: cannot open none.yaml: No such file" },
                 { "inventory --config README.md --host " HOSTS "l40s-8.capture", 1, NULL, "sluicectl: README.md:" },
@@ -150,7 +151,7 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "sim --sim-dir pkg", 2, NULL, "unplug, plug, fault or hold is wanted" },
                 { "sim --sim-dir pkg explode", 2, NULL, "sluicectl: explode: not one of " },
                 { "sim --sim-dir pkg unplug", 2, NULL, "sluicectl: unplug: BDF is wanted\n" },
-                { "sim --sim-dir pkg unplug 0000:3b:00.0", 1, NULL, "sluicectl: pkg: " },
+                { "sim --sim-dir pkg unplug 0000:3b:00.0", 1, NULL, "sluicectl: sim: pkg is no simulated host" },
         };
 
         (void)state;
