@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/tree.h"
 #include "sim/capture.h"
 
@@ -15,12 +16,9 @@ static int write_file(const char *path, const struct strbuf *text, struct err *e
 
         if (fd < 0)
                 return err_set(err, errno, "cannot create");
-        for (size_t done = 0; done < text->len;) {
-                ssize_t n = write(fd, text->text + done, text->len - done);
-                if (n < 0 && errno != EINTR)
-                        return err_set(err, errno, "cannot write");
-                done += n > 0 ? (size_t)n : 0;
-        }
+        int r = fs_write_all(fd, text->text, text->len);
+        if (r < 0)
+                return err_set(err, -r, "cannot write");
         if (close(TAKE_FD(fd)) < 0)
                 return err_set(err, errno, "cannot write");
         return 0;

@@ -31,11 +31,6 @@ static bool driver_removes_vfs(const char *driver)
                streq(driver, "xe");
 }
 
-bool sim_is_uuid(const char *key)
-{
-        return strlen(key) == 36 && key[8] == '-';
-}
-
 void sim_driver_of(const struct sim *sim, const char *bdf, char out[SIM_NAME])
 {
         char path[SIM_PATH];
@@ -138,8 +133,8 @@ static bool group_in_use(const struct sim *sim, const char *group, const char *b
                 if (streq(members.names[i], but))
                         continue;
                 str_format(path, sizeof(path), "sys/kernel/iommu_groups/%s/devices/%s/%s", group, members.names[i],
-                           sim_is_uuid(members.names[i]) ? "driver" : "vfio-dev");
-                if (sim_is_uuid(members.names[i]) && sim_there(sim, path))
+                           str_is_uuid(members.names[i]) ? "driver" : "vfio-dev");
+                if (str_is_uuid(members.names[i]) && sim_there(sim, path))
                         return true;
                 sim_names(sim, path, &vfio);
                 if (vfio.n > 0)
@@ -303,7 +298,7 @@ static int driver_took_away(const struct sim *sim, const char *bdf, const char *
 
         sim_names(sim, dir, &names);
         for (size_t i = 0; i < names.n && r == 0; i++)
-                if (sim_is_uuid(names.names[i]))
+                if (str_is_uuid(names.names[i]))
                         r = sim_mdev_remove(sim, names.names[i]);
         if (r == 0)
                 r = drm_nodes(sim, dir, false);

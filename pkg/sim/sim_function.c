@@ -130,7 +130,7 @@ static bool is_function(void *ctx, const struct capture_entry *e)
         for (size_t i = 0; i < N_ELEMENTS(made); i++)
                 if (streq(first, made[i]))
                         return false;
-        return !bdf_parse(first, &child) && !sim_is_uuid(first) && !str_has_prefix(first, "virtfn");
+        return !bdf_parse(first, &child) && !str_is_uuid(first) && !str_has_prefix(first, "virtfn");
 }
 
 int sim_function_add(const struct sim *sim, const char *bdf)

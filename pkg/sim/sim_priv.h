@@ -51,7 +51,6 @@ int sim_device_dir(const struct sim *sim, const char *key, char out[SIM_PATH]);
 
 bool sim_driver_is_vfio(const char *driver);
 bool sim_driver_registered(const struct sim *sim, const char *driver);
-bool sim_is_uuid(const char *key); /* a mediated device, not a PCI function */
 bool sim_path_below(const char *path, const char *dir);
 void sim_pci_event(const struct sim *sim, const char *action, const char *bdf, const char *dir, const char *driver);
 void sim_driver_of(const struct sim *sim, const char *bdf, char out[SIM_NAME]); /* as the link says */

@@ -305,7 +305,7 @@ int sim_request_make(const char *top, const char *path, const char *value, struc
                 p++;
                 if (bdf_parse(part, &bdf))
                         str_format(ret->path, sizeof(ret->path), "sys/bus/pci/devices/%s/%s", part, p);
-                else if (sim_is_uuid(part))
+                else if (str_is_uuid(part))
                         str_format(ret->path, sizeof(ret->path), "sys/bus/mdev/devices/%s/%s", part, p);
         }
         str_format(ret->value, sizeof(ret->value), "%s", value);

@@ -82,7 +82,7 @@ bool sim_device_held(const struct sim *sim, const char *key)
                 return false;
         sim_driver_inside(sim, key, driver);
         str_format(path, sizeof(path), "%s/vfio-dev", dir);
-        if (*driver && (sim_driver_is_vfio(driver) || sim_there(sim, path) || sim_is_uuid(key)) && vfio_held(sim, dir))
+        if (*driver && (sim_driver_is_vfio(driver) || sim_there(sim, path) || str_is_uuid(key)) && vfio_held(sim, dir))
                 return true;
         if (streq(driver, "nvidia") && nvidia_held(sim, key))
                 return true;
@@ -91,7 +91,7 @@ bool sim_device_held(const struct sim *sim, const char *key)
                 if (str_has_prefix(names.names[i], "virtfn")) {
                         str_format(path, sizeof(path), "%s/%s", dir, names.names[i]);
                         sim_last(sim, path, sub);
-                } else if (sim_is_uuid(names.names[i])) {
+                } else if (str_is_uuid(names.names[i])) {
                         str_format(sub, sizeof(sub), "%s", names.names[i]);
                 } else {
                         continue;

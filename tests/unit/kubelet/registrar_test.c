@@ -303,19 +303,6 @@ static void test_a_final_refusal_ends_it_until_kubelet_restarts(void **state)
         stage_free(stage);
 }
 
-/* The file of a socket that nobody listens on. */
-static void leave_dead_socket(struct stage *stage, const char *path)
-{
-        struct listener *dead = NULL;
-        struct err err = { 0 };
-        _cleanup_free_ char *aside = xstrdup(stage_path(stage, "aside"));
-
-        ASSERT_OK(listener_open(&dead, &stage->loop, path, NULL, NULL, NULL, &err), &err);
-        assert_int_equal(rename(path, aside), 0);
-        listener_close(dead); /* leaves the file that it does not find */
-        assert_int_equal(rename(aside, path), 0);
-}
-
 static void test_what_a_killed_daemon_left_is_swept_whichever_way_it_was_registered(void **state)
 {
         static const enum registration ways[] = { REGISTER_SOCKET, REGISTER_WATCHER };
@@ -331,11 +318,11 @@ static void test_what_a_killed_daemon_left_is_swept_whichever_way_it_was_registe
                 assert_int_equal(mkdir(stage_path(stage, "plugins/sluice"), 0750), 0);
                 for (size_t i = 0; i < N_ELEMENTS(files); i++) {
                         _cleanup_free_ char *path = xstrdup(stage_path(stage, files[i]));
-                        leave_dead_socket(stage, path);
+                        stage_leave_dead_socket(path);
                 }
                 /* Not ours, dead or not. */
                 _cleanup_free_ char *other = xstrdup(stage_path(stage, "device-plugins/other.sock"));
-                leave_dead_socket(stage, other);
+                stage_leave_dead_socket(other);
                 stage_stop(stage);
                 stage->kubelet_closed = false;
                 ASSERT_OK(kubelet_start(&stage->kubelet, &stage->loop, stage->rpc, NULL, &config, &err), &err);

@@ -69,6 +69,7 @@ struct kubelet_status stage_status(const struct stage *stage); /* of the first p
 void stage_turn(struct stage *stage, unsigned ms);
 bool stage_until(struct stage *stage, bool (*is)(const struct stage *stage), unsigned ms);
 bool stage_registered(const struct stage *stage);               /* a Register has come */
+void stage_leave_dead_socket(const char *path);                 /* what a killed daemon leaves: a socket's file that nobody listens on */
 char *stage_path(const struct stage *stage, const char *below); /* static */
 char *stage_endpoint(const struct stage *stage);                /* path of the socket that was registered; static */
 /* Calls a method on the socket @path and waits for the reply. */

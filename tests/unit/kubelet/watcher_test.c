@@ -6,9 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -89,17 +87,6 @@ static void test_a_failed_registration_is_shown(void **state)
         stage_free(stage);
 }
 
-/* What a killed daemon leaves: the file of a registration socket that nobody listens on. */
-static void leave_dead_socket(const struct stage *stage)
-{
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        str_format(address.sun_path, sizeof(address.sun_path), "%s", registration_path(stage));
-        assert_int_equal(bind(fd, (const struct sockaddr *)(const void *)&address, sizeof(address)), 0);
-        (void)close(fd);
-}
-
 static void test_a_stale_socket_is_replaced_by_a_new_inode(void **state)
 {
         struct stage *stage = stage_new(REGISTER_WATCHER);
@@ -107,7 +94,7 @@ static void test_a_stale_socket_is_replaced_by_a_new_inode(void **state)
         struct err err = { 0 };
 
         (void)state;
-        leave_dead_socket(stage);
+        stage_leave_dead_socket(registration_path(stage));
         assert_int_equal(stat(registration_path(stage), &before), 0);
         stage_stop(stage);
         stage->kubelet_closed = false;
@@ -138,7 +125,7 @@ static void test_a_registry_that_comes_late_with_a_dead_socket_in_it_is_used(voi
         assert_int_equal(rmdir(stage_path(stage, "plugins_registry")), 0);
         stage_offer(stage, 8, 8);
         assert_int_equal(mkdir(stage_path(stage, "plugins_registry"), 0750), 0);
-        leave_dead_socket(stage);
+        stage_leave_dead_socket(registration_path(stage));
         look_now(stage);
         assert_string_equal(stage_status(stage).state, "listening");
         (void)get_info(stage);
