@@ -244,6 +244,8 @@ static int settle_one(const struct sim *sim, const char *name, int64_t now_ms, i
         if (!sim_pending_ready(sim, &p, now_ms)) {
                 p.fd = fd;
                 r = sim_pending_begin(sim, &p);
+                if (r == -ENODEV)
+                        return forget(sim, &p); /* unplugged: a living writer would hear it now */
                 if (r < 0)
                         return r;
                 if (p.due_ms > now_ms && (*next_ms < 0 || p.due_ms - now_ms < *next_ms))

@@ -614,6 +614,31 @@ static void test_a_killed_writers_hang_stays_until_the_fault_is_gone(void **stat
         assert_int_equal(pending(&w), 0);
 }
 
+/* What hangs in a driver of a device that is gone hangs no more; above all, the host can still be looked at. */
+static void test_a_hang_ends_with_its_device(void **state)
+{
+        int64_t next;
+
+        (void)state;
+        for (int killed = 0; killed < 2; killed++) {
+                _cleanup_world_ struct world w = world_new(QUADRO);
+                ASSERT_OK(sim_fault(w.sim, "unbind " GPU " hang", &w.err), &w.err);
+                pid_t pid = writer(&w, "bus/pci/devices/" GPU "/driver/unbind", GPU);
+                await_pending(&w, 1);
+                if (killed) {
+                        assert_int_equal(kill(pid, SIGKILL), 0);
+                        (void)reap(pid);
+                }
+                ASSERT_OK(sim_unplug(w.sim, GPU, &w.err), &w.err);
+                if (!killed)
+                        (void)reap(pid);
+                ASSERT_OK(sim_settle(w.sim, &next, &w.err), &w.err);
+                assert_int_equal(pending(&w), 0);
+                ASSERT_OK(sim_plug(w.sim, GPU, &w.err), &w.err);
+                assert_string_equal(driver_of(&w, GPU), "nvidia");
+        }
+}
+
 struct crash {
         const char *name;
         struct {
@@ -732,6 +757,7 @@ int main(void)
                 TEST(test_events_tell_what_happened_in_the_kernels_order),
                 TEST(test_a_killed_writers_delayed_write_is_completed_when_it_is_due),
                 TEST(test_a_killed_writers_hang_stays_until_the_fault_is_gone),
+                TEST(test_a_hang_ends_with_its_device),
                 TEST(test_a_write_killed_anywhere_is_done_whole_or_not_at_all),
         };
 
