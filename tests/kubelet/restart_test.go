@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,22 +95,30 @@ func TestKubeletRestartsAtRandomMoments(t *testing.T) {
 			r := &restarts{node: startNode(t, "gpus-64-of-16", path.config+allOnAllocate), rng: rand.New(rand.NewSource(seed))}
 			r.names = r.hasAll(16, 4)
 			var took []time.Duration
+			var worst string
 			for i := range rounds {
 				what := r.interrupt()
 				begin := time.Now()
 				r.startKubelet()
 				r.hasAll(16, 4)
 				took = append(took, time.Since(begin))
+				if took[i] == slices.Max(took) {
+					worst = what
+				}
 				if t.Failed() {
 					t.Fatalf("round %d: %s", i, what)
 				}
+			}
+			if path.config == watcher {
+				time.Sleep(2500 * time.Millisecond) // kubelet takes a socket that was made while it started once more, at a later tick
+				r.hasAll(16, 4)
 			}
 			for _, name := range r.names {
 				r.admit(name, 4)
 			}
 			slices.Sort(took)
-			say("%s: back after %v in the middle, %v at worst (sanitizers are in the build, a new sluiced in the worst)", t.Name(),
-				took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+			say("%s: back after %v in the middle, %v at worst (%s), with sanitizers in the build", t.Name(),
+				took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), worst)
 		})
 	}
 }
@@ -142,7 +151,11 @@ func TestPodsKeepTheirDevicesOverRestarts(t *testing.T) {
 	}
 }
 
-// Killed in the middle of a bind: kubelet tells the pod so; the hand's work, or what is left of it, is in nobody's way.
+// What a device looks like that a hand is just binding.
+var unfinished = regexp.MustCompile(`\[(not-healthy|card-busy)\]|no healthy devices present|Requested: 8, Available: `)
+
+// Killed in the middle of a bind: kubelet tells the pod so. The hand goes on, and while it does the next daemon may refuse a pod for
+// what it has not finished; after that its work, or what is left of it, is in nobody's way.
 func TestSluicedKilledWhileItBinds(t *testing.T) {
 	n := startNode(t, "l40s-8", onAllocate)
 	n.has(l40s, 8, 8)
@@ -157,9 +170,15 @@ func TestSluicedKilledWhileItBinds(t *testing.T) {
 		}
 		n.pods.remove(a.pod)
 		n.startDaemon()
-		n.has(l40s, 8, 8)
-		pod, ids := n.admit(l40s, 8)
-		n.answers(pod, &pod.Spec.Containers[0], l40sEnv, ids)
+		pod := n.pod(l40s, 8)
+		waitFor(t, func() string { return "a pod with all: " + r.Message }, func() bool {
+			n.has(l40s, 8, 8)
+			if r = n.k.admit(pod); !r.Admit && !unfinished.MatchString(r.Message) {
+				t.Fatal(r.Message)
+			}
+			return r.Admit
+		})
+		n.answers(pod, &pod.Spec.Containers[0], l40sEnv, gpus)
 		n.pods.remove(pod)
 		for _, id := range gpus { // back to the host's driver
 			sim(t, "unplug", id)
