@@ -21,7 +21,7 @@ for stage in "$@"; do
                 p=$((status == 0)) f=$((status != 0)) s=0
         fi
         passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-        summary+=("$(printf '%-16s %5s passed %4s failed %4s skipped %5s s' "$stage" "$p" "$f" "$s" $((SECONDS - start)))")
+        summary+=("$(printf '%-22s %5s passed %4s failed %4s skipped %5s s' "$stage" "$p" "$f" "$s" $((SECONDS - start)))")
         reason=$(grep -hoE "(SKIPPED|# skipped): .*" "$log" | sed 's/# skipped/SKIPPED/' | sort -u | head -n 3)
         [ -z "$reason" ] || summary+=("    $reason")
 done
