@@ -34,7 +34,7 @@ struct registrar {
         char *sock; /* ".../device-plugins/kubelet.sock" */
         uv_poll_t poll;
         int inotify;
-        int watch;         /* of the directory, or of one above it; -1 = none (yet) */
+        int watch[2];      /* of the directory, or of the deepest above it; of the one above that. -1 = none (yet) */
         bool there;        /* the directory is; else whatever happens above it is of interest */
         struct door *door; /* NULL until a Register needs it */
         bool absent_said;  /* that kubelet.sock is not there */
@@ -233,42 +233,55 @@ static void look_for(struct plugin *plugin, struct life_epoch epoch)
         say(plugin, before);
 }
 
-/* Makes the watch one on @path; for the same directory as before this changes nothing. False: there is none. */
-static bool watch_path(struct registrar *registrar, const char *path)
+/* Makes watch number @i one on @path; for the same directory as before this changes nothing. False: there is none. */
+static bool watch_path(struct registrar *registrar, size_t i, const char *path)
 {
+        int old = registrar->watch[i];
         int now = inotify_add_watch(registrar->inotify, path,
                                     IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR);
 
-        if (now >= 0 && registrar->watch >= 0 && registrar->watch != now)
-                (void)inotify_rm_watch(registrar->inotify, registrar->watch);
-        if (now >= 0)
-                registrar->watch = now;
-        return now >= 0;
+        if (now < 0)
+                return false;
+        registrar->watch[i] = now;
+        if (old >= 0 && old != registrar->watch[0] && old != registrar->watch[1])
+                (void)inotify_rm_watch(registrar->inotify, old);
+        return true;
+}
+
+static bool go_up(char *path)
+{
+        char *slash = strrchr(path, '/');
+
+        if (!slash || slash == path)
+                return false;
+        *slash = '\0';
+        return true;
 }
 
 /* Watches the directory or, as long as it is not there, the deepest one above it that is: whoever resets a node removes
- * kubelet's root as well. */
+ * kubelet's root as well. And the one above that: a directory in which a socket was bound that is still open somewhere does
+ * not say that it was removed. */
 static void watch_deepest(struct registrar *registrar)
 {
         _cleanup_free_ char *path = xstrdup(registrar->dir);
-        bool watched = registrar->there = watch_path(registrar, path);
+        bool watched = registrar->there = watch_path(registrar, 0, path);
 
-        for (char *slash; !watched && (slash = strrchr(path, '/')) && slash > path;) {
-                *slash = '\0';
-                watched = watch_path(registrar, path);
-        }
+        while (!watched && go_up(path))
+                watched = watch_path(registrar, 0, path);
+        if (go_up(path))
+                (void)watch_path(registrar, 1, path);
 }
 
 /* Until nothing changes: the next directory may have been made between two tries. Asked for again at every look: it may be
  * another one by now (re-mounted, made anew). */
 static void watch_directory(struct registrar *registrar)
 {
-        int before;
+        int before[2];
 
         do {
-                before = registrar->watch;
+                memcpy(before, registrar->watch, sizeof(before));
                 watch_deepest(registrar);
-        } while (registrar->watch != before);
+        } while (memcmp(before, registrar->watch, sizeof(before)) != 0);
 }
 
 void registrar_look(struct kubelet *kubelet)
@@ -301,7 +314,7 @@ static bool worth_a_look(const struct registrar *registrar, const struct inotify
 {
         if (event->mask & (IN_Q_OVERFLOW | IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_DELETE | IN_MOVED_FROM))
                 return true;
-        return !registrar->there || (event->len > 0 && streq(event->name, KUBELET_SOCK));
+        return !registrar->there || event->wd != registrar->watch[0] || (event->len > 0 && streq(event->name, KUBELET_SOCK));
 }
 
 static void on_inotify(uv_poll_t *poll, int status, int events)
@@ -360,7 +373,7 @@ int registrar_start(struct kubelet *kubelet, struct err *err)
         struct registrar *registrar = xcalloc(1, sizeof(*registrar));
 
         registrar->kubelet = kubelet;
-        registrar->watch = -1;
+        registrar->watch[0] = registrar->watch[1] = -1;
         registrar->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
         int r = registrar->inotify < 0 ? -errno : uv_poll_init(kubelet->loop, &registrar->poll, registrar->inotify);
         if (r < 0) {

@@ -3,6 +3,7 @@
 #include "rig.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -81,15 +82,20 @@ static void test_a_wiped_directory_is_noticed_while_kubelet_runs_on(void **state
 static void test_a_root_made_anew_is_noticed_at_once(void **state)
 {
         struct rig *rig = *state;
-        _cleanup_free_ char *remove = xasprintf("rm -rf %s", rig->kubelet_dir);
         _cleanup_free_ char *plugins = xasprintf("%s/device-plugins", rig->kubelet_dir);
+        _cleanup_free_ char *empty = xasprintf("rm -f %s/*", plugins);
+        _cleanup_free_ char *remove = xasprintf("rm -r %s", rig->kubelet_dir);
 
         rig_open(rig, "l40s-8-vfio", "1.34", NULL);
         rig_ready(rig, L40S, 8, 8);
+        int held = open(plugins, O_PATH | O_CLOEXEC); /* as an open socket in it does: its end is not told */
+        assert_true(held >= 0);
         fk_down(rig->k);
         assert_int_equal(kill(rig->pid, SIGSTOP), 0); /* else it might make a socket in the middle of that */
-        assert_int_equal(system(remove), 0);
+        assert_int_equal(system(empty), 0);
         assert_int_equal(kill(rig->pid, SIGCONT), 0);
+        (void)usleep(300 * 1000); /* it has seen that */
+        assert_int_equal(system(remove), 0);
         (void)usleep(300 * 1000);
         assert_int_equal(mkdir(rig->kubelet_dir, 0755), 0);
         assert_int_equal(mkdir(plugins, 0755), 0);
@@ -97,6 +103,7 @@ static void test_a_root_made_anew_is_noticed_at_once(void **state)
         assert_true(fk_up(rig->k, 0));
         rig_ready(rig, L40S, 8, 8);
         assert_true(clock_ms() - before < 4000);
+        (void)close(held);
         rig_stop(rig);
 }
 
