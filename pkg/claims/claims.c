@@ -18,6 +18,7 @@ enum {
         JOBS_MAX = 256,      /* waiting and running together; beyond it OVERLOAD */
         HELD_WAIT_MS = 2000, /* design 4.5: a former user's descriptor may be open for a moment */
         HELD_RETRY_MS = 100,
+        BINDINGS_MAX = 3, /* plans that a request is worth when the host changes under them */
         JOB_CARDS_MAX = 2 * REQUEST_DEVICES_MAX,
 };
 
@@ -36,9 +37,9 @@ struct job {
         struct bdf cards[JOB_CARDS_MAX];
         size_t n_cards;
         struct binding *binding; /* NULL = nothing is being bound */
-        bool again;              /* it was made a second time */
+        unsigned n_bindings;     /* how often one was made */
         bool stale;              /* what the binding was planned from is not so any more */
-        int64_t deadline_at_ms;  /* of both */
+        int64_t deadline_at_ms;  /* of all */
         int64_t held_until_ms;   /* 0 = not waited yet */
         bool nobody_holds;       /* a hand has asked every process */
         claims_done_fn *done;
@@ -190,20 +191,20 @@ static unsigned time_left_ms(const struct job *job)
         return left > 0 ? (unsigned)left : 0;
 }
 
-/* A refusal is final for its pod, so what has changed meanwhile is worth a second plan; but none that would have too little time. */
+/* A refusal is final for its pod, so what has changed meanwhile is worth another plan; but none that would have too little time. */
 static bool may_try_again(const struct job *job)
 {
-        return !job->again && time_left_ms(job) > job->claims->deadline_ms / 2;
+        return job->n_bindings < BINDINGS_MAX && time_left_ms(job) > job->claims->deadline_ms / 2;
 }
 
 static void try_again(struct job *job)
 {
-        job->again = true;
         job->stale = false;
         job->state = JOB_WAITING;
 }
 
-/* Done, and yet: unplugged and back, or rebound by somebody, while the plan ran or just after it. */
+/* Done, and yet: unplugged and back, or rebound by somebody, while the plan ran, while it waited for the request's other plans or just
+ * after it. */
 static bool needs_bind(const struct device *const *devices, size_t n)
 {
         for (size_t i = 0; i < n; i++)
@@ -284,7 +285,7 @@ static void job_bind(struct job *job)
                 return;
         }
         job->state = JOB_RUNNING;
-        if (!job->again)
+        if (job->n_bindings++ == 0)
                 job->deadline_at_ms = clock_ms() + claims->deadline_ms;
         binding_run(job->binding, claims->hands, time_left_ms(job), binding_failed, binding_over, job);
 }

@@ -94,7 +94,7 @@ static void on_deadline(uv_timer_t *timer)
         if (job->worker)
                 worker_listen(job->worker, INT_MAX);
         if (uv_is_closing((uv_handle_t *)timer) || uv_is_active((uv_handle_t *)timer) || job->waits)
-                return; /* it has ended, or (a reading plan) is further than it was */
+                return; /* it has ended, (a reading plan) is further than it was, or it waits for others that have a deadline */
 
         if (!job->worker) {
                 (void)waiting_remove(job);

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "base/log.h"
@@ -593,6 +594,86 @@ static void test_plans_whose_conditions_took_too_long_do_not_begin(void **state)
         assert_host_unchanged(&bench.host, before, "the request");
         assert_int_equal(hands_stuck(bench.hands), 0);
         bench_done(&bench);
+}
+
+/* This program as a zygote whose workers say what is in $LYING_HAND, whatever their plan is: b(efore step 1), c(hecked), r(eady),
+ * d(one). */
+static void lying_worker(int fd)
+{
+        static const char kinds[] = "bcrd";
+        static const uint32_t of[] = { REPORT_BEFORE, REPORT_CHECKED, REPORT_READY, REPORT_END };
+        struct plan plan;
+
+        if (wire_recv(fd, &plan, sizeof(plan), NULL) != sizeof(plan))
+                _exit(0);
+        for (const char *what = getenv("LYING_HAND"); *what; what++) {
+                struct report report = { .kind = of[strchr(kinds, *what) - kinds] };
+                report.step = report.kind == REPORT_READY || report.kind == REPORT_END ? plan.n_steps : 0;
+                (void)wire_send(fd, &report, sizeof(report), -1);
+        }
+        char word;
+        while (wire_recv(fd, &word, sizeof(word), NULL) > 0)
+                ;
+        _exit(0);
+}
+
+static int lying_zygote(void)
+{
+        struct wire_hello hello;
+        char request;
+
+        (void)wire_recv(WIRE_FD, &hello, sizeof(hello), NULL);
+        while (wire_recv(WIRE_FD, &request, sizeof(request), NULL) > 0) {
+                struct wire_worker msg = { .kind = WIRE_WORKER };
+                int pair[2];
+                if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
+                        return 1;
+                msg.pid = fork();
+                if (msg.pid == 0) {
+                        (void)close(pair[0]);
+                        lying_worker(pair[1]);
+                }
+                (void)close(pair[1]);
+                (void)wire_send(WIRE_FD, &msg, sizeof(msg), pair[0]);
+                (void)close(pair[0]);
+        }
+        return 0;
+}
+
+/* Else the others would wait for it without end, or a device be given that nobody has bound. */
+static void test_a_hand_that_speaks_out_of_turn_is_lost(void **state)
+{
+        static const char *const lies[] = { "bd", "br", "bcc", "r" };
+        char *real = program;
+
+        (void)state;
+        program = realpath("/proc/self/exe", NULL);
+        for (size_t i = 0; i < N_ELEMENTS(lies); i++) {
+                struct bench bench;
+                struct outcomes all;
+                assert_int_equal(setenv("LYING_HAND", lies[i], 1), 0);
+                bench_make(&bench);
+                start_both(&bench, 8000, &all);
+                wait_both(&bench, &all);
+                ASSERT_ENDED(all.each[all.order[0]], PLAN_LOST);
+                ASSERT_TELLS(all.each[all.order[0]], "spoke out of turn");
+                assert_int_not_equal(all.each[all.order[1]].result.end, PLAN_DONE);
+                bench_done(&bench);
+        }
+        /* A plan that is the only one of its request waits for nobody. */
+        struct bench bench;
+        struct plan plan;
+        struct outcome outcome;
+        assert_int_equal(setenv("LYING_HAND", "bc", 1), 0);
+        bench_make(&bench);
+        one_read(&plan);
+        run_plan(&bench, &plan, 8000, &outcome);
+        ASSERT_ENDED(outcome, PLAN_LOST);
+        ASSERT_TELLS(outcome, "spoke out of turn");
+        bench_done(&bench);
+        assert_int_equal(unsetenv("LYING_HAND"), 0);
+        free(program);
+        program = real;
 }
 
 static void test_a_read_that_hangs_is_stuck_at_its_step(void **state)
@@ -1227,6 +1308,7 @@ int main(void)
                 TEST(test_no_plan_begins_before_the_last_one_has_a_hand),
                 TEST(test_no_plan_begins_before_the_conditions_of_all_hold),
                 TEST(test_plans_whose_conditions_took_too_long_do_not_begin),
+                TEST(test_a_hand_that_speaks_out_of_turn_is_lost),
                 TEST(test_what_waits_for_the_others_is_kept_when_the_daemon_is_killed),
                 TEST(test_what_has_not_begun_is_not_begun_when_the_daemon_is_killed),
                 TEST(test_a_read_that_hangs_is_stuck_at_its_step),
@@ -1252,6 +1334,8 @@ int main(void)
                 TEST(test_a_host_that_cannot_be_opened_refuses_every_plan),
         };
 
+        if (getenv("LYING_HAND"))
+                return lying_zygote();
         log_setup("hands_test", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
         program = find_program();
         int failed = RUN(tests);
