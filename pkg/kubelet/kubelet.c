@@ -99,8 +99,9 @@ static int check_length(const char *dir, const char *below, const char *longest_
         size_t n = strlen(dir) + strlen(below) + strlen(longest_name);
 
         if (n > SOCKET_PATH_MAX)
-                return err_say(err, ENAMETOOLONG, "kubelet's directory %s is too long: a socket path would have %zu bytes, %d are possible",
-                               dir, n, SOCKET_PATH_MAX);
+                return err_say(err, ENAMETOOLONG,
+                               "kubelet's directory %.150s is too long: a socket path would have %zu bytes, %d are possible", dir, n,
+                               SOCKET_PATH_MAX);
         return 0;
 }
 
