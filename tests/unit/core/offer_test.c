@@ -391,6 +391,13 @@ static void test_a_name_never_changes_while_sluice_runs(void **state)
                { GPU_A VFIO, "any resource=a.com/y",
                  "0000:3b:00.0 healthy new-name-at-next-start a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" },
                { GPU_A VFIO, "any resource=a.com/x", "0000:3b:00.0 healthy a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" } });
+#define SWITCH "0000:05:00.0 10de:22a3 0680 nvidia-nvswitch\n" GPU_A VFIO
+        LIVE("a new configuration, and a warning that stays",
+             { { SWITCH, "any resource=a.com/x",
+                 "0000:3b:00.0 healthy fabric-partition-unknown a.com/x\npool a.com/x: 0000:3b:00.0 +topology\n" },
+               { SWITCH, "any resource=a.com/y",
+                 "0000:3b:00.0 healthy new-name-at-next-start+fabric-partition-unknown a.com/x\npool a.com/x: 0000:3b:00.0 "
+                 "+topology\n" } });
         LIVE("a new pci.ids",
              { { GPU_A VFIO, NULL, "0000:3b:00.0 healthy " L40S "\n" POOL_A },
                { GPU_A VFIO " model=Something+else", NULL, "0000:3b:00.0 healthy new-name-at-next-start " L40S "\n" POOL_A } });
