@@ -394,6 +394,11 @@ static void job_start(struct job *job)
         const struct device *devices[REQUEST_DEVICES_MAX];
         struct err err;
 
+        if (claims->stopping) { /* it was asked who holds its devices when the end was asked for */
+                (void)err_say(&err, ESHUTDOWN, "Sluice is shutting down");
+                job_refuse(job, REASON_TOO_LATE, &err);
+                return;
+        }
         enum reason reason = check_fresh(job, devices, &err);
         if (reason) {
                 job_refuse(job, reason, &err);

@@ -101,9 +101,20 @@ static int check(const struct records *records, char *file, size_t n, const char
         return err_say(err, EBADMSG, "it is torn or was changed: kind, length or checksum do not fit its text");
 }
 
-int records_put(struct records *records, const char *key, const char *text, struct err *err)
+/* What was set aside does not count. */
+static int check_room(const struct records *records, struct err *err)
 {
         _cleanup_fs_list_ struct fs_list list = { 0 };
+        size_t n = 0;
+
+        int r = fs_list(records->dir, ".", &list, err);
+        for (size_t i = 0; r == 0 && i < list.n; i++)
+                n += str_has_suffix(list.names[i], SUFFIX);
+        return r < 0 ? r : n < RECORDS_MAX ? 0 : err_say(err, ENOSPC, "there are %zu already", n);
+}
+
+int records_put(struct records *records, const char *key, const char *text, struct err *err)
+{
         char name[NAME_SIZE], header[HEADER_MAX];
         size_t len = strlen(text);
 
@@ -111,16 +122,12 @@ int records_put(struct records *records, const char *key, const char *text, stru
                 return err_say(err, EINVAL, "a %s record's key has 1 to %d bytes, not %zu", records->kind, RECORD_KEY_MAX - 1, strlen(key));
         if (len > RECORD_TEXT_MAX)
                 return err_say(err, EFBIG, "the %s record of %s has %zu bytes, more than %d", records->kind, key, len, RECORD_TEXT_MAX);
-        if (fs_exists(records->dir, name) == 0) {
-                int r = fs_list(records->dir, ".", &list, err);
-                if (r < 0)
-                        return err_prefix(err, "%s record", records->kind);
-                if (list.n >= RECORDS_MAX)
-                        return err_say(err, ENOSPC, "there are %zu %s records already", list.n, records->kind);
-        }
+        int r = fs_exists(records->dir, name) == 0 ? check_room(records, err) : 0;
+        if (r < 0)
+                return err_prefix(err, "%s record", records->kind);
         header_of(records, text, len, header);
         _cleanup_free_ char *file = xasprintf("%s%s", header, text);
-        int r = fs_replace(records->dir, name, file, strlen(file), 0600, err);
+        r = fs_replace(records->dir, name, file, strlen(file), 0600, err);
         return r < 0 ? err_prefix(err, "%s record", records->kind) : 0;
 }
 

@@ -47,7 +47,8 @@ static void on_waiting(void *ctx)
 {
         struct together *all = ((struct member *)ctx)->all;
 
-        if (++all->n_waiting < all->n)
+        /* A hand that died had said so before: its word may come after its end. */
+        if (all->called_off || ++all->n_waiting < all->n)
                 return;
         /* A device whose driver is given too little time to let go would be taken for one that hangs. */
         all->late = all->stage == 0 && uv_now(all->loop) > all->half_time;

@@ -31,7 +31,8 @@ static bool send_report(void *ctx, const struct report *report)
         char word = report->kind == REPORT_CHECKED ? WIRE_UNDO : WIRE_GO;
 
         (void)wire_send(fd, report, sizeof(*report), -1);
-        while (recv(fd, &word, sizeof(word), waits ? 0 : MSG_DONTWAIT) < 0 && errno == EINTR)
+        /* A daemon that died with reports unread resets the connection; what it said before is still there to be read. */
+        while (recv(fd, &word, sizeof(word), waits ? 0 : MSG_DONTWAIT) < 0 && (errno == EINTR || errno == ECONNRESET))
                 ;
         if (word == WIRE_STOP)
                 _exit(0);

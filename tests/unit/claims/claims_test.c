@@ -824,6 +824,25 @@ static void test_the_end_refuses_who_waits_and_lets_plans_end(void **state)
         assert_true(closed);
 }
 
+/* Meanwhile the device was bound away: that is nothing to begin with at the end. */
+static void test_the_end_refuses_who_was_asking_for_holders(void **state)
+{
+        struct outcome a = { 0 };
+        bool closed = false;
+
+        (void)state;
+        bind_world(true);
+        w.may_be_held = true;
+        ask(&a, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(hands.n, 1);
+        claims_stop(claims, on_closed, &closed);
+        bind_world(false);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(a.reason, REASON_TOO_LATE);
+        assert_int_equal(hands.n, 1);
+        assert_true(closed);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -854,6 +873,7 @@ int main(void)
                 CASE(test_binding_at_start_asks_no_holder),
                 CASE(test_a_group_brings_the_cards_of_all_its_members),
                 CASE(test_the_end_refuses_who_waits_and_lets_plans_end),
+                CASE(test_the_end_refuses_who_was_asking_for_holders),
         };
 
         return RUN(tests);

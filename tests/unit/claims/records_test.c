@@ -200,10 +200,15 @@ static void test_bounds(void **state)
         _cleanup_free_ char *want = xasprintf("%s=the longest;big=%s;", key, text);
         assert_string_equal(read_all(f, records), want);
 
-        for (int i = 2; i < RECORDS_MAX; i++) {
+        for (int i = 0; i < 10; i++) { /* what was set aside does not count */
+                str_format(key, sizeof(key), "claims/%d.record.bad", i);
+                assert_int_equal(mknodat(f->dir, key, S_IFREG | 0600, 0), 0);
+        }
+        for (int i = 3; i < RECORDS_MAX; i++) {
                 str_format(key, sizeof(key), "claims/%d.record", i);
                 assert_int_equal(mknodat(f->dir, key, S_IFREG | 0600, 0), 0);
         }
+        put(records, "the last", "x");
         assert_int_equal(records_put(records, "one more", "x", &err), -ENOSPC);
         put(records, "big", "smaller"); /* a known one may always be replaced */
         records_close(records);
