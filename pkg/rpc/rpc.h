@@ -50,7 +50,7 @@ struct rpc_method {
         void (*unary)(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg);
         void (*stream)(void *ctx, struct rpc_stream *stream, const ProtobufCMessage *msg);
         /* Instead of both for bytes that are no such message, @why being a static sentence; the call, a stream's too, is to be
-         * failed. NULL: it is failed with INVALID_ARGUMENT and @why. */
+         * failed. NULL, or no bytes came at all (the caller has left): it is failed with INVALID_ARGUMENT and @why. */
         void (*malformed)(void *ctx, struct rpc_call *call, const char *path, const char *why);
 };
 enum { RPC_MESSAGE_MAX = 1 << 20 /* we receive */, RPC_DECODE_MAX = 8 << 20, RPC_SEND_MAX = 3670016 /* 3.5 MiB, kubelet takes 4 */ };

@@ -94,7 +94,7 @@ static void malformed(struct rpc_call *call, const char *why)
         struct rpc_server *server = call->slot->server;
         const struct rpc_method *method = call->slot->method;
 
-        if (!method->malformed) {
+        if (!method->malformed || !call->payload) { /* no message: mostly a caller that has left, which is nothing to report */
                 call_refuse(call, RPC_INVALID_ARGUMENT, why);
                 return;
         }
