@@ -37,10 +37,12 @@ verdict() {
         fi
         export CASE=$4 SLUICE_BIN=$1/$build/bin
         case $2 in
-        test-unit | test-sim) timeout -k 5 120 "$program" ;;
-        *) (cd "tests/${2#test-}" && timeout -k 5 300 "$program" -test.v -test.run "^$4\$") ;;
-        esac >"$5" 2>&1 </dev/null
+        test-unit | test-sim) timeout -k 5 120 "$program" >"$5" 2>&1 </dev/null & ;;
+        *) (cd "tests/${2#test-}" && exec timeout -k 5 300 "$program" -test.v -test.run "^$4\$") >"$5" 2>&1 </dev/null & ;;
+        esac
+        wait $!
         status=$?
+        kill -KILL -- -$! 2>/dev/null # timeout's own group: daemons that a test which failed has left
         if grep -qE "^(not ok [0-9]+ -|--- FAIL:) $4( |\$)" "$5"; then
                 echo red
         elif grep -qE "^(ok [0-9]+ -|--- PASS:) $4( |\$)" "$5"; then
