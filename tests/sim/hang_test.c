@@ -35,6 +35,9 @@ static void test_a_read_that_hangs_makes_its_card_stuck_and_no_other(void **stat
         rig_daemon(rig);
         rig_ready(rig, L40S, 8, 8);
         /* The probing hand hangs there already: nobody else touches the card meanwhile, and other cards do not wait. */
+        _cleanup_free_ char *lock = xasprintf("%s/card-" GPU0 ".lock", rig->run_dir);
+        for (int64_t until = clock_ms() + RIG_SOON_MS; fs_exists(AT_FDCWD, lock) != 1 || rig_worker(rig, GPU0) == 0; (void)usleep(1000))
+                assert_true(clock_ms() < until);
         assert_int_equal(allocate(rig, GPU0), ABORTED);
         int64_t before = clock_ms();
         assert_int_equal(allocate(rig, OTHER), 0);
