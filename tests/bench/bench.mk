@@ -3,9 +3,13 @@ BENCH_O := $(B)/tests/bench/bench.o $(B)/tests/bench/host.o
 $(BENCH_O): CPPFLAGS += -Itests/fakekubelet -Itests/bench
 $(B)/tests/bench/bench: $(BENCH_O) $(B)/libfakekubelet.a $(B)/libsluice.a $(STATIC_LIBS)
 	$(call SAY,LD  $@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$(filter-out $(STATIC_LIBS),$^)) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$(filter-out $(STATIC_LIBS),$^)) $(LIBS) $(QUIET_LD)
+$(B)/bin/canned: $(B)/tests/bench/canned.o
+	@mkdir -p $(@D)
+	$(call SAY,LD  $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
 # The Go client where Go is new enough; without it its rows say "not measured".
-run-bench: $(B)/tests/bench/bench $(BINS)
+run-bench: $(B)/tests/bench/bench $(B)/bin/canned $(BINS)
 	@go version 2>/dev/null | grep -qE 'go1\.(2[6-9]|[3-9][0-9])' && $(MAKE) FLAVOUR=$(FLAVOUR) $(B)/bin/go-bench || true
 	@mkdir -p build && $(B)/tests/bench/bench $(B)/bin "$(PEER)" | tee build/bench.md
 	@tests/bench/save.sh build/bench.md docs/benchmarks.md
