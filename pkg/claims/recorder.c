@@ -2,10 +2,10 @@
 #include "claims/recorder.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/log.h"
 
 struct job {
         struct job *next;
@@ -45,10 +45,7 @@ static void on_worked(uv_work_t *work, int status)
         if (!recorder->first)
                 recorder->last = &recorder->first;
         recorder->busy = false;
-        if (job->done)
-                job->done(job->ctx, job->result < 0 ? &job->err : NULL);
-        else if (job->result < 0)
-                log_error("%s", job->err.msg);
+        job->done(job->ctx, job->result < 0 ? &job->err : NULL);
         free(job->key);
         free(job->text);
         free(job);

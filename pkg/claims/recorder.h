@@ -14,7 +14,7 @@ typedef void recorded_fn(void *ctx, const struct err *err);
 struct recorder;
 struct recorder *recorder_new(uv_loop_t *loop);
 
-/* @records is borrowed until @done; @key and @text are copied. @done may be NULL: a failure is logged then. */
+/* @records is borrowed until @done; @key and @text are copied. */
 void recorder_put(struct recorder *recorder, struct records *records, const char *key, const char *text, recorded_fn *done, void *ctx);
 void recorder_remove(struct recorder *recorder, struct records *records, const char *key, recorded_fn *done, void *ctx);
 

@@ -65,6 +65,13 @@ int stuck_open(int state_dir, struct recorder *recorder, const char *boot_id, st
         return 0;
 }
 
+static void on_recorded(void *ctx, const struct err *err)
+{
+        (void)ctx;
+        if (err)
+                log_error("%s: a sluiced that is started anew in this boot may offer the card again", err->msg);
+}
+
 void stuck_add(struct stuck *stuck, struct bdf card, const char *detail)
 {
         char key[BDF_TEXT_MAX], clean[ERR_MSG_MAX];
@@ -72,7 +79,7 @@ void stuck_add(struct stuck *stuck, struct bdf card, const char *detail)
         str_clean(clean, sizeof(clean), detail); /* JSON takes well-formed text only */
         json_auto_t *tree = json_pack("{s:s, s:s}", "boot_id", stuck->boot_id, "detail", clean);
         _cleanup_free_ char *text = tree ? json_dumps(tree, JSON_COMPACT) : NULL;
-        recorder_put(stuck->recorder, stuck->records, bdf_format(card, key), alloc_check(text), NULL, NULL);
+        recorder_put(stuck->recorder, stuck->records, bdf_format(card, key), alloc_check(text), on_recorded, NULL);
 }
 
 struct stuck *stuck_free(struct stuck *stuck)
