@@ -10,7 +10,7 @@
 struct job {
         struct job *next;
         struct records *records;
-        char *key, *text; /* text NULL: remove */
+        char *key, *text;
         int result;
         struct err err;
         recorded_fn *done;
@@ -31,8 +31,7 @@ static void on_work(uv_work_t *work)
 {
         struct job *job = ((struct recorder *)work->data)->first;
 
-        job->result =
-                job->text ? records_put(job->records, job->key, job->text, &job->err) : records_remove(job->records, job->key, &job->err);
+        job->result = records_put(job->records, job->key, job->text, &job->err);
 }
 
 static void on_worked(uv_work_t *work, int status)
@@ -61,21 +60,14 @@ static void next(struct recorder *recorder)
         (void)uv_queue_work(recorder->loop, &recorder->work, on_work, on_worked); /* fails without a function only */
 }
 
-static void add(struct recorder *recorder, struct job job)
-{
-        *recorder->last = xmemdup(&job, sizeof(job));
-        recorder->last = &(*recorder->last)->next;
-        next(recorder);
-}
-
 void recorder_put(struct recorder *recorder, struct records *records, const char *key, const char *text, recorded_fn *done, void *ctx)
 {
-        add(recorder, (struct job){ .records = records, .key = xstrdup(key), .text = xstrdup(text), .done = done, .ctx = ctx });
-}
+        struct job *job = xcalloc(1, sizeof(*job));
 
-void recorder_remove(struct recorder *recorder, struct records *records, const char *key, recorded_fn *done, void *ctx)
-{
-        add(recorder, (struct job){ .records = records, .key = xstrdup(key), .done = done, .ctx = ctx });
+        *job = (struct job){ .records = records, .key = xstrdup(key), .text = xstrdup(text), .done = done, .ctx = ctx };
+        *recorder->last = job;
+        recorder->last = &job->next;
+        next(recorder);
 }
 
 struct recorder *recorder_new(uv_loop_t *loop)
