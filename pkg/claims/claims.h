@@ -11,10 +11,9 @@
 
 #include "claims/store.h"
 #include "core/answer.h"
+#include "core/claim.h"
 #include "core/offer.h"
 #include "hands/hands.h"
-
-enum claim_owner { OWNER_KUBELET, OWNER_NODE_API, OWNER_RECONCILE };
 
 struct claim_request {
         enum claim_owner owner;

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A claim: who was given what; and the original: what a function was before Sluice bound it. Plain data and pure decisions;
+ * kept by pkg/claims, written down as one record each. */
+#ifndef SLUICE_CORE_CLAIM_H
+#define SLUICE_CORE_CLAIM_H
+
+#include "core/device.h"
+
+enum claim_owner { OWNER_KUBELET, OWNER_NODE_API, OWNER_RECONCILE /* binds at start; never has a claim */ };
+
+enum claim_state {
+        CLAIM_PREPARING, /* intent: its plan may be at work */
+        CLAIM_ANSWERED,  /* granted. Kubelet's: podresources has not shown it yet */
+        CLAIM_SEEN,      /* kubelet's: podresources has shown it */
+        CLAIM_RELEASING, /* its owner has gone; the release plan is at work, or waits for a descriptor to be closed */
+};
+
+enum { CLAIM_KEY_MAX = 80, CLAIM_DEVICES_MAX = 64, POD_NAME_MAX = 254, NAMESPACE_MAX = 64, CONTAINER_MAX = 64 };
+
+/* Kubelet's claims have one device each, whatever one Allocate named: kubelet frees and gives again single ids. */
+struct claim {
+        char key[CLAIM_KEY_MAX]; /* "kubelet:<device id>"; the node API: "node:<the caller's id>" */
+        enum claim_owner owner;
+        enum claim_state state;
+        enum device_mode mode;
+        char resource[RESOURCE_MAX]; /* the pool it was given from */
+        char (*devices)[DEVICE_ID_MAX];
+        size_t n_devices;
+        char boot_id[BOOT_ID_LEN]; /* of the boot that it was given in; "" = unknown */
+        int64_t since_ms;          /* Unix time it was given at */
+        /* Kubelet's, once seen; "" before. */
+        char pod_namespace[NAMESPACE_MAX], pod[POD_NAME_MAX], container[CONTAINER_MAX];
+};
+
+enum original_state {
+        ORIGINAL_BINDING,   /* intent: a plan to bind it may be at work */
+        ORIGINAL_BOUND,     /* bound by Sluice, read back */
+        ORIGINAL_RESTORING, /* intent: a plan to give it back may be at work */
+};
+
+/* One per function that Sluice bound, or is about to bind: companions have theirs. It lives as long as the binding, which may
+ * be longer than any claim. */
+struct original {
+        struct bdf bdf, card;
+        enum original_state state;
+        uint16_t vendor, device, subvendor, subdevice; /* identity: a card that was moved or replaced is noticed */
+        char driver[DRIVER_LEN];                       /* before; "" = none */
+        char driver_override[DRIVER_LEN];              /* before; "" = none */
+        char target[DRIVER_LEN];                       /* the VFIO driver it was bound to */
+        char boot_id[BOOT_ID_LEN];                     /* of the boot that it was bound in; a reboot ends every binding */
+};
+
+#endif
