@@ -63,7 +63,8 @@ static int show(const struct tree *tree, bool simulated, const struct request *r
                 return say_failed("inventory", &err);
         const struct offer_input input = { .inventory = inv, .rules = &config->rules };
         _cleanup_offer_ struct offer *offer = offer_decide(&input);
-        if (present_inventory(inv, offer, rq->format, &text, &err) < 0)
+        _cleanup_pile_ struct pile pile = { 0 };
+        if (present_devices(pb_devices_of(&pile, inv, offer, "", offer->n_devices), rq->format, &text, &err) < 0)
                 return say_failed("inventory", &err);
         return say_text(&text);
 }

@@ -12,10 +12,9 @@
 /* Builders of tree nodes that end the process when memory is out. Values are stolen. */
 json_t *node_made(json_t *value); /* @value, never NULL */
 json_t *node_text(const char *s); /* null for ""; cleaned */
-json_t *node_number(int n);       /* null below zero */
 void node_put(json_t *object, const char *key, json_t *value);
 void node_push(json_t *array, json_t *value);
-json_t *node_reason(enum reason reason, const char *detail); /* null for REASON_NONE */
+json_t *node_message(const ProtobufCMessage *message); /* field by field */
 
 /* @format is PRESENT_JSON or PRESENT_YAML. Appends whole or, on failure, nothing. */
 int tree_text(const json_t *tree, enum present_format format, struct strbuf *out, struct err *err);

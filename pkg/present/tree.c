@@ -13,17 +13,13 @@ json_t *node_made(json_t *value)
 
 json_t *node_text(const char *s)
 {
-        char text[RESOURCE_MAX];
+        size_t size = strlen(s) + 1;
 
-        if (!*s)
+        if (size == 1)
                 return json_null();
-        str_clean(text, sizeof(text), s); /* json_string() is NULL on ill-formed UTF-8 */
+        _cleanup_free_ char *text = xcalloc(size, 1);
+        str_clean(text, size, s); /* json_string() is NULL on ill-formed UTF-8 */
         return node_made(json_string(text));
-}
-
-json_t *node_number(int n)
-{
-        return n < 0 ? json_null() : node_made(json_integer(n));
 }
 
 void node_put(json_t *object, const char *key, json_t *value)
@@ -34,18 +30,6 @@ void node_put(json_t *object, const char *key, json_t *value)
 void node_push(json_t *array, json_t *value)
 {
         (void)alloc_check(json_array_append_new(array, value) == 0 ? array : NULL);
-}
-
-json_t *node_reason(enum reason reason, const char *detail)
-{
-        if (reason == REASON_NONE)
-                return json_null();
-        json_t *object = node_made(json_object());
-        node_put(object, "word", node_text(reason_word(reason)));
-        node_put(object, "sentence", node_text(reason_sentence(reason)));
-        node_put(object, "remedy", node_text(reason_remedy(reason)));
-        node_put(object, "detail", node_text(detail));
-        return object;
 }
 
 int tree_text(const json_t *tree, enum present_format format, struct strbuf *out, struct err *err)

@@ -112,12 +112,18 @@ static void make_world(struct world *w)
         w->offer = (struct offer){ .refs = 1, .devices = w->devices, .n_devices = 4, .pools = w->pools, .n_pools = 2 };
 }
 
+static int by_id(const void *a, const void *b)
+{
+        return strcmp(((const struct device *)a)->id, ((const struct device *)b)->id);
+}
+
 static char *shown(const struct inventory *inv, const struct offer *offer, enum present_format format)
 {
         _cleanup_strbuf_ struct strbuf out = { 0 };
         struct err err;
 
-        ASSERT_OK(present_inventory(inv, offer, format, &out, &err), &err);
+        _cleanup_pile_ struct pile pile = { 0 };
+        ASSERT_OK(present_devices(pb_devices_of(&pile, inv, offer, "", DEVICES_PAGE_MAX), format, &out, &err), &err);
         return strbuf_take(&out);
 }
 
@@ -343,6 +349,31 @@ static void test_json_says_null_for_what_is_unknown(void **state)
         json_decref(tree);
 }
 
+static void test_pages_have_every_device_once_and_the_head_on_the_first(void **state)
+{
+        struct world w;
+        const char *after = "";
+        _cleanup_pile_ struct pile pile = { 0 };
+
+        (void)state;
+        make_world(&w);
+        _cleanup_inventory_ struct inventory *inv = w.inv;
+        qsort(w.devices, 4, sizeof(w.devices[0]), by_id);
+        for (size_t i = 0; i < 4; i++) {
+                const pb_node_list_devices_response *page = pb_devices_of(&pile, inv, &w.offer, after, 1);
+                assert_int_equal(page->n_devices, 1);
+                assert_string_equal(page->devices[0]->id, w.devices[i].id);
+                assert_true((page->host != NULL) == (i == 0) && (page->n_pools > 0) == (i == 0) && (page->n_broken > 0) == (i == 0));
+                for (size_t k = 0; k < page->n_warnings; k++)
+                        assert_true(i == 0 ? true : streq(page->warnings[k]->device, w.devices[i].id));
+                assert_string_equal(page->next_page_token, i == 3 ? "" : w.devices[i].id);
+                after = page->next_page_token;
+        }
+        /* A device that has gone between two pages takes none along. */
+        assert_string_equal(pb_devices_of(&pile, inv, &w.offer, "0000:3b:00.1", 1)->devices[0]->id, w.devices[1].id);
+        assert_int_equal(pb_devices_of(&pile, inv, &w.offer, "zz", 1)->n_devices, 0);
+}
+
 /* YAML back to a tree, as a reader of YAML 1.1 or 1.2 would: quoted is text; a bare word is text unless it says something. */
 static json_t *from_yaml(yaml_document_t *document, int index)
 {
@@ -437,6 +468,7 @@ int main(void)
                 TEST(test_a_host_without_vfio_is_told_so),
                 TEST(test_json_has_its_documented_keys_in_their_order),
                 TEST(test_json_says_null_for_what_is_unknown),
+                TEST(test_pages_have_every_device_once_and_the_head_on_the_first),
                 TEST(test_yaml_says_the_same_as_json),
                 TEST(test_the_reasons_are_shown_in_every_format),
         };
