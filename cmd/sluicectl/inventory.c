@@ -18,7 +18,7 @@
 #define DEFAULT_CONFIG "/etc/sluice/config.yaml"
 
 struct request {
-        const char *host, *sim_dir, *config;
+        const char *host, *sim_dir, *host_mounts, *config;
         enum present_format format;
 };
 
@@ -74,7 +74,7 @@ static int show_machine(const struct request *rq, const struct config *config)
         _cleanup_(tree_close) struct tree tree = TREE_NULL;
         struct err err;
 
-        if (tree_open(&tree, NULL, &err) < 0)
+        if ((rq->host_mounts ? tree_open_mounts(&tree, rq->host_mounts, &err) : tree_open(&tree, NULL, &err)) < 0)
                 return say_failed("inventory", &err);
         return show(&tree, false, rq, config);
 }
@@ -123,9 +123,10 @@ static int ask(const struct request *rq)
 
 static int run(const struct verb *verb, int argc, char **argv)
 {
-        enum { OFFLINE = 256, HOST, SIM_DIR, CONFIG };
+        enum { OFFLINE = 256, HOST_MOUNTS, HOST, SIM_DIR, CONFIG };
         static const struct option options[] = {
                 { "offline", no_argument, NULL, OFFLINE },
+                { "host-mounts", required_argument, NULL, HOST_MOUNTS },
                 { "host", required_argument, NULL, HOST },
                 { "sim-dir", required_argument, NULL, SIM_DIR },
                 { "config", required_argument, NULL, CONFIG },
@@ -139,6 +140,9 @@ static int run(const struct verb *verb, int argc, char **argv)
                 switch (option) {
                 case 'h':
                         return EXIT_OK;
+                case HOST_MOUNTS:
+                        rq.host_mounts = optarg;
+                        break;
                 case HOST:
                         rq.host = optarg;
                         break;
@@ -161,6 +165,8 @@ static int run(const struct verb *verb, int argc, char **argv)
                 return say_usage(verb, argv[optind], "unexpected");
         if (rq.host && rq.sim_dir)
                 return say_usage(verb, "--host and --sim-dir", "only one of them");
+        if (rq.host_mounts && (rq.host || rq.sim_dir))
+                return say_usage(verb, "--host-mounts", "of a real host: it goes without --host and --sim-dir");
         return ask(&rq);
 }
 
@@ -170,6 +176,7 @@ const struct verb verb_inventory = {
         .summary = "show the GPUs of a host, what is offered of them, and why the rest is not",
         .help = "  --offline            read the host itself instead of asking sluiced; for now always so, and implied.\n"
                 "                       What only sluiced knows (stuck, listed before) is not seen\n"
+                "  --host-mounts DIR    as in sluiced(8): in a container, with the host's dev and proc below DIR\n"
                 "  --host FILE|DIR      another host: a capture (sluicectl capture), or a directory with sys/, proc/ and\n"
                 "                       dev/ below it; it is copied, never modified\n"
                 "  --sim-dir DIR        the simulated host that a sluiced works on\n"

@@ -181,6 +181,7 @@ static int run(const struct options *o)
                 .config_path = o->config,
                 .config = config,
                 .sim_dir = sim_dir,
+                .host_mounts = o->host_mounts,
                 .sim_node = o->sim_nodes,
                 .hand_program = hand,
                 .signal_fd = signal_fd,

@@ -12,6 +12,7 @@ enum {
         OPT_STATE_DIR,
         OPT_RUN_DIR,
         OPT_CONFIG,
+        OPT_HOST_MOUNTS,
         OPT_HOST,
         OPT_SIM_DIR,
         OPT_SIM_NODES,
@@ -42,6 +43,9 @@ void options_help(void)
                     "  --check-config       print every problem of the configuration and exit: 0 none, 1 some\n"
                     "  --print-config       print the configuration in force, defaults included, and exit\n"
                     "  --hand PROGRAM       the helper that touches hardware (default: sluice-hand beside sluiced)\n"
+                    "  --host-mounts DIR    sluiced runs in a container that has the host's sys/bus/pci and sys/devices\n"
+                    "                       (written), dev and proc (read) mounted below DIR; what is not there is\n"
+                    "                       taken from the container itself\n"
                     "  --version, --help\n"
                     "\n"
                     "Hosts without a GPU:\n"
@@ -90,6 +94,9 @@ static int take(struct options *o, int option, const char *value)
                 o->config = value;
                 o->config_given = true;
                 return 0;
+        case OPT_HOST_MOUNTS:
+                o->host_mounts = value; /* The hands open it too, from a directory of their own. */
+                return value[0] == '/' ? 0 : bad("host-mounts", value, "an absolute path");
         case OPT_HOST:
                 o->host = value;
                 return 0;
@@ -132,6 +139,7 @@ int options_parse(struct options *options, int argc, char **argv)
                 { "state-dir", required_argument, NULL, OPT_STATE_DIR },
                 { "run-dir", required_argument, NULL, OPT_RUN_DIR },
                 { "config", required_argument, NULL, OPT_CONFIG },
+                { "host-mounts", required_argument, NULL, OPT_HOST_MOUNTS },
                 { "host", required_argument, NULL, OPT_HOST },
                 { "sim-dir", required_argument, NULL, OPT_SIM_DIR },
                 { "sim-nodes", required_argument, NULL, OPT_SIM_NODES },
@@ -165,6 +173,10 @@ int options_parse(struct options *options, int argc, char **argv)
         }
         if (!o.host && !o.sim_dir && o.sim_nodes) {
                 (void)fputs("sluiced: --sim-nodes goes with --host or --sim-dir only\n", stderr);
+                return EXIT_USAGE;
+        }
+        if (o.host_mounts && (o.host || o.sim_dir)) {
+                (void)fputs("sluiced: --host-mounts is of a real host: it goes without --host and --sim-dir\n", stderr);
                 return EXIT_USAGE;
         }
         *options = o;

@@ -16,7 +16,8 @@ struct options {
         enum action action;
         const char *kubelet_dir, *state_dir, *run_dir;
         const char *config;
-        bool config_given; /* a named file must be there; the default one need not */
+        bool config_given;       /* a named file must be there; the default one need not */
+        const char *host_mounts; /* NULL = sluiced runs on the host itself */
         const char *host, *sim_dir, *sim_nodes;
         const char *hand;
         int lock_wait_s; /* -1 = for ever */

@@ -276,6 +276,7 @@ static int start_hands(struct agent *agent, struct err *err)
         const struct hands_config hands = {
                 .program = agent->options->hand_program,
                 .sim_dir = agent->options->sim_dir,
+                .mounts = agent->options->host_mounts,
                 .lock_dir = agent->options->run_dir,
         };
 
@@ -312,7 +313,7 @@ static void free_all(struct agent *agent)
 /* What needs no loop. On failure nothing is left to be waited for. */
 static int prepare(struct agent *agent, struct err *err)
 {
-        int r = world_open(&agent->world, agent->options->sim_dir, agent->options->config, err);
+        int r = world_open(&agent->world, agent->options->sim_dir, agent->options->host_mounts, agent->options->config, err);
         if (r == 0) {
                 const struct kubelet_config config = kubelet_config(agent);
                 r = kubelet_check(&config, err); /* Before anything is bound for a kubelet that could not be served. */

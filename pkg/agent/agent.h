@@ -15,6 +15,7 @@ struct agent_options {
         const char *config_path;  /* watched and re-read; may be absent */
         struct config *config;    /* what is in force at start; taken over */
         const char *sim_dir;      /* a prepared simulated host; NULL = the machine */
+        const char *host_mounts;  /* where a container has the host's directories (tree_open_mounts); NULL = on the host itself */
         const char *sim_node;     /* host path answered for every node of a simulated host; NULL = the node's own path */
         const char *hand_program; /* path of sluice-hand */
         int signal_fd;            /* signalfd for SIGTERM, SIGINT (end) and SIGHUP (reload); those are blocked */

@@ -10,11 +10,13 @@
 #include "host/holders.h"
 #include "host/host.h"
 
-int world_open(struct world *world, const char *sim_dir, struct config *config, struct err *err)
+int world_open(struct world *world, const char *sim_dir, const char *mounts, struct config *config, struct err *err)
 {
         *world = (struct world){ .machine = TREE_NULL, .config = config };
 
-        int r = sim_dir ? sim_open(&world->sim, sim_dir, err) : tree_open(&world->machine, NULL, err);
+        int r = sim_dir  ? sim_open(&world->sim, sim_dir, err)
+                : mounts ? tree_open_mounts(&world->machine, mounts, err)
+                         : tree_open(&world->machine, NULL, err);
         if (r < 0)
                 return r;
         world->tree = world->sim ? sim_tree(world->sim) : &world->machine;

@@ -36,8 +36,9 @@ struct world {
         size_t n_stuck, cap_stuck;
 };
 
-/* @sim_dir NULL: the machine. Takes @config over, also on failure (world_close). */
-int world_open(struct world *world, const char *sim_dir, struct config *config, struct err *err);
+/* @sim_dir NULL: the machine, read from a container when @mounts is not NULL (tree_open_mounts). Takes @config over, also on
+ * failure (world_close). */
+int world_open(struct world *world, const char *sim_dir, const char *mounts, struct config *config, struct err *err);
 void world_close(struct world *world);
 
 /* Reads the host and decides anew; what changed is logged. On failure the last snapshot stays in force.

@@ -36,6 +36,38 @@ int tree_open(struct tree *ret, const char *root, struct err *err)
         return 0;
 }
 
+int tree_open_mount(int *ret, const char *mounts, const char *name, struct err *err)
+{
+        _cleanup_close_ int below = -1;
+        _cleanup_close_ int root = -1;
+
+        int r = open_dir(AT_FDCWD, mounts, &below, err);
+        if (r == 0)
+                r = open_dir(AT_FDCWD, "/", &root, err);
+        if (r < 0)
+                return r;
+        int there = fs_exists(below, name);
+        if (there < 0)
+                return err_set(err, -there, "cannot look for %s/%s", mounts, name);
+        return open_dir(there ? below : root, name, ret, err);
+}
+
+int tree_open_mounts(struct tree *ret, const char *mounts, struct err *err)
+{
+        _cleanup_(tree_close) struct tree tree = TREE_NULL;
+
+        int r = open_dir(AT_FDCWD, "/sys", &tree.sys, err);
+        if (r == 0)
+                r = tree_open_mount(&tree.proc, mounts, "proc", err);
+        if (r == 0)
+                r = tree_open_mount(&tree.dev, mounts, "dev", err);
+        if (r < 0)
+                return r;
+        *ret = tree;
+        tree = TREE_NULL;
+        return 0;
+}
+
 void tree_close(struct tree *tree)
 {
         cleanup_close(&tree->sys);

@@ -13,6 +13,13 @@ struct tree {
 
 /* @root NULL: the machine ("/sys", "/proc", "/dev"); else sys, proc and dev below the directory @root, all required. */
 int tree_open(struct tree *ret, const char *root, struct err *err);
+
+/* The machine as a container sees it that has the host's directories mounted below @mounts: @mounts/proc and @mounts/dev
+ * where they are there, else the container's own; /sys always its own, for reading it says the same and cannot be written. */
+int tree_open_mounts(struct tree *ret, const char *mounts, struct err *err);
+
+/* The host's directory @name ("sys") below @mounts or, when it is not there, the container's own; the caller closes *@ret. */
+int tree_open_mount(int *ret, const char *mounts, const char *name, struct err *err);
 void tree_close(struct tree *tree);
 
 #endif

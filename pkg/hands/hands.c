@@ -272,8 +272,9 @@ int hands_start(struct hands **ret, const struct hands_config *config, struct er
         };
         int r = 0;
         if (!str_copy(hands->hello.sim_dir, sizeof(hands->hello.sim_dir), config->sim_dir ? config->sim_dir : "") ||
+            !str_copy(hands->hello.mounts, sizeof(hands->hello.mounts), config->mounts ? config->mounts : "") ||
             !str_copy(hands->hello.lock_dir, sizeof(hands->hello.lock_dir), config->lock_dir))
-                r = err_say(err, ENAMETOOLONG, "the path of the simulation or run directory is too long for a hand");
+                r = err_say(err, ENAMETOOLONG, "the path of the simulation, of the mounts or of the run directory is too long for a hand");
         if (r == 0)
                 r = zygote_start(hands, err);
         if (r == 0 && !want_workers(hands))

@@ -14,6 +14,7 @@ struct hands;
 struct hands_config {         /* copied */
         const char *program;  /* path of sluice-hand */
         const char *sim_dir;  /* NULL = the machine; shorter than 512 bytes */
+        const char *mounts;   /* kernel_open_mounts; NULL = on the host itself; shorter than 512 bytes */
         const char *lock_dir; /* directory of the card locks, exists; shorter than 512 bytes */
 };
 enum { HANDS_MAX_STUCK = 32 }; /* with that many stuck no further plan is started: PLAN_LOST with a sentence */

@@ -1,23 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hands/kernel.h"
 
+#include <fcntl.h>
+
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "sim/sim.h"
 
 struct kernel {
-        struct tree tree; /* of the machine; unused with @sim */
-        struct sim *sim;  /* NULL on the machine */
+        struct tree tree;          /* of the machine; unused with @sim */
+        struct sim *sim;           /* NULL on the machine */
+        int write_sys, write_proc; /* where a container writes; -1: where it reads */
 };
+
+static struct kernel *kernel_new(void)
+{
+        struct kernel *kernel = xcalloc(1, sizeof(*kernel));
+
+        kernel->tree = TREE_NULL;
+        kernel->write_sys = kernel->write_proc = -1;
+        return kernel;
+}
 
 int kernel_open(struct kernel **ret, const char *sim_dir, struct err *err)
 {
-        _cleanup_kernel_ struct kernel *kernel = xcalloc(1, sizeof(*kernel));
+        _cleanup_kernel_ struct kernel *kernel = kernel_new();
 
-        kernel->tree = TREE_NULL;
         int r = sim_dir && *sim_dir ? sim_open(&kernel->sim, sim_dir, err) : tree_open(&kernel->tree, NULL, err);
         if (r < 0)
                 return r;
+        *ret = TAKE_PTR(kernel);
+        return 0;
+}
+
+int kernel_open_mounts(struct kernel **ret, const char *mounts, struct err *err)
+{
+        _cleanup_kernel_ struct kernel *kernel = kernel_new();
+
+        int r = tree_open_mounts(&kernel->tree, mounts, err);
+        if (r == 0)
+                r = tree_open_mount(&kernel->write_sys, mounts, "sys", err);
+        if (r < 0)
+                return r;
+        kernel->write_proc = fs_open(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY, 0);
+        if (kernel->write_proc < 0)
+                return err_set(err, -kernel->write_proc, "cannot open directory /proc");
         *ret = TAKE_PTR(kernel);
         return 0;
 }
@@ -27,6 +54,8 @@ struct kernel *kernel_free(struct kernel *kernel)
         if (!kernel)
                 return NULL;
         tree_close(&kernel->tree);
+        cleanup_close(&kernel->write_sys);
+        cleanup_close(&kernel->write_proc);
         if (kernel->sim)
                 sim_free(kernel->sim);
         free(kernel);
@@ -74,12 +103,19 @@ int kernel_read_locked(struct kernel *kernel, const char *path, char *buf, size_
         return r;
 }
 
+static int either(int first, int second)
+{
+        return first >= 0 ? first : second;
+}
+
 int kernel_write_sys(struct kernel *kernel, const char *path, const char *value, struct err *err)
 {
-        return kernel->sim ? simulate(kernel, path, value, sim_write, err) : fs_write(kernel->tree.sys, path, value, err);
+        return kernel->sim ? simulate(kernel, path, value, sim_write, err)
+                           : fs_write(either(kernel->write_sys, kernel->tree.sys), path, value, err);
 }
 
 int kernel_write_proc(struct kernel *kernel, const char *path, const char *value, struct err *err)
 {
-        return kernel->sim ? simulate(kernel, path, value, sim_write_proc, err) : fs_write(kernel->tree.proc, path, value, err);
+        return kernel->sim ? simulate(kernel, path, value, sim_write_proc, err)
+                           : fs_write(either(kernel->write_proc, kernel->tree.proc), path, value, err);
 }

@@ -11,6 +11,10 @@
 struct kernel;
 /* @sim_dir NULL or "": the machine; else a simulated host that sim_prepare() made. */
 int kernel_open(struct kernel **ret, const char *sim_dir, struct err *err);
+
+/* The machine from a container with the host's directories mounted below @mounts (tree_open_mounts). What is written below
+ * /sys goes below @mounts/sys, since a container's own is read-only; the /proc that is written is the container's own. */
+int kernel_open_mounts(struct kernel **ret, const char *mounts, struct err *err);
 struct kernel *kernel_free(struct kernel *kernel); /* NULL-safe, returns NULL */
 DEFINE_CLEANUP(struct kernel *, kernel_free)
 #define _cleanup_kernel_ _cleanup_(kernel_freep)

@@ -80,7 +80,8 @@ int wire_hello_valid(const void *buf, size_t n, struct err *err)
                 return err_say(err, EPROTO,
                                "sluiced and sluice-hand disagree on the size of a plan or report: "
                                "install both from one build");
-        if (!text_ok(hello.sim_dir, sizeof(hello.sim_dir)) || !text_ok(hello.lock_dir, sizeof(hello.lock_dir)) || !*hello.lock_dir)
+        if (!text_ok(hello.sim_dir, sizeof(hello.sim_dir)) || !text_ok(hello.mounts, sizeof(hello.mounts)) ||
+            !text_ok(hello.lock_dir, sizeof(hello.lock_dir)) || !*hello.lock_dir)
                 return err_say(err, EPROTO, "the greeting names no valid directories");
         return 0;
 }

@@ -18,7 +18,7 @@
 #include "core/reason.h"
 
 enum {
-        WIRE_VERSION = 2,
+        WIRE_VERSION = 3,
         WIRE_WANT = 'w',
         WIRE_STOP = 's', /* to a worker: no further step, no undo */
         WIRE_UNDO = 'u', /* to a worker: another plan of the request has failed, undo this one */
@@ -52,6 +52,7 @@ struct wire_hello {
         uint32_t version, plan_size, report_size;
         char sim_dir[512];  /* "" = the machine */
         char lock_dir[512]; /* directory of the card locks */
+        char mounts[512];   /* where the host's directories are mounted in a container; "" = none, on the host itself */
 };
 enum { WIRE_WORKER = 1, WIRE_EXIT = 2, WIRE_FAILED = 3 };
 struct wire_worker {

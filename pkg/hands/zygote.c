@@ -74,7 +74,7 @@ static int worker_main(int fd, const struct wire_hello *hello)
         struct plan plan = { 0 };
         struct err err;
 
-        int opened = kernel_open(&kernel, hello->sim_dir, &err);
+        int opened = *hello->mounts ? kernel_open_mounts(&kernel, hello->mounts, &err) : kernel_open(&kernel, hello->sim_dir, &err);
         if (opened == 0)
                 lock_dir = opened = open_lock_dir(hello->lock_dir, &err);
 

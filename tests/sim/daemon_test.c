@@ -60,6 +60,8 @@ static void test_a_wrong_command_line_is_status_2_and_a_sentence(void **state)
                 { { "--log-level", "loud" }, "not one of error, warn, info, debug" },
                 { { "--log-format", "xml" }, "not one of text, json" },
                 { { "--sim-nodes", "/dev/null" }, "--sim-nodes goes with --host" },
+                { { "--host-mounts", "/host", "--host", "x" }, "--host-mounts is of a real host" },
+                { { "--host-mounts", "host" }, "--host-mounts host: not an absolute path" },
                 { { "--sim-nodes", "null", "--host" }, "--sim-nodes null: not an absolute path" },
         };
         struct rig *rig = *state;
@@ -474,6 +476,42 @@ static void test_a_change_during_the_start_is_not_missed(void **state)
         rig_stop(rig);
 }
 
+/* Kubelet's way: every file is a link through "..data", which one rename points to the next directory. */
+static void configmap_write(const struct rig *rig, const char *version, const char *text)
+{
+        _cleanup_free_ char *volume = xasprintf("%s/volume", rig->dir);
+        _cleanup_free_ char *file = xasprintf("%s/config.yaml", version);
+        struct err err;
+
+        assert_int_equal(fs_mkdir(AT_FDCWD, volume, 0755), 0);
+        int dir = fs_open(AT_FDCWD, volume, O_RDONLY | O_DIRECTORY, 0);
+        assert_true(dir >= 0);
+        assert_int_equal(fs_mkdir(dir, version, 0755), 0);
+        ASSERT_OK(fs_replace(dir, file, text, strlen(text), 0644, &err), &err);
+        assert_int_equal(fs_symlink(version, dir, "..data_tmp"), 0);
+        assert_int_equal(fs_rename(dir, "..data_tmp", "..data"), 0);
+        (void)fs_symlink("..data/config.yaml", dir, "config.yaml");
+        (void)close(dir);
+}
+
+static void test_a_changed_configmap_is_put_in_force(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8-vfio", NULL);
+        configmap_write(rig, "..2026_1", CONFIG "rescan: 5m\nrules:\n  - resource: example.com/first\n");
+        str_format(rig->config, sizeof(rig->config), "%s/volume/config.yaml", rig->dir);
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, "example.com/first", 8, 8);
+        configmap_write(rig, "..2026_2",
+                        CONFIG "rescan: 5m\nrules:\n  - select: {addresses: [\"0000:18:00.0\"]}\n    deny: true\n"
+                               "  - resource: example.com/first\n");
+        assert_true(rig_logged(rig, "config.yaml is in force", RIG_SOON_MS)); /* long before the next look by the clock */
+        rig_ready(rig, "example.com/first", 8, 7);
+        rig_stop(rig);
+}
+
 /* What a reload would put to work is being taken down. */
 static void test_a_reload_after_the_end_was_asked_for_is_not_made(void **state)
 {
@@ -621,6 +659,7 @@ int main(void)
                 RIG_TEST(test_a_written_file_is_put_in_force_without_a_signal),
                 RIG_TEST(test_a_configuration_whose_directory_comes_later_is_found),
                 RIG_TEST(test_a_directory_that_was_replaced_is_watched_again),
+                RIG_TEST(test_a_changed_configmap_is_put_in_force),
                 RIG_TEST(test_a_change_during_the_start_is_not_missed),
                 RIG_TEST(test_a_reload_after_the_end_was_asked_for_is_not_made),
                 RIG_TEST(test_a_start_that_fails_says_why_and_tidies_up),

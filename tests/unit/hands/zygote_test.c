@@ -31,16 +31,22 @@ static void start(struct zygote *zygote)
         ASSERT_OK(spawn_hand(program, &zygote->fd, &zygote->pid, &err), &err);
 }
 
-static void greet(const struct zygote *zygote)
+static void greet_with(const struct zygote *zygote, const char *mounts)
 {
-        const struct wire_hello hello = {
+        struct wire_hello hello = {
                 .version = WIRE_VERSION,
                 .plan_size = sizeof(struct plan),
                 .report_size = sizeof(struct report),
                 .lock_dir = "/tmp",
         };
 
+        (void)snprintf(hello.mounts, sizeof(hello.mounts), "%s", mounts);
         assert_int_equal(wire_send(zygote->fd, &hello, sizeof(hello), -1), 0);
+}
+
+static void greet(const struct zygote *zygote)
+{
+        greet_with(zygote, "");
 }
 
 /* The next message; fails when none comes. */
@@ -146,6 +152,27 @@ static void test_a_worker_refuses_a_plan_that_is_none(void **state)
         assert_int_equal(status_of(&zygote), 0);
 }
 
+static void test_a_worker_works_on_the_mounts_that_it_was_told_of(void **state)
+{
+        const struct plan plan = { .n_steps = 0 };
+        struct zygote zygote;
+        struct report report;
+        pid_t pid;
+
+        (void)state;
+        start(&zygote);
+        greet_with(&zygote, "/nowhere");
+        int fd = worker_of(&zygote, &pid);
+        assert_int_equal(wire_send(fd, &plan, sizeof(plan), -1), 0);
+        assert_int_equal(hear(fd, &report, sizeof(report), NULL), sizeof(report));
+        assert_int_equal(report.end, PLAN_REFUSED);
+        assert_non_null(strstr(report.text, "cannot open directory /nowhere"));
+        (void)close(fd);
+        (void)close(zygote.fd);
+        zygote.fd = -1;
+        assert_int_equal(status_of(&zygote), 0);
+}
+
 static void test_the_zygote_and_idle_workers_end_with_the_daemon_and_not_before(void **state)
 {
         struct zygote zygote;
@@ -201,6 +228,7 @@ int main(void)
                 TEST(test_a_greeting_of_another_build_ends_the_zygote_with_a_message),
                 TEST(test_an_unknown_request_ends_the_zygote_with_a_message),
                 TEST(test_a_worker_refuses_a_plan_that_is_none),
+                TEST(test_a_worker_works_on_the_mounts_that_it_was_told_of),
                 TEST(test_the_zygote_and_idle_workers_end_with_the_daemon_and_not_before),
                 TEST(test_started_by_hand_it_says_what_it_is),
         };

@@ -121,6 +121,8 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "inventory --offline=1", 2, NULL, "an option that takes no value" },
                 { "inventory extra", 2, NULL, "sluicectl: extra: unexpected\n" },
                 { "inventory --host a --sim-dir b", 2, NULL, "only one of them" },
+                { "inventory --host a --host-mounts b", 2, NULL, "it goes without --host" },
+                { "inventory --host-mounts /nowhere", 1, NULL, "cannot open directory /nowhere" },
                 { "inventory --host " HOSTS "none.capture", 1, NULL,
                   "sluicectl: inventory: cannot read " HOSTS "none.capture: No such file" },
                 { "inventory --host README.md", 1, NULL, "README.md:1: " },
