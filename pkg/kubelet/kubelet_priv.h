@@ -119,6 +119,7 @@ void list_done(struct list *list);
 #define _cleanup_list_ _cleanup_(list_done)
 
 /* ---- registrar.c: path A ---- */
+struct life_epoch kubelet_socket_epoch(const char *sock); /* of a socket of kubelet's; all zero: it is not there */
 int registrar_start(struct kubelet *kubelet, struct err *err);
 void registrar_look(struct kubelet *kubelet);
 void registrar_say_absence(struct kubelet *kubelet); /* once, until it was there again */

@@ -86,7 +86,7 @@ static struct life_epoch epoch_of(int dirfd, const char *path, int flags)
         };
 }
 
-static struct life_epoch look_at(const char *sock)
+struct life_epoch kubelet_socket_epoch(const char *sock)
 {
         return epoch_of(AT_FDCWD, sock, 0);
 }
@@ -107,7 +107,7 @@ static struct door *door_now(struct registrar *registrar)
 {
         char path[32];
 
-        if (registrar->door && life_epoch_equal(look_at(registrar->sock), registrar->door->epoch))
+        if (registrar->door && life_epoch_equal(kubelet_socket_epoch(registrar->sock), registrar->door->epoch))
                 return registrar->door;
         door_unref(registrar->door);
         registrar->door = NULL;
@@ -147,7 +147,7 @@ static void on_registered(void *ctx, enum rpc_code code, const char *text, const
                 if (registering->attempt == plugin->life.attempt)
                         plugin->pending = NULL;
                 /* Whose answer this is, only a look at kubelet.sock can tell: its event may still be on the way. */
-                if (!life_epoch_equal(look_at(registrar->sock), plugin->life.epoch))
+                if (!life_epoch_equal(kubelet_socket_epoch(registrar->sock), plugin->life.epoch))
                         registrar_look(kubelet);
                 enum life_state before = plugin->life.state;
                 act(plugin, life_registered(&plugin->life, kubelet_now(kubelet), registering->attempt, code, text));
@@ -289,7 +289,7 @@ void registrar_look(struct kubelet *kubelet)
         struct registrar *registrar = kubelet->registrar;
 
         watch_directory(registrar);
-        struct life_epoch epoch = look_at(registrar->sock);
+        struct life_epoch epoch = kubelet_socket_epoch(registrar->sock);
         for (size_t i = 0; i < kubelet->n_plugins; i++)
                 look_for(kubelet->plugins[i], epoch);
         kubelet->look_due_ms = clock_ms() + LOOK_MS;
@@ -301,7 +301,7 @@ void registrar_look(struct kubelet *kubelet)
 void registrar_say_absence(struct kubelet *kubelet)
 {
         struct registrar *registrar = kubelet->registrar;
-        struct life_epoch epoch = look_at(registrar->sock);
+        struct life_epoch epoch = kubelet_socket_epoch(registrar->sock);
         bool absent = epoch.ino == 0 && epoch.dev == 0;
 
         if (absent && !registrar->absent_said)
@@ -341,7 +341,7 @@ static void on_inotify(uv_poll_t *poll, int status, int events)
 void registrar_plugin_new(struct plugin *plugin)
 {
         life_init(&plugin->life);
-        look_for(plugin, look_at(plugin->kubelet->registrar->sock));
+        look_for(plugin, kubelet_socket_epoch(plugin->kubelet->registrar->sock));
 }
 
 void registrar_stream(struct plugin *plugin, bool opened)

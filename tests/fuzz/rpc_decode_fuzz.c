@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "deviceplugin.pb-c.h"
 #include "pluginregistration.pb-c.h"
+#include "podresources.pb-c.h"
 #include "rpc/decode.h"
 #include "rpc/rpc.h"
 
@@ -29,6 +30,7 @@ static const ProtobufCMessageDescriptor *const messages[] = {
         &v1beta1__allocate_response__descriptor,
         &v1beta1__preferred_allocation_response__descriptor,
         &pluginregistration__plugin_info__descriptor,
+        &v1__list_pod_resources_response__descriptor,
 };
 
 /* Small, so that the fuzzer meets the limit; the real one is RPC_DECODE_MAX. */

@@ -5,4 +5,4 @@ $(B)/tests/unit/rpc/stream_test: $(B)/tests/unit/rpc/raw.o
 $(filter $(B)/tests/unit/sluicectl/%,$(UNITS)): | $(filter %/sluicectl,$(BINS))
 $(B)/tests/unit/docs/man_test: | $(filter %/sluicectl %/sluiced,$(BINS))
 KUBELET_STAGE := $(addprefix $(B)/tests/unit/,kubelet/stage.o kubelet/stand_ins.o rpc/raw.o)
-$(addprefix $(B)/tests/unit/kubelet/,registrar_test serve_test list_test watcher_test): $(KUBELET_STAGE)
+$(addprefix $(B)/tests/unit/kubelet/,registrar_test serve_test list_test watcher_test podresources_test): $(KUBELET_STAGE)
