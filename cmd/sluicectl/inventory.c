@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "core/offer.h"
 #include "host/host.h"
+#include "host/modules.h"
 #include "present/present.h"
 #include "scratch.h"
 #include "sim/sim.h"
@@ -55,11 +56,14 @@ static int load_config(const struct request *rq, struct config **ret)
 static int show(const struct tree *tree, bool simulated, const struct request *rq, const struct config *config)
 {
         _cleanup_(names_freep) struct names *names = NULL;
+        _cleanup_modules_ struct modules *modules = modules_new();
         _cleanup_inventory_ struct inventory *inv = NULL;
         _cleanup_strbuf_ struct strbuf text = { 0 };
         struct err err;
 
         if (names_new(&names, config->pci_ids, NULL, &err) < 0 || host_scan(tree, names, simulated, &inv, &err) < 0)
+                return say_failed("inventory", &err);
+        if (modules_apply(modules, tree, inv, &err) < 0)
                 return say_failed("inventory", &err);
         const struct offer_input input = { .inventory = inv, .rules = &config->rules };
         _cleanup_offer_ struct offer *offer = offer_decide(&input);

@@ -6,13 +6,14 @@
 
 #include "agent/narrate.h"
 #include "base/alloc.h"
+#include "base/log.h"
 #include "core/group.h"
 #include "host/holders.h"
 #include "host/host.h"
 
 int world_open(struct world *world, const char *sim_dir, const char *mounts, struct config *config, struct err *err)
 {
-        *world = (struct world){ .machine = TREE_NULL, .config = config };
+        *world = (struct world){ .machine = TREE_NULL, .config = config, .modules = modules_new() };
 
         int r = sim_dir  ? sim_open(&world->sim, sim_dir, err)
                 : mounts ? tree_open_mounts(&world->machine, mounts, err)
@@ -28,6 +29,7 @@ void world_close(struct world *world)
         offer_unref(world->offer);
         inventory_unref(world->inventory);
         names_free(world->names);
+        modules_free(world->modules);
         config_free(world->config);
         sim_free(world->sim);
         tree_close(&world->machine);
@@ -145,6 +147,17 @@ static void forget_mended(struct world *world)
         }
 }
 
+/* A variant that is not seen is not bound to, so that a tree that cannot be read is worth a word. */
+static void apply_modules(struct world *world, struct inventory *inventory)
+{
+        struct err err;
+
+        int r = modules_apply(world->modules, world->tree, inventory, &err);
+        if (r < 0 && r != world->modules_error)
+                log_warn("%s; devices with a VFIO driver of their own may be bound to vfio-pci", err.msg);
+        world->modules_error = r;
+}
+
 int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
 {
         struct inventory *inventory;
@@ -156,6 +169,7 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
         if (r < 0)
                 return r;
         names_trim(world->names);
+        apply_modules(world, inventory);
         if (world->probe)
                 probe_apply(world->probe, inventory);
         if (ret_settle_ms)

@@ -9,6 +9,7 @@
 #include "base/tree.h"
 #include "config/config.h"
 #include "core/offer.h"
+#include "host/modules.h"
 #include "host/names.h"
 #include "sim/sim.h"
 
@@ -23,6 +24,8 @@ struct world {
         const struct tree *tree; /* one of the two */
         struct config *config;
         struct names *names;
+        struct modules *modules;
+        int modules_error;                           /* of the last look, 0 = none: said once */
         bool (*at_work)(void *ctx, struct bdf card); /* offer_input's */
         bool (*ours)(void *ctx, struct bdf card);    /* narrate_inventory's */
         void *claims_ctx;                            /* of both */

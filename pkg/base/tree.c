@@ -31,6 +31,11 @@ int tree_open(struct tree *ret, const char *root, struct err *err)
                 r = open_dir(base, "dev", &tree.dev, err);
         if (r < 0)
                 return root ? err_prefix(err, "%s is no host", root) : r;
+        static const char *const module_trees[] = { "lib/modules", "host/lib/modules" };
+        for (size_t i = 0; i < 2 && tree.lib < 0; i++)
+                tree.lib = fs_open(base, module_trees[i], O_RDONLY | O_DIRECTORY, 0);
+        if (tree.lib < 0)
+                tree.lib = -1;
         *ret = tree;
         tree = TREE_NULL;
         return 0;
@@ -73,5 +78,6 @@ void tree_close(struct tree *tree)
         cleanup_close(&tree->sys);
         cleanup_close(&tree->proc);
         cleanup_close(&tree->dev);
+        cleanup_close(&tree->lib);
         *tree = TREE_NULL;
 }

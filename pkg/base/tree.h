@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where a host's files are: three directory descriptors, /sys, /proc and /dev of the machine or of a directory that
+/* Where a host's files are: directory descriptors, /sys, /proc, /dev and /lib/modules of the machine or of a directory that
  * replaces it (a captured host). Whoever reads or writes a host is given a tree and cannot tell which it is. */
 #ifndef SLUICE_BASE_TREE_H
 #define SLUICE_BASE_TREE_H
@@ -8,10 +8,12 @@
 
 struct tree {
         int sys, proc, dev; /* directory descriptors, O_PATH-free (readable) */
+        int lib;            /* the module trees, by kernel release; -1 = not to be seen */
 };
-#define TREE_NULL ((struct tree){ .sys = -1, .proc = -1, .dev = -1 })
+#define TREE_NULL ((struct tree){ .sys = -1, .proc = -1, .dev = -1, .lib = -1 })
 
-/* @root NULL: the machine ("/sys", "/proc", "/dev"); else sys, proc and dev below the directory @root, all required. */
+/* @root NULL: the machine ("/sys", "/proc", "/dev"); else sys, proc and dev below the directory @root, all required. lib/modules
+ * may be absent; then host/lib/modules is taken, where a container has the host's. */
 int tree_open(struct tree *ret, const char *root, struct err *err);
 
 /* The machine as a container sees it that has the host's directories mounted below @mounts: @mounts/proc and @mounts/dev

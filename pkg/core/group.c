@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "core/naming.h"
+#include "core/vfio_driver.h"
 
 enum {
         VENDOR_ASPEED = 0x1a03,
@@ -33,8 +34,7 @@ static bool is_bridge(const struct function *fn)
 
 bool group_on_vfio(const struct function *fn)
 {
-        return fn->vfio_index >= 0 || streq(fn->driver, "vfio-pci") || str_has_suffix(fn->driver, "-vfio-pci") ||
-               strstr(fn->driver, "vfio_pci");
+        return fn->vfio_index >= 0 || vfio_driver_is(fn->driver);
 }
 
 bool group_member_accepted(const struct function *fn)

@@ -125,6 +125,23 @@ void inventory_seal(struct inventory *inv)
         inv->cap_functions = inv->cap_instances = inv->cap_broken = inv->cap_outsiders = inv->cap_drivers = 0;
 }
 
+static int compare_variants(const void *a, const void *b)
+{
+        const struct variant *x = a, *y = b;
+        int r = strcmp(x->module, y->module);
+
+        return r ? r : strcmp(x->alias, y->alias);
+}
+
+void inventory_set_variants(struct inventory *inv, const struct variant *list, size_t n)
+{
+        inv->variants = xrealloc(inv->variants, n ? n : 1, sizeof(*inv->variants));
+        inv->n_variants = n;
+        if (n > 0)
+                memcpy(inv->variants, list, n * sizeof(*list));
+        sort(inv->variants, n, sizeof(*inv->variants), compare_variants);
+}
+
 static bool is_sealed(const struct inventory *inv)
 {
         return inv->cap_functions == 0 && inv->cap_instances == 0 && inv->cap_broken == 0 && inv->cap_outsiders == 0 &&
@@ -150,6 +167,7 @@ struct inventory *inventory_unref(struct inventory *inv)
         free(inv->broken);
         free(inv->outsiders);
         free(inv->drivers);
+        free(inv->variants);
         free(inv);
         return NULL;
 }
@@ -361,7 +379,7 @@ bool inventory_equal(const struct inventory *a, const struct inventory *b)
         if (a == b)
                 return true;
         if (!flags_equal(a, b) || a->n_functions != b->n_functions || a->n_instances != b->n_instances || a->n_broken != b->n_broken ||
-            a->n_outsiders != b->n_outsiders || a->n_drivers != b->n_drivers)
+            a->n_outsiders != b->n_outsiders || a->n_drivers != b->n_drivers || a->n_variants != b->n_variants)
                 return false;
         for (size_t i = 0; i < a->n_functions; i++)
                 if (!bdf_equal(a->functions[i].bdf, b->functions[i].bdf) ||
@@ -381,6 +399,9 @@ bool inventory_equal(const struct inventory *a, const struct inventory *b)
                         return false;
         for (size_t i = 0; i < a->n_drivers; i++)
                 if (!streq(a->drivers[i], b->drivers[i]))
+                        return false;
+        for (size_t i = 0; i < a->n_variants; i++)
+                if (compare_variants(&a->variants[i], &b->variants[i]) != 0)
                         return false;
         return true;
 }

@@ -26,6 +26,7 @@ enum {
         RESET_LEN = 64,
         N_BARS = 6,
         BOOT_ID_LEN = 37,
+        VARIANT_ALIAS_LEN = 80,
 };
 
 struct bar {
@@ -105,6 +106,12 @@ struct outsider {
         char driver[DRIVER_LEN];       /* "" = none; "?" = could not be read */
 };
 
+/* What a module of the running kernel says it can do as a VFIO driver: one of its aliases. */
+struct variant {
+        char module[DRIVER_LEN];       /* "nvgrace_gpu_vfio_pci" */
+        char alias[VARIANT_ALIAS_LEN]; /* "vfio_pci:v000010DEd00002342sv*sd*bc*sc*i*" */
+};
+
 struct inventory {
         unsigned refs;
         struct function *functions; /* sorted by BDF */
@@ -117,6 +124,8 @@ struct inventory {
         size_t n_outsiders;
         char (*drivers)[DRIVER_LEN]; /* PCI drivers registered (/sys/bus/pci/drivers), sorted */
         size_t n_drivers;
+        struct variant *variants; /* sorted; none where the module tree cannot be seen (inventory_set_variants) */
+        size_t n_variants;
         bool iommu;                /* at least one IOMMU group exists */
         bool vfio_node;            /* /dev/vfio/vfio exists */
         bool iommufd_node;         /* /dev/iommu exists */
@@ -133,7 +142,9 @@ struct instance *inventory_add_instance(struct inventory *inv);                 
 void inventory_add_broken(struct inventory *inv, const char *name, enum reason reason, const char *detail);
 void inventory_add_outsider(struct inventory *inv, int group, const char *name, const char *subsystem, const char *driver);
 void inventory_add_driver(struct inventory *inv, const char *driver);
-void inventory_seal(struct inventory *inv); /* sorts; after this it is read only */
+void inventory_seal(struct inventory *inv); /* sorts; after this it is read only, but for what others know */
+/* Copies @list. It comes from elsewhere than the look (host/modules.h), so of a sealed inventory, before it is shared. */
+void inventory_set_variants(struct inventory *inv, const struct variant *list, size_t n);
 
 struct inventory *inventory_ref(struct inventory *inv);
 struct inventory *inventory_unref(struct inventory *inv); /* NULL-safe, returns NULL */

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "core/group.h"
 #include "core/naming.h"
+#include "core/vfio_driver.h"
 
 struct judgement {
         const struct inventory *inv;
@@ -204,13 +205,32 @@ static void check_nodes(struct device *d, bool node)
                 set_unhealthy(d, REASON_NODE_MISSING, path);
 }
 
+static void set_no_driver(struct device *d, const char *driver)
+{
+        char detail[DETAIL_MAX];
+
+        str_format(detail, sizeof(detail), "the driver %s is not loaded", driver);
+        set_unhealthy(d, streq(driver, VFIO_PCI) ? REASON_VFIO_MISSING : REASON_VARIANT_MISSING, detail);
+}
+
+/* On VFIO already, so that only companions are to be bound: no kernel has a variant for those. */
+static bool has_target(const struct judgement *j, char target[static DRIVER_LEN])
+{
+        if (!group_on_vfio(j->fn))
+                return vfio_driver_pick(j->inv, j->fn, target);
+        str_format(target, DRIVER_LEN, "%s", VFIO_PCI);
+        return inventory_has_driver(j->inv, VFIO_PCI);
+}
+
 static void check_health(const struct judgement *j, struct device *d)
 {
+        char target[DRIVER_LEN];
+
         d->state = DEVICE_HEALTHY;
         if (!j->inv->vfio_node)
                 set_unhealthy(d, REASON_VFIO_MISSING, "no /dev/vfio/vfio");
-        else if (d->needs_bind && !inventory_has_driver(j->inv, "vfio-pci"))
-                set_unhealthy(d, REASON_VFIO_MISSING, "the driver vfio-pci is not loaded");
+        else if (d->needs_bind && !has_target(j, target))
+                set_no_driver(d, target);
         else if (j->instance)
                 check_nodes(d, j->instance->group_node);
         else if (!d->needs_bind) /* The nodes of what is not bound yet appear when it is. */

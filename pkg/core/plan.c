@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
-
-static const char TARGET[] = "vfio-pci";
+#include "core/vfio_driver.h"
 
 const char *step_kind_name(enum step_kind kind)
 {
@@ -70,6 +69,7 @@ void step_describe(const struct step *step, char *out, size_t size)
 /* ---- collecting what is to be bound ---- */
 
 struct members {
+        const struct inventory *inv;
         const struct function *list[PLAN_STEPS_MAX];
         size_t n;
 };
@@ -138,9 +138,17 @@ static enum reason collect_device(const struct inventory *inv, const struct rule
 /* May this member be taken from its driver at all? */
 static enum reason check_member(const struct inventory *inv, const struct function *fn, struct err *err)
 {
-        if (fn->override_known && fn->driver_override[0] && !streq(fn->driver_override, TARGET)) {
+        char target[DRIVER_LEN];
+
+        if (fn->override_known && fn->driver_override[0] && !vfio_driver_is(fn->driver_override)) {
                 (void)err_say(err, EPERM, "somebody has set driver_override of " BDF_FMT " to %s", BDF_ARGS(fn->bdf), fn->driver_override);
                 return REASON_FOREIGN_OWNER;
+        }
+        /* Of vfio-pci itself the hand says so, since it may have been loaded since. */
+        if (!vfio_driver_pick(inv, fn, target) && !streq(target, VFIO_PCI)) {
+                (void)err_say(err, ENODEV, "the kernel has the VFIO driver %s for " BDF_FMT ", and it is not loaded", target,
+                              BDF_ARGS(fn->bdf));
+                return REASON_VARIANT_MISSING;
         }
         if (!inv->holders_visible && fn->driver[0] && !fn->unbind_lock) {
                 (void)err_say(err, EPERM, BDF_FMT " is on %s and it cannot be seen who has it open", BDF_ARGS(fn->bdf), fn->driver);
@@ -186,12 +194,15 @@ static bool add_guards(struct plan *plan, const struct function *fn)
                (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = fn->bdf }, ""));
 }
 
-static bool add_actions(struct plan *plan, const struct function *fn)
+static bool add_actions(struct plan *plan, const struct inventory *inv, const struct function *fn)
 {
-        return add(plan, (struct step){ .kind = STEP_OVERRIDE, .bdf = fn->bdf }, TARGET) &&
+        char target[DRIVER_LEN];
+
+        (void)vfio_driver_pick(inv, fn, target);
+        return add(plan, (struct step){ .kind = STEP_OVERRIDE, .bdf = fn->bdf }, target) &&
                (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_UNBIND, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, fn->driver)) &&
                add(plan, (struct step){ .kind = STEP_PROBE, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, "") &&
-               add(plan, (struct step){ .kind = STEP_AWAIT_DRIVER, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, TARGET);
+               add(plan, (struct step){ .kind = STEP_AWAIT_DRIVER, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, target);
 }
 
 /* One node per group, however many members were bound. */
@@ -212,18 +223,32 @@ static bool add_nodes(struct plan *plan, const struct members *members)
         return true;
 }
 
+/* Each driver once. The steps that ask for one are the plan's first. */
+static bool add_driver(struct plan *plan, const struct inventory *inv, const struct function *fn)
+{
+        char target[DRIVER_LEN];
+
+        (void)vfio_driver_pick(inv, fn, target);
+        for (uint32_t i = 0; i < plan->n_steps; i++)
+                if (streq(plan->steps[i].text, target))
+                        return true;
+        return add(plan, (struct step){ .kind = STEP_NEED_DRIVER }, target);
+}
+
 /* All conditions and looks before the first act, NVIDIA's lock (which changes something, if little) last among them. */
 static bool write_plan(struct plan *plan, const struct members *members)
 {
-        bool fits = add(plan, (struct step){ .kind = STEP_NEED_DRIVER }, TARGET);
+        bool fits = true;
 
+        for (size_t i = 0; i < members->n; i++)
+                fits = fits && add_driver(plan, members->inv, members->list[i]);
         for (size_t i = 0; i < members->n; i++)
                 fits = fits && add_guards(plan, members->list[i]);
         for (size_t i = 0; i < members->n; i++)
                 if (members->list[i]->unbind_lock && members->list[i]->driver[0])
                         fits = fits && add(plan, (struct step){ .kind = STEP_GUARD_UNBIND_LOCK, .bdf = members->list[i]->bdf }, "");
         for (size_t i = 0; i < members->n; i++)
-                fits = fits && add_actions(plan, members->list[i]);
+                fits = fits && add_actions(plan, members->inv, members->list[i]);
         return fits && add_nodes(plan, members);
 }
 
@@ -258,7 +283,7 @@ static enum reason make_plan(const struct members *members, struct plan *ret, st
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
                       struct plan *ret, struct err *err)
 {
-        struct members members = { .n = 0 };
+        struct members members = { .inv = inv };
 
         for (size_t i = 0; i < n_devices; i++) {
                 if (devices[i]->kind == DEVICE_VGPU_MDEV || devices[i]->kind == DEVICE_VGPU_VF)

@@ -70,6 +70,9 @@ enum reason_use {
           "check that vfio-pci and udev made it; it recovers by itself when the node returns")                                             \
         X(VFIO_MISSING, "vfio-not-available", UNHEALTHY, "the host has no vfio-pci driver or no /dev/vfio/vfio",                           \
           "load vfio-pci on the host (echo vfio-pci > /etc/modules-load.d/vfio-pci.conf; modprobe vfio-pci)")                              \
+        X(VARIANT_MISSING, "variant-driver-not-loaded", UNHEALTHY,                                                                         \
+          "the kernel has a VFIO driver made for this device, and it is not loaded",                                                       \
+          "load the module on the host (modprobe, and a file in /etc/modules-load.d); or choose vfio-pci: driverctl set-override")         \
         X(STUCK, "stuck", UNHEALTHY, "the kernel did not return from a step on it; it is not touched again in this boot",                  \
           "find the holder in the kernel log; only a reboot of the node frees it")                                                         \
         X(BROKEN_BINDING, "binding-failed", UNHEALTHY, "a bind failed and could not be undone",                                            \

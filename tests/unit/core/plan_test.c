@@ -29,6 +29,10 @@ struct row {
 #define WITHOUT_DRIVER(bdf) "set driver_override of " bdf " to vfio-pci\nprobe drivers for " bdf "\nwait until " bdf " is on vfio-pci\n"
 #define NEED                "need the driver vfio-pci and /dev/vfio/vfio\n"
 
+#define NEED_NVGRACE "need the driver nvgrace_gpu_vfio_pci and /dev/vfio/vfio\n"
+#define GENERIC      "variant vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n"
+#define GRACE        "variant vfio_pci:v000010DEd00002342sv*sd*bc*sc*i* nvgrace_gpu_vfio_pci"
+
 static const struct row rows[] = {
         { "a GPU on its host driver", GPU_A "nvidia", BIND, "0000:3b:00.0",
           NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
@@ -95,6 +99,22 @@ static const struct row rows[] = {
         { "holders cannot be seen and there is no driver", GPU_A "-\n!holders", BIND, "0000:3b:00.0",
           NEED "need 0000:3b:00.0 to be 10de:26b9 still\n" WITHOUT_DRIVER("0000:3b:00.0") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
           "0000:3b:00.0", REASON_NONE, NULL },
+
+        { "a variant driver that is made for it, its companion on vfio-pci",
+          "0000:01:00.0 10de:2342 0300 nvidia g=7\n" AUDIO "- g=7\n" GENERIC GRACE " nvgrace_gpu_vfio_pci", BIND, "0000:01:00.0",
+          NEED_NVGRACE NEED "need 0000:01:00.0 to be 10de:2342 still\nneed nobody to have 0000:01:00.0 open\n"
+                            "need 0000:01:00.1 to be 10de:1aef still\n"
+                            "set driver_override of 0000:01:00.0 to nvgrace_gpu_vfio_pci\nunbind 0000:01:00.0 from nvidia\n"
+                            "probe drivers for 0000:01:00.0\nwait until 0000:01:00.0 is on nvgrace_gpu_vfio_pci\n" WITHOUT_DRIVER(
+                                    "0000:01:00.1") "wait for /dev/vfio/7 of 0000:01:00.0\n",
+          "0000:01:00.0", REASON_NONE, NULL },
+        { "an override that names a VFIO driver chooses it", "0000:3b:00.0 10de:2342 0302 nvidia override=vfio-pci\n" GENERIC GRACE, BIND,
+          "0000:3b:00.0",
+          NEED "need 0000:3b:00.0 to be 10de:2342 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
+                  "0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
+        { "a variant that is not loaded", "0000:3b:00.0 10de:2342 0302 nvidia\n" GENERIC GRACE, BIND, "0000:3b:00.0", NULL, NULL,
+          REASON_VARIANT_MISSING, "the VFIO driver nvgrace_gpu_vfio_pci for 0000:3b:00.0, and it is not loaded" },
 
         { "holders cannot be seen", GPU_A "nvidia\n!holders", BIND, "0000:3b:00.0", NULL, NULL, REASON_HOLDERS_UNKNOWN,
           "0000:3b:00.0 is on nvidia and it cannot be seen" },

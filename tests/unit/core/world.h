@@ -6,6 +6,7 @@
  *   without type)   mdev (is a parent)   boot, fb (host display)   cdev, nonode (group node absent)   noiommu   nogroup
  *   lock (NVIDIA's unbindLock)   override=DRIVER   root=NAME   model=NAME ('+' for a blank)
  * or per instance:  mdev UUID PARENT type_id NAME driver group   ("-" = none; '+' in NAME for a blank)
+ * or what the kernel's modules say, DRIVER when it is registered:  variant ALIAS MODULE [DRIVER]
  * or words about the machine:  !vfio (no /dev/vfio/vfio)   !vfio-pci (no such driver)   !holders   broken NAME [g=N]
  * A node exists for what is on VFIO. Models: 26b9 L40S, 2335 H200, 2204 RTX 3090, 22a3 NVSwitch, 74a1 MI300X.
  *
@@ -153,12 +154,27 @@ static inline void world_broken(struct inventory *inv, const char *words)
                 inv->broken[inv->n_broken - 1].group = atoi(group + 3);
 }
 
+static inline void world_variant(struct inventory *inv, struct variant *variant, char *line)
+{
+        char *save, *alias = strtok_r(line + strlen("variant "), " ", &save), *module = strtok_r(NULL, " ", &save);
+        const char *driver = strtok_r(NULL, " ", &save);
+
+        assert_non_null(module);
+        *variant = (struct variant){ .module = "" };
+        str_format(variant->alias, sizeof(variant->alias), "%s", alias);
+        str_format(variant->module, sizeof(variant->module), "%s", module);
+        if (driver)
+                inventory_add_driver(inv, driver);
+}
+
 static inline struct inventory *world_host(const char *text)
 {
         struct inventory *inv = inventory_new();
         _cleanup_free_ char *copy = xstrdup(text);
         char *save = NULL;
         bool has_driver = true;
+        struct variant variants[8];
+        size_t n_variants = 0;
 
         inv->vfio_node = inv->iommu = inv->holders_visible = true;
         for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -170,6 +186,8 @@ static inline struct inventory *world_host(const char *text)
                         inv->holders_visible = false;
                 else if (str_has_prefix(line, "broken "))
                         world_broken(inv, line + 7);
+                else if (str_has_prefix(line, "variant "))
+                        world_variant(inv, &variants[n_variants++], line);
                 else if (str_has_prefix(line, "mdev "))
                         world_instance(inv, line);
                 else
@@ -178,6 +196,7 @@ static inline struct inventory *world_host(const char *text)
         if (has_driver)
                 inventory_add_driver(inv, VFIO);
         inventory_seal(inv);
+        inventory_set_variants(inv, variants, n_variants);
         return inv;
 }
 
