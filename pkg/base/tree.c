@@ -17,6 +17,14 @@ static int open_dir(int dir, const char *path, int *ret, struct err *err)
         return 0;
 }
 
+/* Not every host has modules, nor does every container see them. */
+static void open_modules(struct tree *tree, int base)
+{
+        int fd = fs_open(base, "lib/modules", O_RDONLY | O_DIRECTORY, 0);
+
+        tree->lib = fd < 0 ? -1 : fd;
+}
+
 int tree_open(struct tree *ret, const char *root, struct err *err)
 {
         _cleanup_(tree_close) struct tree tree = TREE_NULL;
@@ -31,11 +39,7 @@ int tree_open(struct tree *ret, const char *root, struct err *err)
                 r = open_dir(base, "dev", &tree.dev, err);
         if (r < 0)
                 return root ? err_prefix(err, "%s is no host", root) : r;
-        static const char *const module_trees[] = { "lib/modules", "host/lib/modules" };
-        for (size_t i = 0; i < 2 && tree.lib < 0; i++)
-                tree.lib = fs_open(base, module_trees[i], O_RDONLY | O_DIRECTORY, 0);
-        if (tree.lib < 0)
-                tree.lib = -1;
+        open_modules(&tree, base);
         *ret = tree;
         tree = TREE_NULL;
         return 0;
@@ -60,14 +64,18 @@ int tree_open_mount(int *ret, const char *mounts, const char *name, struct err *
 int tree_open_mounts(struct tree *ret, const char *mounts, struct err *err)
 {
         _cleanup_(tree_close) struct tree tree = TREE_NULL;
+        _cleanup_close_ int below = -1;
 
         int r = open_dir(AT_FDCWD, "/sys", &tree.sys, err);
         if (r == 0)
                 r = tree_open_mount(&tree.proc, mounts, "proc", err);
         if (r == 0)
                 r = tree_open_mount(&tree.dev, mounts, "dev", err);
+        if (r == 0)
+                r = open_dir(AT_FDCWD, mounts, &below, err);
         if (r < 0)
                 return r;
+        open_modules(&tree, below);
         *ret = tree;
         tree = TREE_NULL;
         return 0;

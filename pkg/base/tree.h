@@ -12,12 +12,13 @@ struct tree {
 };
 #define TREE_NULL ((struct tree){ .sys = -1, .proc = -1, .dev = -1, .lib = -1 })
 
-/* @root NULL: the machine ("/sys", "/proc", "/dev"); else sys, proc and dev below the directory @root, all required. lib/modules
- * may be absent; then host/lib/modules is taken, where a container has the host's. */
+/* @root NULL: the machine ("/sys", "/proc", "/dev"); else sys, proc and dev below the directory @root, all required; lib/modules
+ * may be absent. */
 int tree_open(struct tree *ret, const char *root, struct err *err);
 
 /* The machine as a container sees it that has the host's directories mounted below @mounts: @mounts/proc and @mounts/dev
- * where they are there, else the container's own; /sys always its own, for reading it says the same and cannot be written. */
+ * where they are there, else the container's own; @mounts/lib/modules or none, for a container has none that is the host's; /sys always its
+ * own, for reading it says the same and cannot be written. */
 int tree_open_mounts(struct tree *ret, const char *mounts, struct err *err);
 
 /* The host's directory @name ("sys") below @mounts or, when it is not there, the container's own; the caller closes *@ret. */

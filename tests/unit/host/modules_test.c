@@ -88,17 +88,21 @@ static void test_a_module_tree_is_read_again_only_when_it_changed(void **state)
         fixture_done(&f);
 }
 
-static void test_a_container_may_have_it_below_host(void **state)
+static void test_a_container_has_it_below_its_mounts_or_not_at_all(void **state)
 {
         _cleanup_modules_ struct modules *modules = modules_new();
         struct fixture f;
+        struct err err;
 
         (void)state;
         fixture_make(&f);
         fixture_file(&f, "proc/sys/kernel/osrelease", "6.12.1\n");
-        fixture_file(&f, "host/" ALIAS, "alias vfio_pci:v1 a\n");
-        reopen(&f);
-        check(modules, &f, "a vfio_pci:v1;");
+        for (int mounted = 0; mounted <= 1; mounted++) {
+                tree_close(&f.tree);
+                ASSERT_OK(tree_open_mounts(&f.tree, f.dir, &err), &err);
+                check(modules, &f, mounted ? "a vfio_pci:v1;" : "");
+                fixture_file(&f, ALIAS, "alias vfio_pci:v1 a\n");
+        }
         fixture_done(&f);
 }
 
@@ -142,7 +146,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_the_running_kernels_vfio_aliases_are_read),
                 TEST(test_a_module_tree_is_read_again_only_when_it_changed),
-                TEST(test_a_container_may_have_it_below_host),
+                TEST(test_a_container_has_it_below_its_mounts_or_not_at_all),
                 TEST(test_what_cannot_be_read_leaves_what_was_known),
         };
 
