@@ -10,7 +10,7 @@
 struct job {
         struct job *next;
         struct records *records;
-        char *key, *text;
+        char *key, *text; /* no text: the record is to go */
         int result;
         struct err err;
         recorded_fn *done;
@@ -31,7 +31,8 @@ static void on_work(uv_work_t *work)
 {
         struct job *job = ((struct recorder *)work->data)->first;
 
-        job->result = records_put(job->records, job->key, job->text, &job->err);
+        job->result =
+                job->text ? records_put(job->records, job->key, job->text, &job->err) : records_remove(job->records, job->key, &job->err);
 }
 
 static void on_worked(uv_work_t *work, int status)
@@ -60,14 +61,25 @@ static void next(struct recorder *recorder)
         (void)uv_queue_work(recorder->loop, &recorder->work, on_work, on_worked); /* fails without a function only */
 }
 
-void recorder_put(struct recorder *recorder, struct records *records, const char *key, const char *text, recorded_fn *done, void *ctx)
+/* @text is taken over. */
+static void add(struct recorder *recorder, struct records *records, const char *key, char *text, recorded_fn *done, void *ctx)
 {
         struct job *job = xcalloc(1, sizeof(*job));
 
-        *job = (struct job){ .records = records, .key = xstrdup(key), .text = xstrdup(text), .done = done, .ctx = ctx };
+        *job = (struct job){ .records = records, .key = xstrdup(key), .text = text, .done = done, .ctx = ctx };
         *recorder->last = job;
         recorder->last = &job->next;
         next(recorder);
+}
+
+void recorder_put(struct recorder *recorder, struct records *records, const char *key, const char *text, recorded_fn *done, void *ctx)
+{
+        add(recorder, records, key, xstrdup(text), done, ctx);
+}
+
+void recorder_remove(struct recorder *recorder, struct records *records, const char *key, recorded_fn *done, void *ctx)
+{
+        add(recorder, records, key, NULL, done, ctx);
 }
 
 struct recorder *recorder_new(uv_loop_t *loop)

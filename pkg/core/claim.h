@@ -15,7 +15,19 @@ enum claim_state {
         CLAIM_RELEASING, /* its owner has gone; the release plan is at work, or waits for a descriptor to be closed */
 };
 
-enum { CLAIM_KEY_MAX = 80, CLAIM_DEVICES_MAX = 64, POD_NAME_MAX = 254, NAMESPACE_MAX = 64, CONTAINER_MAX = 64 };
+const char *claim_owner_name(enum claim_owner owner); /* "kubelet", "node-api", "reconcile" */
+const char *claim_state_name(enum claim_state state); /* "preparing", "answered", "seen", "releasing" */
+
+enum { CLAIM_KEY_MAX = 80, CLAIM_DEVICES_MAX = 256, POD_NAME_MAX = 254, NAMESPACE_MAX = 64, CONTAINER_MAX = 64 };
+
+/* A device as its holder was told it is. Kubelet keeps an answer and repeats it after a reboot without asking: by then another
+ * card may be at the address, or the same one in another group. */
+struct claim_device {
+        char id[DEVICE_ID_MAX];
+        struct bdf card;
+        int group;               /* IOMMU group of the node in the answer, -1 = none */
+        uint16_t vendor, device; /* identity */
+};
 
 /* Kubelet's claims have one device each, whatever one Allocate named: kubelet frees and gives again single ids. */
 struct claim {
@@ -23,20 +35,26 @@ struct claim {
         enum claim_owner owner;
         enum claim_state state;
         enum device_mode mode;
-        char resource[RESOURCE_MAX]; /* the pool it was given from */
-        char (*devices)[DEVICE_ID_MAX];
+        char resource[RESOURCE_MAX];  /* the pool it was given from */
+        struct claim_device *devices; /* 1 to CLAIM_DEVICES_MAX; the claim owns them */
         size_t n_devices;
         char boot_id[BOOT_ID_LEN]; /* of the boot that it was given in; "" = unknown */
         int64_t since_ms;          /* Unix time it was given at */
         /* Kubelet's, once seen; "" before. */
         char pod_namespace[NAMESPACE_MAX], pod[POD_NAME_MAX], container[CONTAINER_MAX];
 };
+void claim_key_of_kubelet(const char *device, char out[static CLAIM_KEY_MAX]);
+void claim_copy(struct claim *to, const struct claim *from); /* @to is overwritten, not freed; claim_done() when it has served */
+void claim_done(struct claim *claim);                        /* copes with a zeroed one */
+#define _cleanup_claim_ _cleanup_(claim_done)
+const struct claim_device *claim_device(const struct claim *claim, const char *id); /* NULL = none of its devices */
 
 enum original_state {
         ORIGINAL_BINDING,   /* intent: a plan to bind it may be at work */
         ORIGINAL_BOUND,     /* bound by Sluice, read back */
         ORIGINAL_RESTORING, /* intent: a plan to give it back may be at work */
 };
+const char *original_state_name(enum original_state state); /* "binding", "bound", "restoring" */
 
 /* One per function that Sluice bound, or is about to bind: companions have theirs. It lives as long as the binding, which may
  * be longer than any claim. */
@@ -45,7 +63,8 @@ struct original {
         enum original_state state;
         uint16_t vendor, device, subvendor, subdevice; /* identity: a card that was moved or replaced is noticed */
         char driver[DRIVER_LEN];                       /* before; "" = none */
-        char driver_override[DRIVER_LEN];              /* before; "" = none */
+        char driver_override[DRIVER_LEN];              /* before; "" = none, as far as it is known */
+        bool override_known;                           /* was it read? Else "" is the likely value: a plan refuses any other driver's */
         char target[DRIVER_LEN];                       /* the VFIO driver it was bound to */
         char boot_id[BOOT_ID_LEN];                     /* of the boot that it was bound in; a reboot ends every binding */
 };
