@@ -64,7 +64,7 @@ const char *capture_path_problem(const char *path)
         if (strlen(path) > CAPTURE_MAX_PATH)
                 return "path is too long";
         if (*path == '/')
-                return "path is absolute; it must begin with sys/, proc/ or dev/";
+                return "path is absolute; it must begin with sys/, proc/, dev/ or lib/modules/";
         for (const char *p = path;; depth++) {
                 size_t n = strcspn(p, "/");
                 if (n == 0)
@@ -79,8 +79,9 @@ const char *capture_path_problem(const char *path)
         }
         if (depth >= CAPTURE_MAX_DEPTH)
                 return "path is too deep";
-        if (!str_has_prefix(path, "sys/") && !str_has_prefix(path, "proc/") && !str_has_prefix(path, "dev/"))
-                return "path is not below sys/, proc/ or dev/";
+        if (!str_has_prefix(path, "sys/") && !str_has_prefix(path, "proc/") && !str_has_prefix(path, "dev/") &&
+            !str_has_prefix(path, "lib/modules/"))
+                return "path is not below sys/, proc/, dev/ or lib/modules/";
         return NULL;
 }
 
@@ -101,7 +102,7 @@ static bool is_descriptor(const char *path)
 }
 
 /* A target may climb only at its beginning ("../../x", never "x/../.."): then where it leads is where it reads, even if
- * components of it are links themselves. It must end below sys/, proc/ or dev/ of the same capture. */
+ * components of it are links themselves. It must end below sys/, proc/, dev/ or lib/modules/ of the same capture. */
 const char *capture_target_problem(const char *path, const char *target)
 {
         char where[2 * CAPTURE_MAX_PATH + 2];
@@ -130,7 +131,7 @@ const char *capture_target_problem(const char *path, const char *target)
         size_t n = strlen(where);
         str_format(where + n, sizeof(where) - n, "%s%s", n ? "/" : "", target);
         const char *problem = capture_path_problem(where);
-        return problem ? "link does not lead to a plain path below sys/, proc/ or dev/" : NULL;
+        return problem ? "link does not lead to a plain path below sys/, proc/, dev/ or lib/modules/" : NULL;
 }
 
 /* The `| ` lines that follow a `text` line, joined in place. */
@@ -391,7 +392,7 @@ int capture_create(const char *name, const struct capture *capture, int dir, boo
 
 int capture_unpack(const char *name, const char *text, size_t n, int dir, struct err *err)
 {
-        static const char *const tops[] = { "sys", "proc", "dev" };
+        static const char *const tops[] = { "sys", "proc", "dev", "lib" };
         _cleanup_capture_ struct capture capture = { 0 };
 
         int r = capture_parse(name, text, n, &capture, err);
@@ -401,7 +402,7 @@ int capture_unpack(const char *name, const char *text, size_t n, int dir, struct
                 r = fs_exists(dir, tops[i]);
                 if (r > 0)
                         return err_say(err, ENOTEMPTY, "cannot unpack %s: the directory has %s/ already", name, tops[i]);
-                if (r == 0)
+                if (r == 0 && !streq(tops[i], "lib"))
                         r = fs_mkdir(dir, tops[i], 0755);
                 if (r < 0)
                         return err_set(err, -r, "cannot unpack %s: %s", name, tops[i]);

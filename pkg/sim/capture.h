@@ -10,7 +10,7 @@
  *   | 0x00000000942c0000 0x00000000942fffff 0x0000000000040200
  *   node dev/vfio/vfio
  *
- * Paths are relative, below sys/, proc/ or dev/, without "." and ".." components; parents are implied. `file` is one line
+ * Paths are relative, below sys/, proc/, dev/ or lib/modules/, without "." and ".." components; parents are implied. `file` is one line
  * (a newline is added), `text` any number of `| ` lines, `node` a device node (a plain empty file when unpacked).
  * A capture is input from outside: nothing in one can create, replace or point to anything outside the directory it is
  * unpacked into. */
@@ -64,8 +64,8 @@ typedef bool capture_wanted_fn(void *ctx, const struct capture_entry *entry);
 int capture_create(const char *name, const struct capture *capture, int dir, bool keep, capture_wanted_fn *wanted, void *ctx,
                    struct err *err);
 
-/* Parses @text and creates all of it below @dir, where neither sys/ nor proc/ nor dev/ may exist; these three are always
- * made. On failure what was made so far is left behind: unpack into a directory of your own. */
+/* Parses @text and creates all of it below @dir, where neither sys/ nor proc/ nor dev/ nor lib/ may exist; the first
+ * three are always made. On failure what was made so far is left behind: unpack into a directory of your own. */
 int capture_unpack(const char *name, const char *text, size_t n, int dir, struct err *err);
 
 /* Writes the facts of @tree that Sluice reads: attributes of the tables in capture_write.c and nothing else. No serial

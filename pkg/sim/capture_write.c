@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "host/modules.h"
 #include "sim/capture_priv.h"
 
 /* Of a PCI function: Documentation/ABI/testing/sysfs-bus-pci. Locked ones (driver_override, sriov_numvfs, config, uevent, link
@@ -84,7 +85,8 @@ static int top_of(const struct tree *tree, const char *path, const char **ret_re
                 size_t at;
         } tops[] = { { "sys", offsetof(struct tree, sys) },
                      { "proc", offsetof(struct tree, proc) },
-                     { "dev", offsetof(struct tree, dev) } };
+                     { "dev", offsetof(struct tree, dev) },
+                     { "lib/modules", offsetof(struct tree, lib) } };
 
         for (size_t i = 0; i < N_ELEMENTS(tops); i++) {
                 size_t n = strlen(tops[i].name);
@@ -426,6 +428,27 @@ static void take_iomem(struct writer *w)
         free(data);
 }
 
+/* Of the running kernel's modules only what they say of VFIO, built in or not. */
+static void take_modules(struct writer *w)
+{
+        _cleanup_modules_ struct modules *modules = modules_new();
+        _cleanup_inventory_ struct inventory *inv = inventory_new();
+        _cleanup_strbuf_ struct strbuf text = { 0 };
+        char release[65], path[PATH_MAX];
+        struct err ignored;
+
+        inventory_seal(inv);
+        (void)modules_apply(modules, w->tree, inv, &ignored);
+        take_file(w, "proc/sys/kernel/osrelease");
+        for (size_t i = 0; i < inv->n_variants; i++)
+                strbuf_addf(&text, "alias %s %s\n", inv->variants[i].alias, inv->variants[i].module);
+        if (text.len == 0 || text.len > CAPTURE_MAX_VALUE ||
+            fs_read_value(w->tree->proc, "sys/kernel/osrelease", release, sizeof(release), &ignored) < 0)
+                return;
+        str_format(path, sizeof(path), "lib/modules/%s/modules.alias", release);
+        add_file(w, path, text.text, text.len);
+}
+
 static int item_by_path(const void *a, const void *b)
 {
         return strcmp(((const struct item *)a)->path, ((const struct item *)b)->path);
@@ -473,6 +496,7 @@ int capture_write(const struct tree *tree, struct strbuf *ret, struct err *err)
         }
         each_entry(&w, "proc/driver/nvidia/gpus", nvidia_entry);
         take_iomem(&w);
+        take_modules(&w);
         memcpy(zero, ZERO_BOOT_ID, sizeof(zero));
         add_file(&w, "proc/sys/kernel/random/boot_id", zero, strlen(zero));
         each_entry(&w, "dev/vfio", node_entry);
@@ -545,9 +569,9 @@ static int walk(struct writer *w, const char *path, unsigned depth, struct err *
 int capture_write_all(const struct tree *tree, struct strbuf *ret, struct err *err)
 {
         _cleanup_(writer_done) struct writer w = { .tree = tree };
-        static const char *const tops[] = { "sys", "proc", "dev" };
+        static const char *const tops[] = { "sys", "proc", "dev", "lib/modules" };
 
-        for (size_t i = 0; i < N_ELEMENTS(tops); i++) {
+        for (size_t i = 0; i < N_ELEMENTS(tops) - (tree->lib < 0); i++) { /* the last may be absent */
                 int r = walk(&w, tops[i], 0, err);
                 if (r < 0)
                         return r;

@@ -119,7 +119,9 @@ static int complete(const struct sim *sim)
 
 static int make(const struct sim *sim, const char *source, struct err *err)
 {
-        static const char *const old[] = { "sys", "proc", "dev", ".sim/pending", ".sim/source.capture", ".sim/events", ".sim/faults" };
+        static const char *const old[] = {
+                "sys", "proc", "dev", "lib", ".sim/pending", ".sim/source.capture", ".sim/events", ".sim/faults"
+        };
         _cleanup_free_ char *text = NULL;
         size_t n;
 

@@ -247,6 +247,29 @@ static void test_what_identifies_the_machine_is_left_out(void **state)
                                        "file proc/sys/kernel/random/boot_id = 00000000-0000-0000-0000-000000000000\n");
 }
 
+static void test_of_the_modules_only_what_they_say_of_vfio_is_taken(void **state)
+{
+        _cleanup_scratch_ char *root = scratch_new(), *copy = scratch_new();
+        struct err err;
+
+        (void)state;
+        ASSERT_OK(unpack(HEAD "file proc/sys/kernel/osrelease = 6.8.0\n"
+                              "text lib/modules/6.8.0/modules.alias\n"
+                              "| alias pci:v000010DEd* nvidia\n| alias vfio_pci:v000010DEd00002342sv*sd*bc*sc*i* nvgrace_gpu_vfio_pci\n"
+                              "file lib/modules/6.7.0/modules.alias = alias vfio_pci:v1 other\n",
+                         root, &err),
+                  &err);
+        _cleanup_free_ char *text = capture_of(root);
+        assert_string_equal(text, HEAD "# Facts of a host, written by Sluice. No serial numbers, no MAC addresses.\n"
+                                       "file lib/modules/6.8.0/modules.alias = alias vfio_pci:v000010DEd00002342sv*sd*bc*sc*i* "
+                                       "nvgrace_gpu_vfio_pci\n"
+                                       "file proc/sys/kernel/osrelease = 6.8.0\n"
+                                       "file proc/sys/kernel/random/boot_id = 00000000-0000-0000-0000-000000000000\n");
+        ASSERT_OK(unpack(text, copy, &err), &err);
+        _cleanup_free_ char *again = capture_of(copy);
+        assert_string_equal(again, text);
+}
+
 static void test_the_whole_of_a_directory_is_captured_when_asked(void **state)
 {
         _cleanup_scratch_ char *root = scratch_new(), *copy = scratch_new();
@@ -297,6 +320,7 @@ int main(void)
                 TEST(test_every_failing_call_is_reported),
                 TEST(test_the_capture_of_an_unpacked_capture_is_identical),
                 TEST(test_what_identifies_the_machine_is_left_out),
+                TEST(test_of_the_modules_only_what_they_say_of_vfio_is_taken),
                 TEST(test_the_whole_of_a_directory_is_captured_when_asked),
                 TEST(test_the_running_machine_can_be_captured_and_unpacked),
         };
