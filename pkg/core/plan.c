@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "core/plan.h"
+#include "core/plan_priv.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -18,6 +18,7 @@ const char *step_kind_name(enum step_kind kind)
                 [STEP_OVERRIDE] = "override",
                 [STEP_UNBIND] = "unbind",
                 [STEP_PROBE] = "probe",
+                [STEP_RELEASE_UNBIND_LOCK] = "release-unbind-lock",
                 [STEP_AWAIT_DRIVER] = "await-driver",
                 [STEP_AWAIT_NODE] = "await-node",
                 [STEP_READ_LOCKED] = "read-locked",
@@ -52,6 +53,9 @@ void step_describe(const struct step *step, char *out, size_t size)
                 return;
         case STEP_PROBE:
                 str_format(out, size, "probe drivers for %s", bdf);
+                return;
+        case STEP_RELEASE_UNBIND_LOCK:
+                str_format(out, size, "give NVIDIA's unbindLock of %s back", bdf);
                 return;
         case STEP_AWAIT_DRIVER:
                 str_format(out, size, "wait until %s is on %s", bdf, step->text[0] ? step->text : "no driver");
@@ -159,7 +163,7 @@ static enum reason check_member(const struct inventory *inv, const struct functi
 
 /* ---- writing the plan ---- */
 
-static bool add_card(struct plan *plan, struct bdf card)
+bool plan_add_card(struct plan *plan, struct bdf card)
 {
         uint32_t at = 0;
 
@@ -175,8 +179,7 @@ static bool add_card(struct plan *plan, struct bdf card)
         return true;
 }
 
-/* False when the plan is full; the step is not added then. */
-static bool add(struct plan *plan, struct step step, const char *text)
+bool plan_add(struct plan *plan, struct step step, const char *text)
 {
         if (plan->n_steps == PLAN_STEPS_MAX)
                 return false;
@@ -185,13 +188,18 @@ static bool add(struct plan *plan, struct step step, const char *text)
         return true;
 }
 
-static bool add_guards(struct plan *plan, const struct function *fn)
+bool plan_add_function(struct plan *plan, const struct function *fn)
 {
         const uint32_t identity = (uint32_t)fn->vendor << 16 | fn->device;
 
-        return add_card(plan, card_of(fn)) &&
-               add(plan, (struct step){ .kind = STEP_NEED_IDENTITY, .bdf = fn->bdf, .number = identity }, "") &&
-               (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = fn->bdf }, ""));
+        return plan_add_card(plan, card_of(fn)) &&
+               plan_add(plan, (struct step){ .kind = STEP_NEED_IDENTITY, .bdf = fn->bdf, .number = identity }, "");
+}
+
+static bool add_guards(struct plan *plan, const struct function *fn)
+{
+        return plan_add_function(plan, fn) &&
+               (!fn->driver[0] || plan_add(plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = fn->bdf }, ""));
 }
 
 static bool add_actions(struct plan *plan, const struct inventory *inv, const struct function *fn)
@@ -199,10 +207,11 @@ static bool add_actions(struct plan *plan, const struct inventory *inv, const st
         char target[DRIVER_LEN];
 
         (void)vfio_driver_pick(inv, fn, target);
-        return add(plan, (struct step){ .kind = STEP_OVERRIDE, .bdf = fn->bdf }, target) &&
-               (!fn->driver[0] || add(plan, (struct step){ .kind = STEP_UNBIND, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, fn->driver)) &&
-               add(plan, (struct step){ .kind = STEP_PROBE, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, "") &&
-               add(plan, (struct step){ .kind = STEP_AWAIT_DRIVER, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, target);
+        return plan_add(plan, (struct step){ .kind = STEP_OVERRIDE, .bdf = fn->bdf }, target) &&
+               (!fn->driver[0] ||
+                plan_add(plan, (struct step){ .kind = STEP_UNBIND, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, fn->driver)) &&
+               plan_add(plan, (struct step){ .kind = STEP_PROBE, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, "") &&
+               plan_add(plan, (struct step){ .kind = STEP_AWAIT_DRIVER, .bdf = fn->bdf, .wait_ms = READ_BACK_MS }, target);
 }
 
 /* One node per group, however many members were bound. */
@@ -212,12 +221,12 @@ static bool add_nodes(struct plan *plan, const struct members *members)
                 bool first = true;
                 for (size_t k = 0; k < i; k++)
                         first = first && members->list[k]->group != members->list[i]->group;
-                if (first && !add(plan,
-                                  (struct step){ .kind = STEP_AWAIT_NODE,
-                                                 .bdf = members->list[i]->bdf,
-                                                 .number = (uint32_t)members->list[i]->group,
-                                                 .wait_ms = READ_BACK_MS },
-                                  ""))
+                if (first && !plan_add(plan,
+                                       (struct step){ .kind = STEP_AWAIT_NODE,
+                                                      .bdf = members->list[i]->bdf,
+                                                      .number = (uint32_t)members->list[i]->group,
+                                                      .wait_ms = READ_BACK_MS },
+                                       ""))
                         return false;
         }
         return true;
@@ -232,7 +241,7 @@ static bool add_driver(struct plan *plan, const struct inventory *inv, const str
         for (uint32_t i = 0; i < plan->n_steps; i++)
                 if (streq(plan->steps[i].text, target))
                         return true;
-        return add(plan, (struct step){ .kind = STEP_NEED_DRIVER }, target);
+        return plan_add(plan, (struct step){ .kind = STEP_NEED_DRIVER }, target);
 }
 
 /* All conditions and looks before the first act, NVIDIA's lock (which changes something, if little) last among them. */
@@ -246,7 +255,7 @@ static bool write_plan(struct plan *plan, const struct members *members)
                 fits = fits && add_guards(plan, members->list[i]);
         for (size_t i = 0; i < members->n; i++)
                 if (members->list[i]->unbind_lock && members->list[i]->driver[0])
-                        fits = fits && add(plan, (struct step){ .kind = STEP_GUARD_UNBIND_LOCK, .bdf = members->list[i]->bdf }, "");
+                        fits = fits && plan_add(plan, (struct step){ .kind = STEP_GUARD_UNBIND_LOCK, .bdf = members->list[i]->bdf }, "");
         for (size_t i = 0; i < members->n; i++)
                 fits = fits && add_actions(plan, members->inv, members->list[i]);
         return fits && add_nodes(plan, members);
@@ -258,7 +267,7 @@ void plan_ask_holders(const struct device *const *devices, size_t n_devices, str
 
         for (size_t i = 0; i < n_devices; i++) {
                 bool mdev = devices[i]->kind == DEVICE_VGPU_MDEV;
-                (void)add(
+                (void)plan_add(
                         &plan,
                         (struct step){ .kind = STEP_GUARD_NODES, .bdf = devices[i]->bdf, .number = mdev ? (uint32_t)devices[i]->group : 0 },
                         mdev ? "group" : "");

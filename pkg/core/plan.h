@@ -6,6 +6,7 @@
 #define SLUICE_CORE_PLAN_H
 
 #include "base/err.h"
+#include "core/claim.h"
 #include "core/group.h"
 #include "core/offer.h"
 
@@ -17,11 +18,12 @@ enum step_kind {
                                  * @text "group" (an mdev, whose nodes are not its parent's): of IOMMU group @number */
         STEP_GUARD_UNBIND_LOCK, /* write 1 to NVIDIA's unbindLock of @bdf, read 1 back (5 tries). undo: write 0 */
         /* Actions. */
-        STEP_OVERRIDE, /* driver_override of @bdf <- @text ("" = clear); refused when another driver is named there. undo: the value read
-                          before */
+        STEP_OVERRIDE, /* driver_override of @bdf <- @text ("" = clear); refused when another driver than @text or @about is named there.
+                        * undo: the value read before */
         STEP_UNBIND,   /* driver/unbind <- @bdf (nothing to do when it has no driver), gone within @wait_ms. undo: drivers_probe,
                         * @text bound again within @wait_ms */
         STEP_PROBE,    /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
+        STEP_RELEASE_UNBIND_LOCK, /* write 0 to NVIDIA's unbindLock of @bdf, which an interrupted plan took. undo: none */
         /* Read-back. */
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
         STEP_AWAIT_NODE,   /* /dev/vfio/<number> (the group's node) exists, within @wait_ms */
@@ -31,7 +33,7 @@ enum step_kind {
 const char *step_kind_name(enum step_kind kind); /* "need-driver", "override", ... */
 static inline bool step_acts(enum step_kind kind)
 {
-        return kind >= STEP_OVERRIDE && kind <= STEP_PROBE;
+        return kind >= STEP_OVERRIDE && kind <= STEP_RELEASE_UNBIND_LOCK;
 }
 
 /* 256 steps: 32 functions, such as 16 cards with a companion each. */
@@ -44,6 +46,7 @@ struct step {
         uint32_t number;
         int32_t wait_ms;
         char text[STEP_TEXT_MAX];
+        char about[STEP_TEXT_MAX];
 };
 
 struct plan {
@@ -68,5 +71,15 @@ void plan_ask_holders(const struct device *const *devices, size_t n_devices, str
  * filled and @ret untouched: nothing may be touched. */
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
                       struct plan *ret, struct err *err);
+
+/* The plan that makes the functions of @originals (several groups are fine) what they were before: those on the driver that they
+ * were bound to, those that lost their driver on the way, those that were never unbound. What is gone from the host has nothing
+ * to give back. Order: conditions and guards of all; then, companions first, override and unbind, so that no group is half on
+ * VFIO when a host driver comes; then, the GPU first, probe and read-back. In use is the hand's to find out. Refused, with @err
+ * filled and @ret untouched: IDENTITY (another function is at the address), TAKEN_OVER (it is on a driver that is neither the
+ * former nor ours), FOREIGN_OWNER (the override is somebody else's), FORMER_DRIVER (that is not registered),
+ * PLAN_TOO_LARGE. Nothing to do: n_steps == 0 and n_cards == 0. @originals are of this boot. */
+enum reason plan_restore(const struct inventory *inv, const struct original *const *originals, size_t n_originals, struct plan *ret,
+                         struct err *err);
 
 #endif

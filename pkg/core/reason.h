@@ -106,6 +106,10 @@ enum reason_use {
           "give sluiced CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and the host's /proc, or bind the device before")                              \
         X(FOREIGN_OWNER, "foreign-owner", REFUSAL, "somebody else has set a driver for it (driver_override)",                              \
           "leave it to that manager, or take the setting away (driverctl unset-override)")                                                 \
+        X(TAKEN_OVER, "taken-over", REFUSAL, "somebody else has bound it to another driver since Sluice bound it",                         \
+          "nothing: it is left to whoever did that")                                                                                       \
+        X(FORMER_DRIVER, "former-driver-missing", REFUSAL, "the driver that it had before is not loaded on this host",                     \
+          "load that driver, or bind the device to another one by hand")                                                                   \
         X(PLAN_TOO_LARGE, "plan-too-large", REFUSAL, "more functions would have to be bound than one plan can hold",                       \
           "ask for fewer devices, or bind them at start")                                                                                  \
         X(UNBIND_LOCK, "nvidia-unbind-lock", REFUSAL, "the NVIDIA driver does not release the GPU: it has clients",                        \

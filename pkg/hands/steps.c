@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "core/vfio_driver.h"
 #include "host/holders.h"
 
 enum {
@@ -255,6 +256,11 @@ static bool has_unbind_lock_step(const struct plan *plan, struct bdf b)
         return false;
 }
 
+static bool idle_on_vfio(struct work *work, struct bdf b, const char *driver)
+{
+        return vfio_driver_is(driver) && holders_none_on_vfio(kernel_tree(work->kernel), b);
+}
+
 static int guard_nodes(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         char driver[DRIVER_LEN];
@@ -266,8 +272,9 @@ static int guard_nodes(struct work *work, const struct step *s, struct deed *dee
                 r = read_driver(work, s->bdf, driver, f);
         if (r < 0)
                 return r;
-        /* Without a driver there is nothing to unbind; with NVIDIA's lock the driver itself says whether it is idle. */
-        if ((blind || !holders_visible(kernel_tree(work->kernel))) && *driver && !has_unbind_lock_step(work->plan, s->bdf))
+        /* Without a driver there is nothing to unbind; a VFIO driver and NVIDIA's lock say themselves whether somebody is there. */
+        if ((blind || !holders_visible(kernel_tree(work->kernel))) && *driver && !idle_on_vfio(work, s->bdf, driver) &&
+            !has_unbind_lock_step(work->plan, s->bdf))
                 return refuse(f, REASON_HOLDERS_UNKNOWN, EPERM,
                               "not every process' open files can be seen, so it is not known "
                               "who uses " BDF_FMT " (on %s)",
@@ -304,6 +311,18 @@ static bool unbind_lock_reads(struct work *work, struct bdf b, const char *want)
         return fs_read_value(kernel_tree(work->kernel)->proc, path, value, sizeof(value), &err) == 0 && streq(value, want);
 }
 
+static int give_unbind_lock_back(struct work *work, struct bdf b, struct failure *f)
+{
+        char value[16];
+
+        if (unbind_lock_absent(work, b) || unbind_lock_reads(work, b, "0"))
+                return 0;
+        int r = unbind_lock_write(work, b, "0", value, f);
+        if (r == 0 && !streq(value, "0"))
+                return refuse(f, REASON_STEP_FAILED, EIO, "unbindLock of " BDF_FMT " still reads %s", BDF_ARGS(b), value);
+        return r;
+}
+
 static int guard_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         char value[16];
@@ -328,15 +347,8 @@ static int guard_unbind_lock(struct work *work, const struct step *s, struct dee
 
 static int undo_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
-        char value[16];
-
         (void)deed;
-        if (unbind_lock_absent(work, s->bdf) || unbind_lock_reads(work, s->bdf, "0"))
-                return 0;
-        int r = unbind_lock_write(work, s->bdf, "0", value, f);
-        if (r == 0 && !streq(value, "0"))
-                return refuse(f, REASON_STEP_FAILED, EIO, "unbindLock of " BDF_FMT " still reads %s", BDF_ARGS(s->bdf), value);
-        return r;
+        return give_unbind_lock_back(work, s->bdf, f);
 }
 
 /* ---- actions -------------------------------------------------------------------------------------------------------- */
@@ -370,7 +382,7 @@ static int override(struct work *work, const struct step *s, struct deed *deed, 
         if (r < 0 || streq(deed->before, s->text))
                 return r;
         /* The plan's maker looked too, but maybe a minute ago, or (just started) not yet. */
-        if (*deed->before && *s->text)
+        if (*deed->before && !streq(deed->before, s->about))
                 return refuse(f, REASON_FOREIGN_OWNER, EPERM, "somebody has set driver_override of " BDF_FMT " to %s", BDF_ARGS(s->bdf),
                               deed->before);
         deed->changed = true;
@@ -459,6 +471,12 @@ static int undo_probe(struct work *work, const struct step *s, struct deed *deed
         return r < 0 ? r : unbind(work, s->bdf, s->wait_ms, f);
 }
 
+static int release_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
+{
+        (void)deed;
+        return give_unbind_lock_back(work, s->bdf, f);
+}
+
 /* ---- read-back and probing ------------------------------------------------------------------------------------------ */
 
 static int await_driver_step(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
@@ -513,11 +531,17 @@ static int read_locked(struct work *work, const struct step *s, struct deed *dee
 const struct step_ops *step_ops(enum step_kind kind)
 {
         static const struct step_ops table[] = {
-                [STEP_NEED_DRIVER] = { need_driver, NULL },    [STEP_NEED_IDENTITY] = { need_identity, NULL },
-                [STEP_GUARD_NODES] = { guard_nodes, NULL },    [STEP_GUARD_UNBIND_LOCK] = { guard_unbind_lock, undo_unbind_lock },
-                [STEP_OVERRIDE] = { override, undo_override }, [STEP_UNBIND] = { unbind_step, undo_unbind },
-                [STEP_PROBE] = { probe_step, undo_probe },     [STEP_AWAIT_DRIVER] = { await_driver_step, NULL },
-                [STEP_AWAIT_NODE] = { await_node, NULL },      [STEP_READ_LOCKED] = { read_locked, NULL },
+                [STEP_NEED_DRIVER] = { need_driver, NULL },
+                [STEP_NEED_IDENTITY] = { need_identity, NULL },
+                [STEP_GUARD_NODES] = { guard_nodes, NULL },
+                [STEP_GUARD_UNBIND_LOCK] = { guard_unbind_lock, undo_unbind_lock },
+                [STEP_OVERRIDE] = { override, undo_override },
+                [STEP_UNBIND] = { unbind_step, undo_unbind },
+                [STEP_PROBE] = { probe_step, undo_probe },
+                [STEP_AWAIT_DRIVER] = { await_driver_step, NULL },
+                [STEP_AWAIT_NODE] = { await_node, NULL },
+                [STEP_READ_LOCKED] = { read_locked, NULL },
+                [STEP_RELEASE_UNBIND_LOCK] = { release_unbind_lock, NULL },
         };
 
         return &table[kind];

@@ -107,13 +107,13 @@ static int step_valid(const struct step *step, uint32_t n_cards, uint32_t index,
         if ((uint32_t)step->kind > STEP_READ_LOCKED)
                 return err_say(err, EPROTO, "step %u is of unknown kind %u", index + 1, (uint32_t)step->kind);
         if (!bdf_ok(step->bdf) || !bdf_ok(step->card) || step->wait_ms < 0 || step->wait_ms > 60000 ||
-            !text_ok(step->text, sizeof(step->text)))
+            !text_ok(step->text, sizeof(step->text)) || !text_ok(step->about, sizeof(step->about)))
                 return err_say(err, EPROTO, "step %u is out of bounds", index + 1);
-        if (!(step->kind == STEP_READ_LOCKED ? attribute_ok(step->text) && *step->text : name_ok(step->text)))
+        if (!(step->kind == STEP_READ_LOCKED ? attribute_ok(step->text) && *step->text : name_ok(step->text)) || !name_ok(step->about))
                 return err_say(err, EPROTO, "the text of step %u is no name", index + 1);
         if (step->kind == STEP_NEED_DRIVER && !*step->text)
                 return err_say(err, EPROTO, "step %u needs a driver without a name", index + 1);
-        if (step->kind >= STEP_GUARD_UNBIND_LOCK && step->kind <= STEP_PROBE && n_cards == 0)
+        if ((step->kind == STEP_GUARD_UNBIND_LOCK || step_acts(step->kind)) && n_cards == 0)
                 return err_say(err, EPROTO, "step %u changes something, but the plan names no card", index + 1);
         return 0;
 }

@@ -7,7 +7,7 @@
  *   lock (NVIDIA's unbindLock)   override=DRIVER   root=NAME   model=NAME ('+' for a blank)
  * or per instance:  mdev UUID PARENT type_id NAME driver group   ("-" = none; '+' in NAME for a blank)
  * or what the kernel's modules say, DRIVER when it is registered:  variant ALIAS MODULE [DRIVER]
- * or words about the machine:  !vfio (no /dev/vfio/vfio)   !vfio-pci (no such driver)   !holders   broken NAME [g=N]
+ * or words about the machine:  !vfio (no /dev/vfio/vfio)   !vfio-pci (no such driver)   !holders   broken NAME [g=N]   driver NAME
  * A node exists for what is on VFIO. Models: 26b9 L40S, 2335 H200, 2204 RTX 3090, 22a3 NVSwitch, 74a1 MI300X.
  *
  * Rules are lines:  key=value ...  with keys ids, addresses, deny, resource, prefix, alias, bind, group, topology, prefer. */
@@ -188,6 +188,8 @@ static inline struct inventory *world_host(const char *text)
                         world_broken(inv, line + 7);
                 else if (str_has_prefix(line, "variant "))
                         world_variant(inv, &variants[n_variants++], line);
+                else if (str_has_prefix(line, "driver "))
+                        inventory_add_driver(inv, line + 7);
                 else if (str_has_prefix(line, "mdev "))
                         world_instance(inv, line);
                 else

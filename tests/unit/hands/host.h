@@ -62,7 +62,7 @@ struct host {
         struct sim *sim;
 };
 
-static inline void host_make(struct host *host)
+static inline void host_make_of(struct host *host, const char *capture, size_t n)
 {
         struct err err;
         char source[96];
@@ -72,7 +72,7 @@ static inline void host_make(struct host *host)
         (void)snprintf(host->sim_dir, sizeof(host->sim_dir), "%s/host", host->root);
         (void)snprintf(host->lock_dir, sizeof(host->lock_dir), "%s/run", host->root);
         (void)snprintf(source, sizeof(source), "%s/capture", host->root);
-        ASSERT_OK(fs_replace(AT_FDCWD, source, host_capture, sizeof(host_capture) - 1, 0644, &err), &err);
+        ASSERT_OK(fs_replace(AT_FDCWD, source, capture, n, 0644, &err), &err);
         assert_int_equal(fs_mkdir(AT_FDCWD, host->sim_dir, 0755), 0);
         assert_int_equal(fs_mkdir(AT_FDCWD, host->lock_dir, 0755), 0);
         ASSERT_OK(sim_prepare(source, host->sim_dir, &err), &err);
@@ -80,6 +80,11 @@ static inline void host_make(struct host *host)
         host->dir = fs_open(AT_FDCWD, host->sim_dir, O_RDONLY | O_DIRECTORY, 0);
         host->locks = fs_open(AT_FDCWD, host->lock_dir, O_RDONLY | O_DIRECTORY, 0);
         assert_true(host->dir >= 0 && host->locks >= 0);
+}
+
+static inline void host_make(struct host *host)
+{
+        host_make_of(host, host_capture, sizeof(host_capture) - 1);
 }
 
 static inline int host_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -373,6 +373,34 @@ static void test_a_holder_without_sight_is_refused_unless_the_driver_answers(voi
         host_done(&host);
 }
 
+/* What is on VFIO tells without sight: the kernel counts who has it open. */
+static void test_without_sight_a_vfio_driver_is_left_only_when_nobody_has_it_enabled(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 1, .cards = { GPU } };
+        struct record record;
+        struct err err;
+
+        (void)state;
+        host_make(&host);
+        plan_of_host(&plan);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_int_equal(fs_mkdir(host.dir, "proc/77", 0755), 0);
+        assert_int_equal(fs_symlink("77", host.dir, "proc/self"), 0);
+        plan = (struct plan){ .n_cards = 1, .cards = { GPU } };
+        plan_add(&plan, STEP_GUARD_NODES, GPU, "");
+
+        ASSERT_OK(fs_replace(host.dir, GPU_DIR "/enable", "1\n", 2, 0644, &err), &err);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_REFUSED);
+        assert_int_equal(record.last.reason, REASON_HOLDERS_UNKNOWN);
+        ASSERT_OK(fs_replace(host.dir, GPU_DIR "/enable", "0\n", 2, 0644, &err), &err);
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        host_done(&host);
+}
+
 static void test_a_card_at_work_elsewhere_is_busy(void **state)
 {
         struct host host;
@@ -733,6 +761,7 @@ int main(void)
                 TEST(test_an_undo_that_fails_is_said_and_the_others_are_tried),
                 TEST(test_what_was_opened_meanwhile_is_not_unbound_by_an_undo),
                 TEST(test_a_holder_without_sight_is_refused_unless_the_driver_answers),
+                TEST(test_without_sight_a_vfio_driver_is_left_only_when_nobody_has_it_enabled),
                 TEST(test_a_card_at_work_elsewhere_is_busy),
                 TEST(test_another_driver_than_planned_is_not_unbound),
                 TEST(test_an_override_set_before_does_not_keep_the_former_driver_away),

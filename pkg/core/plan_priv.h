@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the makers of plans share: plan.c (the words of a plan, and the way to VFIO) and plan_restore.c (the way back). All are
+ * false when the plan is full, which is as it was then. */
+#ifndef SLUICE_CORE_PLAN_PRIV_H
+#define SLUICE_CORE_PLAN_PRIV_H
+
+#include "core/plan.h"
+
+bool plan_add(struct plan *plan, struct step step, const char *text);
+bool plan_add_card(struct plan *plan, struct bdf card);
+/* The lock of its card, and that it is still the same function. */
+bool plan_add_function(struct plan *plan, const struct function *fn);
+
+#endif
