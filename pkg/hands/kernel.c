@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/str.h"
 #include "sim/sim.h"
 
 struct kernel {
@@ -106,6 +107,18 @@ int kernel_read_locked(struct kernel *kernel, const char *path, char *buf, size_
 static int either(int first, int second)
 {
         return first >= 0 ? first : second;
+}
+
+/* sysfs files of one machine are the same inodes in every mount of one network namespace's sysfs, which those who write share.
+ * "rescan" of a function that is no VF is root's alone, does nothing when it is opened, and does not keep the function from being removed.
+ */
+int kernel_open_card(struct kernel *kernel, struct bdf card)
+{
+        int sys = kernel->sim ? sim_tree(kernel->sim)->sys : either(kernel->write_sys, kernel->tree.sys);
+        char path[64];
+
+        str_format(path, sizeof(path), "bus/pci/devices/" BDF_FMT "/rescan", BDF_ARGS(card));
+        return fs_open(sys, path, O_WRONLY, 0);
 }
 
 int kernel_write_sys(struct kernel *kernel, const char *path, const char *value, struct err *err)

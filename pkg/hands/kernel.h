@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/tree.h"
+#include "core/bdf.h"
 
 struct kernel;
 /* @sim_dir NULL or "": the machine; else a simulated host that sim_prepare() made. */
@@ -22,6 +23,11 @@ DEFINE_CLEANUP(struct kernel *, kernel_free)
 /* For reading, borrowed until kernel_free. Reactions of a simulated host that are due are completed first, so ask again
  * before each look. */
 const struct tree *kernel_tree(struct kernel *kernel);
+
+/* A descriptor of the card that all daemons of the machine have in common, whatever directories they were given: to be
+ * locked (flock), never read or written. -ENOENT: this machine has none for it (no function 0, or an old kernel), or the card has
+ * left; -EROFS, -EACCES: nothing can be written here. */
+int kernel_open_card(struct kernel *kernel, struct bdf card);
 
 /* Reads an attribute that takes the device's lock (host/attribute.h), without its newline; @path is relative to /sys. May
  * never return, as a write may not. 0 or -errno. */

@@ -28,7 +28,7 @@ enum {
 };
 
 struct locks {
-        int fds[PLAN_CARDS_MAX];
+        int fds[2 * PLAN_CARDS_MAX];
         uint32_t n;
 };
 
@@ -38,25 +38,16 @@ static void locks_done(struct locks *locks)
                 cleanup_close(&locks->fds[--locks->n]);
 }
 
-/* The lock dies with the process, so a hand that hangs in the kernel keeps its card, and one that was killed does not.
- * @how is LOCK_EX or LOCK_SH. */
-static int lock_take(struct locks *locks, int dir, struct bdf card, int how, int wait_ms, struct failure *f)
+/* Takes @fd over. */
+static int lock_fd(struct locks *locks, int fd, struct bdf card, int how, int64_t until_ms, struct failure *f)
 {
         const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
-        int64_t until_ms = clock_ms() + wait_ms;
-        char name[64];
 
-        (void)snprintf(name, sizeof(name), "card-" BDF_FMT ".lock", BDF_ARGS(card));
-        int fd = fs_open(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-        if (fd < 0) {
-                f->reason = REASON_STEP_FAILED;
-                return err_set(&f->err, -fd, "cannot open the lock %s in the run directory", name);
-        }
         locks->fds[locks->n++] = fd;
         while (flock(fd, how | LOCK_NB) < 0) {
                 if (errno != EWOULDBLOCK && errno != EINTR) {
                         f->reason = REASON_STEP_FAILED;
-                        return err_set(&f->err, errno, "cannot take the lock %s", name);
+                        return err_set(&f->err, errno, "cannot take the lock of card " BDF_FMT, BDF_ARGS(card));
                 }
                 if (clock_ms() >= until_ms) {
                         f->reason = REASON_CARD_BUSY;
@@ -67,10 +58,39 @@ static int lock_take(struct locks *locks, int dir, struct bdf card, int how, int
         return 0;
 }
 
-static int locks_take(struct locks *locks, int dir, const struct plan *plan, struct failure *f)
+/* Twice: the run directory has a lock for every card, also for one that is away; the card itself is the same for daemons that
+ * have different run directories. Both die with the process, so a hand that hangs in the kernel keeps its card, and one that was
+ * killed does not. @how is LOCK_EX or LOCK_SH. */
+static int lock_take(struct execution *x, struct locks *locks, struct bdf card, int how, int wait_ms, struct failure *f)
 {
+        int64_t until_ms = clock_ms() + wait_ms;
+        char name[64];
+
+        (void)snprintf(name, sizeof(name), "card-" BDF_FMT ".lock", BDF_ARGS(card));
+        int fd = fs_open(x->lock_dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+        if (fd < 0) {
+                f->reason = REASON_STEP_FAILED;
+                return err_set(&f->err, -fd, "cannot open the lock %s in the run directory", name);
+        }
+        int r = lock_fd(locks, fd, card, how, until_ms, f);
+        if (r < 0)
+                return r;
+        fd = kernel_open_card(x->work.kernel, card);
+        if (fs_gone(fd) || fd == -EROFS || fd == -EACCES)
+                return 0;
+        if (fd < 0) {
+                f->reason = REASON_STEP_FAILED;
+                return err_set(&f->err, -fd, "cannot open card " BDF_FMT " to lock it", BDF_ARGS(card));
+        }
+        return lock_fd(locks, fd, card, how, until_ms, f);
+}
+
+static int locks_take(struct execution *x, struct locks *locks, struct failure *f)
+{
+        const struct plan *plan = x->work.plan;
+
         for (uint32_t i = 0; i < plan->n_cards; i++) {
-                int r = lock_take(locks, dir, plan->cards[i], LOCK_EX, LOCK_WAIT_MS, f);
+                int r = lock_take(x, locks, plan->cards[i], LOCK_EX, LOCK_WAIT_MS, f);
                 if (r < 0)
                         return r;
         }
@@ -92,7 +112,7 @@ static int read_beside_plans(struct execution *x, const struct step *step, struc
 {
         _cleanup_(locks_done) struct locks locks = { .n = 0 };
 
-        int r = lock_take(&locks, x->lock_dir, step->card, LOCK_SH, 0, f);
+        int r = lock_take(x, &locks, step->card, LOCK_SH, 0, f);
         return r < 0 ? r : step_ops(step->kind)->act(&x->work, step, deed, f);
 }
 
@@ -182,7 +202,7 @@ static enum plan_end run(struct execution *x, uint32_t *ret_step, struct failure
         const struct plan *plan = x->work.plan;
 
         *ret_step = plan->n_steps;
-        if (locks_take(&locks, x->lock_dir, plan, f) < 0)
+        if (locks_take(x, &locks, f) < 0)
                 return PLAN_REFUSED;
         bool checked = false;
         for (uint32_t i = 0; i < plan->n_steps; i++) {

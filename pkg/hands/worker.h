@@ -2,9 +2,9 @@
 /* The hand itself: executes one plan, step by step, with read-back and undo. Runs in a sluice-hand worker process, reports
  * through a callback; the same function runs in unit tests on a simulated host.
  *
- * Locks first: flock on <lock_dir>/card-<bdf>.lock of every card of the plan, in the plan's (sorted) order, not waiting
- * (CARD_BUSY). Held until the process ends or the plan has; given back before REPORT_END, so that who hears it may send
- * the next plan at once. Then each step: report before, act, read back, report after. On a failure the undo of every step that
+ * Locks first: flock on <lock_dir>/card-<bdf>.lock of every card of the plan and on the card itself (kernel_open_card), in the plan's
+ * (sorted) order, hardly waiting (CARD_BUSY). Held until the process ends or the plan has; given back before REPORT_END, so that who hears
+ * it may send the next plan at once. Then each step: report before, act, read back, report after. On a failure the undo of every step that
  * changed something runs in reverse order, each read back and reported:
  *
  *   a condition or guard failed, and no action came before it   PLAN_REFUSED (an unbindLock taken is given back)

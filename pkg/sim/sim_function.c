@@ -20,6 +20,11 @@ int sim_function_complete(const struct sim *sim, const char *bdf)
         str_format(path, sizeof(path), "%s/driver_override", dir);
         if (!sim_there(sim, path))
                 r = sim_put(sim, path, "(null)");
+        str_format(path, sizeof(path), "%s/physfn", dir);
+        bool is_vf = sim_there(sim, path);
+        str_format(path, sizeof(path), "%s/rescan", dir);
+        if (r == 0 && !is_vf)
+                r = sim_touch(sim, path);
         str_format(path, sizeof(path), "%s/sriov_totalvfs", dir);
         if (r == 0 && sim_there(sim, path)) {
                 str_format(path, sizeof(path), "%s/sriov_numvfs", dir);

@@ -2,8 +2,13 @@
 /* Topology gpu: the rig itself. */
 #include "guest.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "reactions.h"
@@ -68,6 +73,34 @@ static void test_unplugged_and_plugged_card_goes_and_comes(void **state)
         assert_true(await_driver("0000:04:00.0", "nvidia", 10000));
 }
 
+/* What keeps the hands of two daemons apart that have no directory in common. */
+static void test_card_is_locked_by_its_own_file_through_every_mount_and_leaves_all_the_same(void **state)
+{
+        static const char card[] = "/bus/pci/devices/0000:04:00.0/rescan";
+        char path[128];
+
+        (void)state;
+        assert_int_equal(RUN_PROGRAM(NULL, "mkdir", "-p", "/tmp/host-sys"), 0);
+        assert_int_equal(mount("/sys", "/tmp/host-sys", NULL, MS_BIND, NULL), 0);
+        str_format(path, sizeof(path), "/sys%s", card);
+        int first = open(path, O_WRONLY | O_CLOEXEC);
+        assert_true(first >= 0);
+        assert_int_equal(flock(first, LOCK_EX | LOCK_NB), 0);
+        str_format(path, sizeof(path), "/tmp/host-sys%s", card);
+        int second = open(path, O_WRONLY | O_CLOEXEC);
+        assert_true(second >= 0);
+        assert_int_equal(flock(second, LOCK_EX | LOCK_NB), -1);
+        assert_int_equal(errno, EWOULDBLOCK);
+        (void)close(first);
+        assert_int_equal(flock(second, LOCK_EX | LOCK_NB), 0);
+        host_do("device_del gpu4");
+        assert_true(await_exists(false, 60000, PCI "0000:04:00.0"));
+        (void)close(second);
+        assert_int_equal(umount("/tmp/host-sys"), 0);
+        host_do("device_add xpci,id=gpu4,bus=rp4,x-ids=10de:2330:030200:10de:16c1");
+        assert_true(await_exists(true, 60000, PCI "0000:04:00.0"));
+}
+
 static void test_every_reaction_is_tried_on_some_topology(void **state)
 {
         const char *missing = NULL;
@@ -91,6 +124,7 @@ int suite_gpu(void)
                 cmocka_unit_test(test_group_is_viable_only_with_all_companions_bound),
                 cmocka_unit_test(test_open_node_of_the_host_driver_shuts_the_unbind_lock),
                 cmocka_unit_test(test_unplugged_and_plugged_card_goes_and_comes),
+                cmocka_unit_test(test_card_is_locked_by_its_own_file_through_every_mount_and_leaves_all_the_same),
                 cmocka_unit_test(test_every_reaction_is_tried_on_some_topology),
         };
         failed += RUN_SUITE(rig);
