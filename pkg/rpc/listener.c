@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,12 +16,15 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 
+static const gid_t NO_GROUP = (gid_t)-1;
+enum { GROUPS_MAX = 1 << 16 /* the kernel's NGROUPS_MAX */ };
 enum { BACKLOG = 16, ACCEPTS_PER_TURN = 32 };
 
 struct listener {
         uv_poll_t poll;
         int fd;
-        int spare; /* given up to accept and drop one connection when descriptors are out: else the loop would spin */
+        gid_t group; /* may connect; NO_GROUP = none */
+        int spare;   /* given up to accept and drop one connection when descriptors are out: else the loop would spin */
         char path[SOCKET_PATH_MAX + 1];
         dev_t dev;
         ino_t ino;
@@ -40,8 +44,28 @@ static int spare_open(void)
         return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* Of the peer, beside the one that it runs with: SO_PEERGROUPS, of when it connected. */
+static bool has_group(int fd, gid_t group)
+{
+        socklen_t size = 64 * sizeof(gid_t);
+
+        for (;;) {
+                _cleanup_free_ gid_t *groups = xcalloc(1, size);
+                socklen_t got = size;
+                if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &got) == 0) {
+                        for (size_t i = 0; i < got / sizeof(*groups); i++)
+                                if (groups[i] == group)
+                                        return true;
+                        return false;
+                }
+                if (errno != ERANGE || got <= size || got > GROUPS_MAX * sizeof(gid_t))
+                        return false;
+                size = got;
+        }
+}
+
 /* A daemon that is not root (tests, simulated hosts) is asked by its own user. */
-static bool peer_is_allowed(int fd, unsigned *ret_uid)
+static bool peer_is_allowed(int fd, gid_t group, unsigned *ret_uid)
 {
         struct ucred peer;
         socklen_t size = sizeof(peer);
@@ -50,7 +74,9 @@ static bool peer_is_allowed(int fd, unsigned *ret_uid)
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
                 return false;
         *ret_uid = peer.uid;
-        return peer.uid == 0 || peer.uid == geteuid();
+        if (peer.uid == 0 || peer.uid == geteuid())
+                return true;
+        return group != NO_GROUP && (peer.gid == group || has_group(fd, group));
 }
 
 /* Returns false when there is nothing (more) to accept. */
@@ -71,7 +97,7 @@ static bool accept_one(struct listener *listener)
         }
         if (fd < 0)
                 return errno == EINTR || errno == ECONNABORTED;
-        if (peer_is_allowed(fd, &uid))
+        if (peer_is_allowed(fd, listener->group, &uid))
                 listener->accept(listener->ctx, TAKE_FD(fd));
         else if (listener->refused)
                 listener->refused(listener->ctx, uid);
@@ -88,23 +114,42 @@ static void on_readable(uv_poll_t *poll, int status, int events)
                 ;
 }
 
-/* Binds with mode 0600 whatever the umask: the file takes the mode of the socket, which is set before. */
-static int bind_private(int fd, const struct sockaddr_un *address, struct err *err)
+static int admit(const char *path, gid_t group, struct err *err)
+{
+        _cleanup_free_ char *copy = xstrdup(path);
+        const char *dir = dirname(copy);
+
+        if (chown(dir, (uid_t)-1, group) < 0 || chmod(dir, 0710) < 0)
+                return err_set(err, errno, "cannot let the group %u into %s", group, dir);
+        if (lchown(path, (uid_t)-1, group) < 0 || chmod(path, 0660) < 0)
+                return err_set(err, errno, "cannot give %s to the group %u", path, group);
+        return 0;
+}
+
+/* Binds with mode 0600 whatever the umask: the file takes the mode of the socket, which is set before. Nobody can connect
+ * before the listen. */
+static int bind_private(int fd, const struct sockaddr_un *address, gid_t group, struct err *err)
 {
         if (fchmod(fd, 0600) < 0)
                 return err_set(err, errno, "cannot set the mode of a socket");
         if (bind(fd, (const struct sockaddr *)(const void *)address, sizeof(*address)) < 0)
                 return err_set(err, errno, "cannot bind %s", address->sun_path);
-        if (listen(fd, BACKLOG) < 0) {
-                int error = errno;
+        int r = group != NO_GROUP ? admit(address->sun_path, group, err) : 0;
+        if (r == 0 && listen(fd, BACKLOG) < 0)
+                r = err_set(err, errno, "cannot listen on %s", address->sun_path);
+        if (r < 0)
                 (void)unlink(address->sun_path);
-                return err_set(err, error, "cannot listen on %s", address->sun_path);
-        }
-        return 0;
+        return r;
 }
 
 int listener_open(struct listener **ret, uv_loop_t *loop, const char *path, listener_accept_fn *accept, listener_refused_fn *refused,
                   void *ctx, struct err *err)
+{
+        return listener_open_to_group(ret, loop, path, NO_GROUP, accept, refused, ctx, err);
+}
+
+int listener_open_to_group(struct listener **ret, uv_loop_t *loop, const char *path, gid_t gid, listener_accept_fn *accept,
+                           listener_refused_fn *refused, void *ctx, struct err *err)
 {
         struct sockaddr_un address;
         struct stat st;
@@ -114,7 +159,7 @@ int listener_open(struct listener **ret, uv_loop_t *loop, const char *path, list
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return err_set(err, errno, "cannot make a socket");
-        int r = bind_private(fd, &address, err);
+        int r = bind_private(fd, &address, gid, err);
         if (r < 0)
                 return r;
         if (lstat(path, &st) < 0)
@@ -124,6 +169,7 @@ int listener_open(struct listener **ret, uv_loop_t *loop, const char *path, list
         (void)str_copy(listener->path, sizeof(listener->path), path);
         listener->dev = st.st_dev;
         listener->ino = st.st_ino;
+        listener->group = gid;
         listener->accept = accept;
         listener->refused = refused;
         listener->ctx = ctx;

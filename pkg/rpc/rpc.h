@@ -57,6 +57,15 @@ enum { RPC_MESSAGE_MAX = 1 << 20 /* we receive */, RPC_DECODE_MAX = 8 << 20, RPC
 
 /* @methods and @ctx are borrowed until the server has stopped. Unknown methods answer UNIMPLEMENTED. */
 struct rpc_server *rpc_server_new(struct rpc *rpc, const struct rpc_method *methods, size_t n_methods, void *ctx);
+/* What a server bears; 0 = the default. */
+struct rpc_limits {
+        unsigned calls;          /* unary calls at once, each until its answer is on its way to the caller; default 256 */
+        unsigned per_connection; /* calls at once over one connection, further ones wait at the caller; default: all */
+        unsigned message_max;    /* bytes of a request; default RPC_MESSAGE_MAX */
+        unsigned unread_ms;      /* who has not taken its answer by then is cut off; default: never */
+};
+struct rpc_server *rpc_server_new_within(struct rpc *rpc, const struct rpc_method *methods, size_t n_methods,
+                                         const struct rpc_limits *limits, void *ctx);
 /* Takes @fd (connected, checked) over. */
 void rpc_server_adopt(struct rpc_server *server, int fd);
 /* Takes no more calls, finishes every stream with UNAVAILABLE, lets unary calls end, cancels the rest after @grace_ms; then

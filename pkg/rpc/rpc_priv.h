@@ -64,6 +64,9 @@ struct rpc_call {
         grpc_call_details details;
         grpc_byte_buffer *payload;
         int cancelled;
+        bool counted;           /* one of the server's n_calls, with a reference to it */
+        struct rpc_call *after; /* the next of the server's answers under way */
+        int64_t unread_ms;      /* when its caller is cut off, on the loop's clock */
 };
 void call_free(struct rpc_call *call); /* once no op of it is in flight */
 
@@ -73,14 +76,16 @@ struct rpc_server {
         struct slot *slots; /* the last one is the catch-all */
         size_t n_slots;
         void *ctx;
-        unsigned refs; /* armed requests, unanswered calls, streams, and the server itself until grpc has let go */
+        struct rpc_limits limits;
+        unsigned refs; /* armed requests, calls until their answer is sent, streams, and the server itself until grpc has let go */
         unsigned n_calls, n_streams;
+        struct rpc_call *answers; /* under way, the first one longest; only where unread ones are cut off */
         struct rpc_stream *streams;
         bool *marked; /* by the descriptor of the connection, which is also gRPC's name for it */
         size_t n_marked;
         bool stopping;
         struct op shutdown;
-        uv_timer_t grace;
+        uv_timer_t timer; /* of the first unread answer, then of the grace period of the stop */
         void (*stopped)(void *ctx);
         void *stopped_ctx;
 };

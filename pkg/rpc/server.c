@@ -31,10 +31,86 @@ void call_free(struct rpc_call *call)
         free(call);
 }
 
+/* ---- answers under way ---- */
+
+static void on_unread(uv_timer_t *timer);
+
+static void arm_unread(struct rpc_server *server)
+{
+        const struct rpc_call *first = server->answers;
+
+        while (first && first->unread_ms == 0)
+                first = first->after;
+        if (server->stopping)
+                return; /* the timer is the grace period's now */
+        if (!first) {
+                (void)uv_timer_stop(&server->timer);
+                return;
+        }
+        int64_t in_ms = first->unread_ms - (int64_t)uv_now(server->rpc->loop);
+        (void)uv_timer_start(&server->timer, on_unread, in_ms > 0 ? (uint64_t)in_ms : 0, 0);
+}
+
+/* A caller that does not read holds memory and a place among the calls. */
+static void on_unread(uv_timer_t *timer)
+{
+        struct rpc_server *server = container_of(timer, struct rpc_server, timer);
+        int64_t now_ms = (int64_t)uv_now(server->rpc->loop);
+
+        for (struct rpc_call *call = server->answers; call; call = call->after)
+                if (call->unread_ms > 0 && call->unread_ms <= now_ms) {
+                        call->unread_ms = 0;
+                        (void)grpc_call_cancel(call->grpc, NULL); /* its end follows */
+                }
+        arm_unread(server);
+}
+
+static void answer_begun(struct rpc_call *call)
+{
+        struct rpc_server *server = call->slot->server;
+        struct rpc_call **at = &server->answers;
+
+        if (!call->counted || server->limits.unread_ms == 0)
+                return;
+        while (*at)
+                at = &(*at)->after;
+        *at = call;
+        call->unread_ms = (int64_t)uv_now(server->rpc->loop) + server->limits.unread_ms;
+        arm_unread(server);
+}
+
+static void answer_over(struct rpc_call *call)
+{
+        struct rpc_server *server = call->slot->server;
+
+        if (!call->counted)
+                return;
+        for (struct rpc_call **at = &server->answers; *at; at = &(*at)->after)
+                if (*at == call) {
+                        *at = call->after;
+                        arm_unread(server);
+                        break;
+                }
+        server->n_calls--;
+        server_unref(server);
+}
+
+static void count(struct rpc_call *call)
+{
+        call->counted = true;
+        call->slot->server->n_calls++;
+        call->slot->server->refs++;
+}
+
+/* ---- the end of a call ---- */
+
 static void on_ended(struct op *op, bool ok)
 {
+        struct rpc_call *call = container_of(op, struct rpc_call, op);
+
         (void)ok; /* Sent, or the peer is gone: over either way. */
-        call_free(container_of(op, struct rpc_call, op));
+        answer_over(call);
+        call_free(call);
 }
 
 static void call_end(struct rpc_call *call, enum rpc_code code, const char *text, grpc_byte_buffer *reply)
@@ -54,6 +130,7 @@ static void call_end(struct rpc_call *call, enum rpc_code code, const char *text
 
         /* The batch has its own hold on the reply's slices. */
         call->op = (struct op){ .done = on_ended };
+        answer_begun(call);
         op_start(&call->op, call->grpc, ops, n);
         grpc_slice_unref(details);
         if (reply)
@@ -66,41 +143,27 @@ static void call_refuse(struct rpc_call *call, enum rpc_code code, const char *t
         call_end(call, code, text, NULL);
 }
 
-static void answered(struct rpc_server *server)
-{
-        server->n_calls--;
-        server_unref(server);
-}
-
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *msg)
 {
-        struct rpc_server *server = call->slot->server;
-
         call_end(call, RPC_OK, "", bytes_pack(msg));
-        answered(server);
 }
 
 void rpc_fail(struct rpc_call *call, enum rpc_code code, const char *text)
 {
-        struct rpc_server *server = call->slot->server;
-
         assert(code != RPC_OK);
         call_end(call, code, text, NULL);
-        answered(server);
 }
 
 static void malformed(struct rpc_call *call, const char *why)
 {
-        struct rpc_server *server = call->slot->server;
         const struct rpc_method *method = call->slot->method;
 
         if (!method->malformed || !call->payload) { /* no message: mostly a caller that has left, which is nothing to report */
                 call_refuse(call, RPC_INVALID_ARGUMENT, why);
                 return;
         }
-        server->n_calls++;
-        server->refs++;
-        method->malformed(server->ctx, call, method->path, why);
+        count(call);
+        method->malformed(call->slot->server->ctx, call, method->path, why);
 }
 
 static void dispatch(struct rpc_call *call)
@@ -115,7 +178,7 @@ static void dispatch(struct rpc_call *call)
                 call_refuse(call, RPC_UNIMPLEMENTED, "unknown method");
                 return;
         }
-        if (method->unary ? server->n_calls >= CALLS_MAX : server->n_streams >= STREAMS_MAX) {
+        if (method->unary ? server->n_calls >= server->limits.calls : server->n_streams >= STREAMS_MAX) {
                 call_refuse(call, RPC_RESOURCE_EXHAUSTED, "too many calls at once");
                 return;
         }
@@ -130,8 +193,7 @@ static void dispatch(struct rpc_call *call)
                 stream_open(call, msg);
                 return;
         }
-        server->n_calls++;
-        server->refs++;
+        count(call);
         method->unary(server->ctx, call, msg);
 }
 
@@ -177,15 +239,28 @@ static void arm(struct slot *slot)
 
 struct rpc_server *rpc_server_new(struct rpc *rpc, const struct rpc_method *methods, size_t n_methods, void *ctx)
 {
+        return rpc_server_new_within(rpc, methods, n_methods, &(struct rpc_limits){ 0 }, ctx);
+}
+
+struct rpc_server *rpc_server_new_within(struct rpc *rpc, const struct rpc_method *methods, size_t n_methods,
+                                         const struct rpc_limits *limits, void *ctx)
+{
         struct rpc_server *server = xcalloc(1, sizeof(*server));
+        int message_max = limits->message_max > 0 ? (int)limits->message_max : RPC_MESSAGE_MAX;
         /* No keepalive, no age or idle limit: a GOAWAY would end ListAndWatch, and kubelet does not come back. */
         grpc_arg args[] = {
-                { .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .value.integer = RPC_MESSAGE_MAX },
+                { .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .value.integer = message_max },
                 { .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, .value.integer = 0 },
+                { .type = GRPC_ARG_INTEGER,
+                  .key = (char *)GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                  .value.integer = (int)limits->per_connection },
         };
-        grpc_channel_args channel_args = { .num_args = N_ELEMENTS(args), .args = args };
+        grpc_channel_args channel_args = { .num_args = N_ELEMENTS(args) - (limits->per_connection == 0), .args = args };
 
         server->rpc = rpc;
+        server->limits = *limits;
+        if (server->limits.calls == 0)
+                server->limits.calls = CALLS_MAX;
         server->ctx = ctx;
         server->refs = 1;
         server->grpc = grpc_server_create(&channel_args, NULL);
@@ -205,7 +280,7 @@ struct rpc_server *rpc_server_new(struct rpc *rpc, const struct rpc_method *meth
                 if (!slot->registered)
                         abort(); /* The same path twice: our mistake. */
         }
-        (void)uv_timer_init(rpc->loop, &server->grace);
+        (void)uv_timer_init(rpc->loop, &server->timer);
         grpc_server_start(server->grpc);
         for (size_t i = 0; i < server->n_slots; i++)
                 arm(&server->slots[i]);
@@ -261,7 +336,7 @@ bool rpc_stream_marked(const struct rpc_stream *stream)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-        struct rpc_server *server = container_of((uv_timer_t *)(void *)handle, struct rpc_server, grace);
+        struct rpc_server *server = container_of((uv_timer_t *)(void *)handle, struct rpc_server, timer);
         struct rpc *rpc = server->rpc;
         void (*stopped)(void *ctx) = server->stopped;
         void *ctx = server->stopped_ctx;
@@ -277,7 +352,7 @@ void server_unref(struct rpc_server *server)
 {
         assert(server->refs > 0);
         if (--server->refs == 0)
-                uv_close((uv_handle_t *)&server->grace, on_timer_closed);
+                uv_close((uv_handle_t *)&server->timer, on_timer_closed);
 }
 
 static void on_shutdown(struct op *op, bool ok)
@@ -287,13 +362,13 @@ static void on_shutdown(struct op *op, bool ok)
         (void)ok;
         grpc_server_destroy(server->grpc);
         server->grpc = NULL;
-        (void)uv_timer_stop(&server->grace);
+        (void)uv_timer_stop(&server->timer);
         server_unref(server);
 }
 
 static void on_grace_over(uv_timer_t *timer)
 {
-        struct rpc_server *server = container_of(timer, struct rpc_server, grace);
+        struct rpc_server *server = container_of(timer, struct rpc_server, timer);
 
         if (server->grpc)
                 grpc_server_cancel_all_calls(server->grpc);
@@ -309,5 +384,5 @@ void rpc_server_stop(struct rpc_server *server, unsigned grace_ms, void (*stoppe
         grpc_server_shutdown_and_notify(server->grpc, server->rpc->queue, &server->shutdown);
         for (struct rpc_stream *stream = server->streams; stream; stream = stream->next)
                 rpc_stream_finish(stream, RPC_UNAVAILABLE, "the plugin is shutting down");
-        (void)uv_timer_start(&server->grace, on_grace_over, grace_ms, 0);
+        (void)uv_timer_start(&server->timer, on_grace_over, grace_ms, 0);
 }

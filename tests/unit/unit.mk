@@ -1,6 +1,6 @@
 # Unit tests that are made of more than one file.
 $(B)/tests/unit/rpc/rpc_test $(B)/tests/unit/rpc/server_test $(B)/tests/unit/rpc/stream_test $(B)/tests/unit/rpc/client_test: $(B)/tests/unit/rpc/rig.o
-$(B)/tests/unit/rpc/stream_test: $(B)/tests/unit/rpc/raw.o
+$(B)/tests/unit/rpc/stream_test $(B)/tests/unit/rpc/server_test: $(B)/tests/unit/rpc/raw.o
 # Programs that are run.
 $(filter $(B)/tests/unit/sluicectl/%,$(UNITS)): | $(filter %/sluicectl,$(BINS))
 $(B)/tests/unit/docs/man_test: | $(filter %/sluicectl %/sluiced,$(BINS))

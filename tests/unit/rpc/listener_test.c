@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,51 @@ static void test_a_peer_is_accepted_when_it_is_root_and_turned_away_otherwise(vo
         assert_int_equal(seen.accepted, 1);
         assert_int_equal(seen.refused, 1);
         assert_int_equal(seen.uid, 4711);
+        listener_close(listener);
+}
+
+/* Connects as user 4711 with the given groups, 0 = none more. */
+static void dial_as(const char *path, gid_t group, gid_t further)
+{
+        int status = 0;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                bool done =
+                        setgroups(further != 0, &further) == 0 && setresgid(group, group, group) == 0 && setresuid(4711, 4711, 4711) == 0;
+                _exit(done && dial(path) >= 0 ? 0 : 1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        (void)uv_run(&loop, UV_RUN_ONCE);
+}
+
+static void test_a_group_that_is_granted_may_connect_and_no_other(void **state)
+{
+        struct seen seen = { 0 };
+        struct listener *listener = NULL;
+        struct err err = { 0 };
+        struct stat st;
+
+        (void)state;
+        if (geteuid() != 0) {
+                print_message("# skipped: other users' connections need root\n");
+                skip();
+        }
+        ASSERT_OK(listener_open_to_group(&listener, &loop, in_dir("a.sock"), 4800, on_accept, on_refused, &seen, &err), &err);
+        assert_int_equal(stat(listener_path(listener), &st), 0);
+        assert_true((st.st_mode & 07777) == 0660 && st.st_gid == 4800 && st.st_uid == 0);
+        assert_int_equal(stat(dir, &st), 0);
+        assert_true((st.st_mode & 07777) == 0710 && st.st_gid == 4800 && st.st_uid == 0);
+        dial_as(listener_path(listener), 4800, 0);
+        assert_int_equal(seen.accepted, 1);
+        dial_as(listener_path(listener), 4711, 4800);
+        assert_int_equal(seen.accepted, 2);
+        /* Whatever the file lets through, the peer is asked for itself. */
+        assert_int_equal(chmod(listener_path(listener), 0666) + chmod(dir, 0755), 0);
+        dial_as(listener_path(listener), 4711, 4712);
+        assert_int_equal(seen.accepted, 2);
+        assert_int_equal(seen.refused, 1);
         listener_close(listener);
 }
 
@@ -259,6 +305,7 @@ int main(void)
                 ROW(test_a_path_of_107_bytes_is_the_longest),
                 ROW(test_a_name_that_exists_is_left_alone),
                 ROW(test_only_our_own_file_is_unlinked),
+                ROW(test_a_group_that_is_granted_may_connect_and_no_other),
                 ROW(test_a_lost_spare_descriptor_is_replaced),
                 ROW(test_a_sweep_takes_dead_sockets_of_ours_and_nothing_else),
         };

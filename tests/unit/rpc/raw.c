@@ -77,9 +77,10 @@ static struct raw *connect_to(const char *unix_path)
         struct raw *raw = xcalloc(1, sizeof(*raw));
         char *target = xasprintf("unix:%s", unix_path);
         grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
-        /* Each has a connection of its own. */
-        grpc_arg arg = { .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, .value.integer = 1 };
-        grpc_channel_args args = { .num_args = 1, .args = &arg };
+        /* Each has a connection of its own, and what it has not asked for stays with the server but for 64 KiB. */
+        grpc_arg list[] = { { .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, .value.integer = 1 },
+                            { .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_HTTP2_BDP_PROBE, .value.integer = 0 } };
+        grpc_channel_args args = { .num_args = N_ELEMENTS(list), .args = list };
 
         raw->queue = grpc_completion_queue_create_for_next(NULL);
         raw->channel = grpc_channel_create(target, credentials, &args);

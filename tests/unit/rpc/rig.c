@@ -17,7 +17,7 @@ static void on_allocate(void *ctx, struct rpc_call *call, const ProtobufCMessage
         const V1beta1__AllocateRequest *request = (const V1beta1__AllocateRequest *)(const void *)msg;
         V1beta1__AllocateResponse response = V1BETA1__ALLOCATE_RESPONSE__INIT;
         V1beta1__ContainerAllocateResponse container = V1BETA1__CONTAINER_ALLOCATE_RESPONSE__INIT;
-        V1beta1__ContainerAllocateResponse *containers[] = { &container };
+        _cleanup_free_ V1beta1__ContainerAllocateResponse **containers = xcalloc(rig->n_more + 1, sizeof(*containers));
 
         rig->n_allocates++;
         rig->n_containers = request->n_container_requests;
@@ -29,7 +29,9 @@ static void on_allocate(void *ctx, struct rpc_call *call, const ProtobufCMessage
                 rpc_fail(call, rig->fail, rig->fail_text);
                 return;
         }
-        response.n_container_responses = 1;
+        response.n_container_responses = rig->n_more + 1;
+        for (size_t i = 0; i <= rig->n_more; i++)
+                containers[i] = &container;
         response.container_responses = containers;
         rpc_reply(call, &response.base);
 }
@@ -65,6 +67,11 @@ static void on_accept(void *ctx, int fd)
 
 struct rig *rig_new(void)
 {
+        return rig_new_within(&(struct rpc_limits){ 0 });
+}
+
+struct rig *rig_new_within(const struct rpc_limits *limits)
+{
         struct rig *rig = xcalloc(1, sizeof(*rig));
         struct err err = { 0 };
 
@@ -73,7 +80,7 @@ struct rig *rig_new(void)
         str_format(rig->path, sizeof(rig->path), "%s/s.sock", rig->dir);
         assert_int_equal(uv_loop_init(&rig->loop), 0);
         ASSERT_OK(rpc_start(&rig->rpc, &rig->loop, &err), &err);
-        rig->server = rpc_server_new(rig->rpc, methods, N_ELEMENTS(methods), rig);
+        rig->server = rpc_server_new_within(rig->rpc, methods, N_ELEMENTS(methods), limits, rig);
         ASSERT_OK(listener_open(&rig->listener, &rig->loop, rig->path, on_accept, NULL, rig, &err), &err);
         rig->client = rpc_client_new(rig->rpc, rig->path, 0);
         return rig;

@@ -22,6 +22,7 @@ struct rig {
         /* What the handlers saw and do. */
         unsigned n_allocates, n_streams, n_closed;
         size_t n_containers;
+        size_t n_more;      /* Allocate answers with that many containers, of two bytes each, beside the first */
         bool hold;          /* Allocate keeps its call in @held */
         enum rpc_code fail; /* Allocate fails with this and @fail_text */
         const char *fail_text;
@@ -36,6 +37,7 @@ struct rig {
 };
 
 struct rig *rig_new(void);
+struct rig *rig_new_within(const struct rpc_limits *limits);
 void rig_free(struct rig *rig);                           /* stops what still runs */
 void rig_stop_server(struct rig *rig, unsigned grace_ms); /* asks; rig->server_stopped tells */
 struct rpc_pending *rig_call(struct rig *rig, const char *method, const ProtobufCMessage *request, unsigned deadline_ms);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "../unit.h"
 
+#include "raw.h"
 #include "rig.h"
 
 #include <stdlib.h>
@@ -41,6 +42,61 @@ static void test_a_failure_arrives_with_its_code_and_a_clean_text(void **state)
         rig_free(rig);
 }
 
+static void send_bytes(struct rig *rig, size_t n_containers)
+{
+        V1beta1__ContainerAllocateRequest container = V1BETA1__CONTAINER_ALLOCATE_REQUEST__INIT;
+        V1beta1__ContainerAllocateRequest **containers = xcalloc(n_containers, sizeof(*containers));
+        V1beta1__AllocateRequest request = V1BETA1__ALLOCATE_REQUEST__INIT;
+
+        for (size_t i = 0; i < n_containers; i++)
+                containers[i] = &container; /* two bytes each on the wire */
+        request.n_container_requests = n_containers;
+        request.container_requests = containers;
+        (void)rig_call(rig, "/v1beta1.DevicePlugin/Allocate", &request.base, 5000);
+        free(containers);
+        assert_true(rig_until(rig, &rig->replied, 10000));
+}
+
+/* Two callers that read nothing have all the places; when their time is up they have none. */
+static void test_who_does_not_take_his_answer_is_cut_off_and_makes_room(void **state)
+{
+        struct rig *rig = rig_new_within(&(struct rpc_limits){ .calls = 2, .unread_ms = 400 });
+        struct raw *raw[2];
+
+        (void)state;
+        rig->n_more = 1 << 20;
+        for (size_t i = 0; i < N_ELEMENTS(raw); i++)
+                raw[i] = raw_open(rig->path, "/v1beta1.DevicePlugin/Allocate");
+        for (int64_t end = clock_ms() + 10000; rig->n_allocates < 2 && clock_ms() < end;) {
+                (void)raw_turn(raw[0], false);
+                (void)raw_turn(raw[1], false);
+                rig_turn(rig, 1);
+        }
+        assert_int_equal(rig->n_allocates, 2);
+        rig->n_more = 0;
+        rig_allocate(rig, 5000);
+        assert_int_equal(rig->code, RPC_RESOURCE_EXHAUSTED);
+        assert_int_equal(rig->n_allocates, 2);
+        rig_turn(rig, 600);
+        rig_allocate(rig, 5000);
+        assert_int_equal(rig->code, RPC_OK);
+        for (size_t i = 0; i < N_ELEMENTS(raw); i++)
+                raw_close(raw[i]);
+        rig_free(rig);
+}
+
+static void test_a_request_may_be_as_long_as_its_server_says(void **state)
+{
+        struct rig *rig = rig_new_within(&(struct rpc_limits){ .message_max = 1000 });
+
+        (void)state;
+        send_bytes(rig, 400);
+        assert_int_equal(rig->code, RPC_OK);
+        send_bytes(rig, 600);
+        assert_int_equal(rig->code, RPC_RESOURCE_EXHAUSTED);
+        rig_free(rig);
+}
+
 static void test_an_unknown_method_is_unimplemented_at_once(void **state)
 {
         struct rig *rig = rig_new();
@@ -55,21 +111,6 @@ static void test_an_unknown_method_is_unimplemented_at_once(void **state)
         }
         assert_true(clock_ms() - start < 2500);
         rig_free(rig);
-}
-
-static void send_bytes(struct rig *rig, size_t n_containers)
-{
-        V1beta1__ContainerAllocateRequest container = V1BETA1__CONTAINER_ALLOCATE_REQUEST__INIT;
-        V1beta1__ContainerAllocateRequest **containers = xcalloc(n_containers, sizeof(*containers));
-        V1beta1__AllocateRequest request = V1BETA1__ALLOCATE_REQUEST__INIT;
-
-        for (size_t i = 0; i < n_containers; i++)
-                containers[i] = &container; /* two bytes each on the wire */
-        request.n_container_requests = n_containers;
-        request.container_requests = containers;
-        (void)rig_call(rig, "/v1beta1.DevicePlugin/Allocate", &request.base, 5000);
-        free(containers);
-        assert_true(rig_until(rig, &rig->replied, 10000));
 }
 
 static void test_too_large_a_message_is_refused_and_the_server_lives(void **state)
@@ -216,6 +257,8 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_unary_call_is_answered),
                 TEST(test_a_failure_arrives_with_its_code_and_a_clean_text),
+                TEST(test_who_does_not_take_his_answer_is_cut_off_and_makes_room),
+                TEST(test_a_request_may_be_as_long_as_its_server_says),
                 TEST(test_an_unknown_method_is_unimplemented_at_once),
                 TEST(test_too_large_a_message_is_refused_and_the_server_lives),
                 TEST(test_a_bomb_of_empty_parts_is_refused_and_the_server_lives),
