@@ -79,6 +79,15 @@ static bool is_companion(const struct inventory *inv, const struct rules *rules,
         return false;
 }
 
+const char *member_role_name(enum member_role role)
+{
+        static const char *const names[] = {
+                [MEMBER_GPU] = "gpu", [MEMBER_COMPANION] = "companion", [MEMBER_BRIDGE] = "bridge", [MEMBER_FOREIGN] = "foreign"
+        };
+
+        return names[role];
+}
+
 enum member_role group_member_role(const struct inventory *inv, const struct rules *rules, const struct function *member)
 {
         bool by_address;

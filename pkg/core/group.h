@@ -30,6 +30,7 @@ struct group_verdict {
         char detail[DETAIL_MAX];        /* the culprit: "0000:01:00.1 (class 0200, driver ixgbe)"; "" = no culprit */
 };
 
+const char *member_role_name(enum member_role role); /* "gpu", "companion", "bridge", "foreign" */
 enum member_role group_member_role(const struct inventory *inv, const struct rules *rules, const struct function *member);
 
 /* True for vfio-pci, any *vfio_pci* and *-vfio-pci variant, and for a function with a vfio-dev entry. */

@@ -22,6 +22,7 @@ const char *step_kind_name(enum step_kind kind)
                 [STEP_AWAIT_DRIVER] = "await-driver",
                 [STEP_AWAIT_NODE] = "await-node",
                 [STEP_READ_LOCKED] = "read-locked",
+                [STEP_LIST_HOLDERS] = "list-holders",
         };
 
         return names[kind];
@@ -65,6 +66,9 @@ void step_describe(const struct step *step, char *out, size_t size)
                 return;
         case STEP_READ_LOCKED:
                 str_format(out, size, "read %s of %s", step->text, bdf);
+                return;
+        case STEP_LIST_HOLDERS:
+                str_format(out, size, "look who has %s open", bdf);
                 return;
         }
         str_format(out, size, "step %d of %s", (int)step->kind, bdf);
@@ -261,17 +265,29 @@ static bool write_plan(struct plan *plan, const struct members *members)
         return fits && add_nodes(plan, members);
 }
 
+/* An mdev's nodes are its group's, not its parent's. */
+static void add_look_at_nodes(struct plan *plan, enum step_kind kind, const struct device *device)
+{
+        bool mdev = device->kind == DEVICE_VGPU_MDEV;
+
+        (void)plan_add(plan, (struct step){ .kind = kind, .bdf = device->bdf, .number = mdev ? (uint32_t)device->group : 0 },
+                  mdev ? "group" : "");
+}
+
 void plan_ask_holders(const struct device *const *devices, size_t n_devices, struct plan *ret)
 {
         struct plan plan = { 0 };
 
-        for (size_t i = 0; i < n_devices; i++) {
-                bool mdev = devices[i]->kind == DEVICE_VGPU_MDEV;
-                (void)plan_add(
-                        &plan,
-                        (struct step){ .kind = STEP_GUARD_NODES, .bdf = devices[i]->bdf, .number = mdev ? (uint32_t)devices[i]->group : 0 },
-                        mdev ? "group" : "");
-        }
+        for (size_t i = 0; i < n_devices; i++)
+                add_look_at_nodes(&plan, STEP_GUARD_NODES, devices[i]);
+        *ret = plan;
+}
+
+void plan_list_holders(const struct device *device, struct plan *ret)
+{
+        struct plan plan = { 0 };
+
+        add_look_at_nodes(&plan, STEP_LIST_HOLDERS, device);
         *ret = plan;
 }
 

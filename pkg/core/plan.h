@@ -28,9 +28,16 @@ enum step_kind {
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
         STEP_AWAIT_NODE,   /* /dev/vfio/<number> (the group's node) exists, within @wait_ms */
         /* Probing (locked reads; the value comes back in the report). */
-        STEP_READ_LOCKED, /* reads attribute @text of @bdf, unless a hand has plans with @card: -EBUSY then */
+        STEP_READ_LOCKED,  /* reads attribute @text of @bdf, unless a hand has plans with @card: -EBUSY then */
+        STEP_LIST_HOLDERS, /* who has a node of @bdf open (nodes as of STEP_GUARD_NODES): "all" or, where not every process can be
+                            * seen or named here, "some", then "; PID NODE COMM" for each */
 };
 const char *step_kind_name(enum step_kind kind); /* "need-driver", "override", ... */
+/* It only tells something: its value is in the report, and that it fails stops nothing. */
+static inline bool step_tells(enum step_kind kind)
+{
+        return kind == STEP_READ_LOCKED || kind == STEP_LIST_HOLDERS;
+}
 static inline bool step_acts(enum step_kind kind)
 {
         return kind >= STEP_OVERRIDE && kind <= STEP_RELEASE_UNBIND_LOCK;
@@ -61,6 +68,9 @@ void step_describe(const struct step *step, char *out, size_t size);
 
 /* The plan that only asks whether somebody has one of @devices open, at most PLAN_STEPS_MAX of them. */
 void plan_ask_holders(const struct device *const *devices, size_t n_devices, struct plan *ret);
+
+/* The plan that tells who has @device open: one STEP_LIST_HOLDERS. */
+void plan_list_holders(const struct device *device, struct plan *ret);
 
 /* The plan that makes @devices usable through vfio-pci: for each group, every member that needs it (GPU and companions).
  * Order: all conditions and guards, then per member override, unbind, probe, driver read-back; group nodes last.

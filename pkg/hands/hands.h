@@ -32,7 +32,7 @@ struct hands_result {
         uint32_t step;          /* index of the failed (or hanging) step; n_steps when none */
         char text[ERR_MSG_MAX]; /* sentence; "" when done */
 };
-/* Report of each STEP_READ_LOCKED as it arrives: @result 0 and the value, or -errno and why not. */
+/* Report of each step that tells something as it arrives: @result 0 and the value, or -errno and why not. */
 typedef void hands_value_fn(void *ctx, uint32_t step, int result, const char *text);
 typedef void hands_done_fn(void *ctx, const struct hands_result *result);
 /* Copies @plan. @value may be NULL. @done is called exactly once, later, from the loop; it may call hands_run.

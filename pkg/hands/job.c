@@ -284,7 +284,7 @@ static void worker_heard(struct worker *worker, const struct report *report)
                 job->waiting(job->ctx);
                 return;
         }
-        if (report->kind == REPORT_AFTER && job->plan.steps[job->step].kind == STEP_READ_LOCKED && job->value)
+        if (report->kind == REPORT_AFTER && step_tells(job->plan.steps[job->step].kind) && job->value)
                 job->value(job->ctx, report->step, report->result, report->text);
 }
 

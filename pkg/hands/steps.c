@@ -528,6 +528,44 @@ static int read_locked(struct work *work, const struct step *s, struct deed *dee
         return read_locked_attribute(work, s->bdf, s->text, work->value, sizeof(work->value), f);
 }
 
+/* As many as there is room for; a name is told without what separates the entries. */
+static void tell_holders(const struct holder *holders, size_t n, bool blind, char *out, size_t size)
+{
+        struct strbuf text __attribute__((cleanup(strbuf_done))) = { 0 };
+        bool all = !blind && n < HOLDERS_MAX;
+
+        for (size_t i = 0; i < n; i++) {
+                char comm[sizeof(holders[i].comm)], entry[sizeof(comm) + sizeof(holders[i].node) + 24];
+                str_clean(comm, sizeof(comm), holders[i].comm);
+                for (char *c = comm; (c = strchr(c, ';'));)
+                        *c = '?';
+                str_format(entry, sizeof(entry), "; %d %s %s", (int)holders[i].pid, holders[i].node, comm);
+                all = all && text.len + strlen(entry) + sizeof("some") <= size;
+                if (text.len + strlen(entry) + sizeof("some") <= size)
+                        strbuf_add(&text, entry);
+        }
+        str_format(out, size, "%s%s", all ? "all" : "some", text.text ? text.text : "");
+}
+
+static int list_holders(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
+{
+        const struct tree *tree = kernel_tree(work->kernel);
+        struct node_list nodes = { .n = 0 };
+        struct holder holders[HOLDERS_MAX];
+        bool blind = false;
+
+        (void)deed;
+        int r = streq(s->text, "group") ? holders_nodes_of_group(tree, (int)s->number, &nodes, &f->err)
+                                        : holders_nodes(tree, s->bdf, &nodes, &f->err);
+        if (r < 0)
+                return failed(work, s->bdf, f);
+        int n = holders_find(tree, &nodes, holders, &blind, &f->err);
+        if (n < 0)
+                return failed(work, s->bdf, f);
+        tell_holders(holders, (size_t)n, blind || !holders_visible(tree), work->value, sizeof(work->value));
+        return 0;
+}
+
 const struct step_ops *step_ops(enum step_kind kind)
 {
         static const struct step_ops table[] = {
@@ -542,6 +580,7 @@ const struct step_ops *step_ops(enum step_kind kind)
                 [STEP_AWAIT_NODE] = { await_node, NULL },
                 [STEP_READ_LOCKED] = { read_locked, NULL },
                 [STEP_RELEASE_UNBIND_LOCK] = { release_unbind_lock, NULL },
+                [STEP_LIST_HOLDERS] = { list_holders, NULL },
         };
 
         return &table[kind];

@@ -23,7 +23,7 @@ struct work {
         struct kernel *kernel;
         const struct plan *plan;
         struct deed deeds[PLAN_STEPS_MAX]; /* by step index */
-        char value[ERR_MSG_MAX];           /* what STEP_READ_LOCKED read */
+        char value[ERR_MSG_MAX];           /* what a step tells */
 };
 
 /* Both return 0, or -errno and fill @failure (reason GONE: the device itself has vanished). */

@@ -104,7 +104,7 @@ int wire_worker_valid(const void *buf, size_t n, struct err *err)
 
 static int step_valid(const struct step *step, uint32_t n_cards, uint32_t index, struct err *err)
 {
-        if ((uint32_t)step->kind > STEP_READ_LOCKED)
+        if ((uint32_t)step->kind > STEP_LIST_HOLDERS)
                 return err_say(err, EPROTO, "step %u is of unknown kind %u", index + 1, (uint32_t)step->kind);
         if (!bdf_ok(step->bdf) || !bdf_ok(step->card) || step->wait_ms < 0 || step->wait_ms > 60000 ||
             !text_ok(step->text, sizeof(step->text)) || !text_ok(step->about, sizeof(step->about)))

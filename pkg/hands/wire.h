@@ -45,7 +45,7 @@ struct report {
         int32_t result;         /* 0 or -errno; with REPORT_AFTER, REPORT_UNDO_AFTER and REPORT_END */
         uint32_t reason;        /* enum reason of a failure, REASON_NONE without */
         uint32_t end;           /* enum plan_end up to PLAN_BROKEN, with REPORT_END */
-        char text[ERR_MSG_MAX]; /* sentence of a failure, or the value of STEP_READ_LOCKED; UTF-8 */
+        char text[ERR_MSG_MAX]; /* sentence of a failure, or what a step tells; UTF-8 */
 };
 
 struct wire_hello {

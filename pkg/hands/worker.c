@@ -133,8 +133,8 @@ static int act(struct execution *x, uint32_t i, struct failure *f)
         if (r < 0)
                 report(x, REPORT_AFTER, i, r, f->reason, f->err.msg);
         else
-                report(x, REPORT_AFTER, i, 0, REASON_NONE, step->kind == STEP_READ_LOCKED ? x->work.value : "");
-        return step->kind == STEP_READ_LOCKED ? 0 : r;
+                report(x, REPORT_AFTER, i, 0, REASON_NONE, step_tells(step->kind) ? x->work.value : "");
+        return step_tells(step->kind) ? 0 : r;
 }
 
 /* Undoes what step @i changed, if anything, once. The first failure is kept in @first; the others are reported. */

@@ -11,7 +11,7 @@
  *   an action or read-back failed, all undone                   PLAN_UNDONE
  *   an undo failed too (the others were tried all the same)     PLAN_BROKEN
  *
- * A device that is gone has nothing left to undo. A STEP_READ_LOCKED that fails is reported and the plan goes on.
+ * A device that is gone has nothing left to undo. A step that only tells and fails is reported and the plan goes on.
  *
  * One of several plans of a request (awaits_word) waits for the others twice, locks held: when all conditions hold, before its
  * first action, and when it is done. It is called off when another one fails: before its next step it undoes what it did. */

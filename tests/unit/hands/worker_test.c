@@ -552,6 +552,32 @@ static void test_locked_reads_report_their_value_and_go_on_when_one_fails(void *
         host_done(&host);
 }
 
+static void test_who_has_a_device_open_is_told_with_pid_node_and_name(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 0 };
+        struct record record;
+        struct err err;
+
+        (void)state;
+        host_make(&host);
+        plan_add(&plan, STEP_LIST_HOLDERS, GPU, "");
+        plan_add(&plan, STEP_LIST_HOLDERS, (struct bdf){ 0, 0x77, 0, 0 }, "");
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_string_equal(record.order, "0 1!");
+        assert_string_equal(record.values, "[all]");
+        ASSERT_OK(sim_hold(host.sim, "/dev/nvidia0", 4242, "nvidia;smi", &err), &err);
+        ASSERT_OK(sim_hold(host.sim, "/dev/nvidia0", 4243, "a b", &err), &err);
+        run(&host, &plan, &record);
+        assert_string_equal(record.values, "[all; 4242 /dev/nvidia0 nvidia?smi; 4243 /dev/nvidia0 a b]");
+        for (int i = 0; i < 14; i++)
+                ASSERT_OK(sim_hold(host.sim, "/dev/nvidia0", 5000 + i, "a-process-of-15", &err), &err);
+        run(&host, &plan, &record);
+        assert_true(str_has_prefix(record.values, "[some; 4242 ") && strlen(record.values) < ERR_MSG_MAX);
+        host_done(&host);
+}
+
 /* Its writes hold the device's lock for as long as a driver takes to let go: a reading hand would seem to hang there. */
 static void test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work(void **state)
 {
@@ -774,6 +800,7 @@ int main(void)
                 TEST(test_a_slow_driver_is_waited_for),
                 TEST(test_a_device_that_vanishes_in_the_middle_ends_the_plan),
                 TEST(test_locked_reads_report_their_value_and_go_on_when_one_fails),
+                TEST(test_who_has_a_device_open_is_told_with_pid_node_and_name),
                 TEST(test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work),
                 TEST(test_a_plan_that_awaits_its_word_has_the_lock_until_then),
                 TEST(test_a_plan_called_off_at_any_point_leaves_the_host_as_it_was),
