@@ -3,7 +3,7 @@
  *
  * Two witnesses: a framebuffer device of a firmware driver whose path leads through the function (since 6.9 its platform
  * device hangs below it), and /proc/iomem, where the framebuffer lies inside the function's lines or inside one of its BARs.
- * Without CAP_SYSLOG the addresses there are zeros: then only the nesting speaks. */
+ * Without CAP_SYS_ADMIN (r_show in kernel/resource.c) the addresses there are zeros: then only the nesting speaks. */
 #include "host/scan_priv.h"
 
 #include <errno.h>
