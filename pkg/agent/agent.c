@@ -254,8 +254,7 @@ static void start_claims(struct agent *agent)
         agent->world.at_work = at_work;
         agent->world.ours = ours;
         agent->world.claims_ctx = agent;
-        agent->store = store_memory_new();
-        agent->claims = claims_new(&agent->loop, agent->hands, agent->store, &world, agent->world.config->bind_deadline_ms);
+        agent->claims = claims_new(&agent->loop, agent->hands, agent->ledger, &world, agent->world.config->bind_deadline_ms);
 }
 
 static void start_events(struct agent *agent)
@@ -283,16 +282,25 @@ static int start_hands(struct agent *agent, struct err *err)
         return hands_start(&agent->hands, &hands, err);
 }
 
+static int open_state(struct agent *agent, struct err *err)
+{
+        _cleanup_close_ int dir = fs_open(AT_FDCWD, agent->options->state_dir, O_RDONLY | O_DIRECTORY, 0);
+        if (dir < 0)
+                return err_set(err, -dir, "cannot open %s", agent->options->state_dir);
+        agent->recorder = recorder_new(&agent->loop);
+        int r = ledger_open(dir, &agent->loop, agent->recorder, &agent->ledger, err);
+        if (r < 0)
+                return r;
+        agent->state_dir = TAKE_FD(dir);
+        return 0;
+}
+
 /* What an earlier daemon of this boot gave up stays so. Before anything is read from it, or offered. */
 static int open_stuck(struct agent *agent, struct err *err)
 {
         const char *boot_id = agent->world.inventory->boot_id;
 
-        _cleanup_close_ int dir = fs_open(AT_FDCWD, agent->options->state_dir, O_RDONLY | O_DIRECTORY, 0);
-        if (dir < 0)
-                return err_set(err, -dir, "cannot open %s", agent->options->state_dir);
-        agent->recorder = recorder_new(&agent->loop);
-        int r = stuck_open(dir, agent->recorder, boot_id, on_remembered, agent, &agent->stuck, err);
+        int r = stuck_open(agent->state_dir, agent->recorder, boot_id, on_remembered, agent, &agent->stuck, err);
         if (r == 0 && agent->world.n_stuck > 0)
                 r = world_look(&agent->world, NULL, err);
         return r;
@@ -301,11 +309,11 @@ static int open_stuck(struct agent *agent, struct err *err)
 static void free_all(struct agent *agent)
 {
         stuck_free(agent->stuck);
+        ledger_free(agent->ledger);
+        cleanup_close(&agent->state_dir);
         recorder_free(agent->recorder);
         probe_free(agent->probe);
         hands_free(agent->hands);
-        if (agent->store)
-                agent->store->ops->free(agent->store);
         world_close(&agent->world);
         free(agent->attempts);
 }
@@ -332,8 +340,11 @@ static int start(struct agent *agent, struct err *err)
         agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, at_work, agent);
         agent->world.probe = agent->probe;
         init_handles(agent);
+        int r = open_state(agent, err);
+        if (r < 0)
+                return r;
         start_claims(agent);
-        int r = rpc_start(&agent->rpc, &agent->loop, err);
+        r = rpc_start(&agent->rpc, &agent->loop, err);
         if (r == 0)
                 r = world_look(&agent->world, NULL, err);
         if (r == 0)
@@ -352,7 +363,7 @@ static int start(struct agent *agent, struct err *err)
 
 int agent_run(const struct agent_options *options)
 {
-        struct agent agent = { .options = options };
+        struct agent agent = { .options = options, .state_dir = -1 };
         struct err err;
 
         agent_stamp_names(&agent);

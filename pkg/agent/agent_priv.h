@@ -35,7 +35,8 @@ struct agent {
         struct probe *probe;
         struct recorder *recorder;
         struct stuck *stuck;
-        struct store *store;
+        int state_dir; /* open, for as long as the records below it are */
+        struct ledger *ledger;
         struct claims *claims;
         struct rpc *rpc;
         struct kubelet *kubelet;

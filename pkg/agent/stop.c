@@ -33,6 +33,7 @@ static void stop_step(struct agent *agent)
         if (!agent->kubelet_closed || !agent->claims_closed || !agent->hands_closed)
                 return;
         agent->claims = claims_free(agent->claims);
+        ledger_stop(agent->ledger);
         agent->kubelet = kubelet_free(agent->kubelet);
         if (agent->rpc)
                 rpc_stop(agent->rpc, on_rpc_stopped, agent);
@@ -97,5 +98,8 @@ void agent_stop(struct agent *agent, int status)
         (void)uv_timer_stop(&agent->look);
         (void)uv_timer_stop(&agent->backstop);
         (void)uv_timer_start(&agent->stop_hands, on_stop_hands, STOP_HANDS_MS, 0);
-        claims_stop(agent->claims, on_claims_closed, agent);
+        if (agent->claims)
+                claims_stop(agent->claims, on_claims_closed, agent);
+        else
+                on_claims_closed(agent);
 }

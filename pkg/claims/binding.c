@@ -10,7 +10,8 @@
 struct binding {
         const struct claims_world *world;
         struct plan *plans;
-        bool ended[REQUEST_DEVICES_MAX]; /* beside plans */
+        bool ended[REQUEST_DEVICES_MAX];         /* beside plans ... */
+        enum plan_end ends[REQUEST_DEVICES_MAX]; /* ... how */
         size_t n_plans, cap_plans, n_ended;
         struct {
                 char id[DEVICE_ID_MAX];
@@ -123,6 +124,7 @@ static void on_end(void *ctx, size_t index, const struct hands_result *result)
         bool first = result->end != PLAN_DONE && !binding->failed;
 
         binding->ended[index] = true;
+        binding->ends[index] = result->end;
         binding->n_ended++;
         if (result->end != PLAN_DONE) {
                 binding->failed = true;
@@ -155,6 +157,11 @@ void binding_run(struct binding *binding, struct hands *hands, unsigned deadline
         for (size_t i = 0; i < binding->n_plans; i++)
                 limit_waits(&binding->plans[i], deadline_ms);
         hands_run_all(hands, binding->plans, binding->n_plans, deadline_ms, on_end, binding);
+}
+
+enum plan_end binding_end(const struct binding *binding, size_t plan)
+{
+        return binding->ends[plan];
 }
 
 static bool has_card(const struct plan *plan, struct bdf card)

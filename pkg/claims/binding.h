@@ -20,6 +20,7 @@ typedef void binding_failed_fn(void *ctx, const struct hands_result *result);
 typedef void binding_over_fn(void *ctx, bool done);
 void binding_run(struct binding *binding, struct hands *hands, unsigned deadline_ms, binding_failed_fn *failed, binding_over_fn *over,
                  void *ctx);
+enum plan_end binding_end(const struct binding *binding, size_t plan); /* which has ended */
 bool binding_at_work(const struct binding *binding, struct bdf card);  /* has a plan on @card not ended yet? */
 bool binding_concerns(const struct binding *binding, struct bdf card); /* has it a plan on @card, ended or not? */
 struct binding *binding_free(struct binding *binding);                 /* not at work. NULL-safe, returns NULL */

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* THE door: who was given what. Device plugin, node API, reconcile and later DRA come through here and nowhere else.
  *
- * claims_prepare checks the whole request before anything is touched, plans, runs the plan on the queue of the cards it
- * concerns (one plan per card at a time), records, and answers. Loop thread; @done is called exactly once, possibly before
- * claims_prepare returns when no plan is needed. */
+ * claims_prepare checks the whole request before anything is touched, plans, records what it is about to do, runs the plan on
+ * the queue of the cards it concerns (one plan per card at a time), records that it is done, and answers. Loop thread; @done is called
+ * exactly once, possibly before claims_prepare returns when no plan is needed. */
 #ifndef SLUICE_CLAIMS_CLAIMS_H
 #define SLUICE_CLAIMS_CLAIMS_H
 
 #include <uv.h>
 
-#include "claims/store.h"
+#include "claims/ledger.h"
 #include "core/answer.h"
-#include "core/claim.h"
 #include "core/offer.h"
 #include "hands/hands.h"
 
@@ -47,12 +46,19 @@ struct claims_world {
         /* May a process have the device open? Told by a read or two; false also where holders cannot be seen at all. */
         bool (*may_be_held)(void *ctx, const struct device *device);
 };
-struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct store *store, const struct claims_world *world,
+/* @ledger is borrowed until claims_free. */
+struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct ledger *ledger, const struct claims_world *world,
                           unsigned deadline_ms);
 void claims_prepare(struct claims *claims, const struct claim_request *request, claims_done_fn *done, void *ctx);
 bool claims_at_work(const struct claims *claims, struct bdf card); /* is a plan at work on it? */
 /* Is it ours what changes on @card? Also true in the look at what the last plan did. */
 bool claims_change(const struct claims *claims, struct bdf card);
+
+/* Who has what, and what Sluice bound: ledger.h. */
+void claims_each(const struct claims *claims, claim_fn *each, void *ctx);
+const struct claim *claims_of_device(const struct claims *claims, const char *device); /* NULL = nobody's */
+const struct original *claims_original(const struct claims *claims, struct bdf bdf);   /* NULL = not bound by Sluice */
+
 void claims_set_deadline(struct claims *claims, unsigned deadline_ms);
 void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx); /* pending requests: TOO_LATE */
 struct claims *claims_free(struct claims *claims);

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/str.h"
+#include "core/group.h"
 
 const char *claim_owner_name(enum claim_owner owner)
 {
@@ -65,4 +66,47 @@ const struct claim_device *claim_device(const struct claim *claim, const char *i
                 if (streq(claim->devices[i].id, id))
                         return &claim->devices[i];
         return NULL;
+}
+
+bool claim_device_is(const struct claim_device *told, const struct device *now)
+{
+        return told->group == now->group && told->vendor == now->vendor && told->device == now->device_id;
+}
+
+static bool is_of(const struct original *original, const struct function *fn)
+{
+        return original->vendor == fn->vendor && original->device == fn->device && original->subvendor == fn->subvendor &&
+               original->subdevice == fn->subdevice;
+}
+
+static bool is_ours_still(const struct original *former, const struct function *fn, const char *boot_id, const char *target)
+{
+        return streq(former->boot_id, boot_id) && streq(former->target, target) && is_of(former, fn) &&
+               (!*fn->driver || streq(fn->driver, former->driver)) &&
+               (!fn->override_known || streq(fn->driver_override, target) || streq(fn->driver_override, former->driver_override));
+}
+
+void original_make(const struct original *former, const struct function *fn, const char *boot_id, const char *target, struct original *ret)
+{
+        struct original made = {
+                .bdf = fn->bdf,
+                .card = card_of(fn),
+                .state = ORIGINAL_BINDING,
+                .vendor = fn->vendor,
+                .device = fn->device,
+                .subvendor = fn->subvendor,
+                .subdevice = fn->subdevice,
+                .override_known = fn->override_known,
+        };
+
+        if (former && is_ours_still(former, fn, boot_id, target)) {
+                *ret = *former;
+                ret->state = ORIGINAL_BINDING;
+                return;
+        }
+        (void)str_copy(made.driver, sizeof(made.driver), fn->driver);
+        (void)str_copy(made.driver_override, sizeof(made.driver_override), fn->driver_override);
+        (void)str_copy(made.target, sizeof(made.target), target);
+        (void)str_copy(made.boot_id, sizeof(made.boot_id), boot_id);
+        *ret = made;
 }

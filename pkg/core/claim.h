@@ -47,6 +47,7 @@ void claim_key_of_kubelet(const char *device, char out[static CLAIM_KEY_MAX]);
 void claim_copy(struct claim *to, const struct claim *from); /* @to is overwritten, not freed; claim_done() when it has served */
 void claim_done(struct claim *claim);                        /* copes with a zeroed one */
 #define _cleanup_claim_ _cleanup_(claim_done)
+bool claim_device_is(const struct claim_device *told, const struct device *now);    /* is what the holder was told true now? */
 const struct claim_device *claim_device(const struct claim *claim, const char *id); /* NULL = none of its devices */
 
 enum original_state {
@@ -68,5 +69,10 @@ struct original {
         char target[DRIVER_LEN];                       /* the VFIO driver it was bound to */
         char boot_id[BOOT_ID_LEN];                     /* of the boot that it was bound in; a reboot ends every binding */
 };
+
+/* The original of @fn, which is about to be bound to @target in boot @boot_id. @former: what was remembered of a function at its
+ * address, NULL = nothing. It counts, and not what is seen now, when it is of this boot and of this function and a plan of ours
+ * made of it what it is: without driver, or on the former one with our override. */
+void original_make(const struct original *former, const struct function *fn, const char *boot_id, const char *target, struct original *ret);
 
 #endif

@@ -119,6 +119,10 @@ enum reason_use {
         X(HAND_LOST, "hand-lost", REFUSAL, "the helper process ended in the middle of the plan",                                           \
           "look at the device's driver; the next request plans again from what is there")                                                  \
         X(CARD_BUSY, "card-busy", REFUSAL, "another hand holds the lock of this card", "wait for the other plan to end")                   \
+        X(NO_RECORD, "not-recorded", REFUSAL, "what Sluice is about to do cannot be written to its state directory",                       \
+          "make room on the disk of the state directory, or mount it writable")                                                            \
+        X(OUTDATED, "answer-outdated", REFUSAL, "the pod was told of another card or another IOMMU group than the device has now",         \
+          "delete the pod: its successor is answered anew")                                                                                \
         X(TOO_LATE, "shutting-down", REFUSAL, "Sluice is shutting down", "try again when it is back")                                      \
         X(OVERLOAD, "too-many-requests", REFUSAL, "too many requests are waiting for this card", "try again later")
 

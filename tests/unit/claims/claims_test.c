@@ -57,6 +57,134 @@ void step_describe(const struct step *step, char *out, size_t size)
         str_format(out, size, "step of " BDF_FMT, BDF_ARGS(step->bdf));
 }
 
+/* ---- a ledger whose disk the test moves ---- */
+
+struct waiting {
+        recorded_fn *done;
+        void *ctx;
+};
+
+static struct {
+        struct original originals[16];
+        size_t n_originals;
+        struct claim claims[16]; /* one device each, of its own */
+        struct claim_device devices[16];
+        size_t n_claims;
+        struct waiting waiting[16];
+        size_t n_waiting;
+        unsigned n_puts;
+        bool slow; /* the disk answers when the test says so */
+        int error; /* what it answers */
+        bool full; /* the ledger refuses */
+} book;
+
+/* The disk answers. */
+static void disk_answers(void)
+{
+        struct err err;
+
+        while (book.n_waiting > 0) {
+                const struct waiting first = book.waiting[0];
+                memmove(book.waiting, book.waiting + 1, --book.n_waiting * sizeof(first));
+                (void)err_say(&err, book.error ? book.error : EIO, "the disk says no");
+                first.done(first.ctx, book.error ? &err : NULL);
+        }
+}
+
+static void settle(void)
+{
+        if (!book.slow)
+                disk_answers();
+}
+
+static void wait_for_disk(recorded_fn *done, void *ctx)
+{
+        if (done)
+                book.waiting[book.n_waiting++] = (struct waiting){ done, ctx };
+}
+
+static struct original *find_original(struct bdf bdf)
+{
+        for (size_t i = 0; i < book.n_originals; i++)
+                if (bdf_equal(book.originals[i].bdf, bdf))
+                        return &book.originals[i];
+        return NULL;
+}
+
+const struct original *ledger_original(const struct ledger *ledger, struct bdf bdf)
+{
+        (void)ledger;
+        return find_original(bdf);
+}
+
+int ledger_put_originals(struct ledger *ledger, const struct original *list, size_t n, recorded_fn *done, void *ctx, struct err *err)
+{
+        (void)ledger;
+        assert_true(n > 0);
+        if (book.full)
+                return err_say(err, ENOSPC, "the ledger is full");
+        for (size_t i = 0; i < n; i++) {
+                struct original *o = find_original(list[i].bdf);
+                *(o ? o : &book.originals[book.n_originals++]) = list[i];
+        }
+        book.n_puts++;
+        wait_for_disk(done, ctx);
+        return 0;
+}
+
+void ledger_remove_originals(struct ledger *ledger, const struct bdf *list, size_t n, recorded_fn *done, void *ctx)
+{
+        (void)ledger;
+        for (size_t i = 0; i < n; i++) {
+                struct original *o = find_original(list[i]);
+                if (o)
+                        *o = book.originals[--book.n_originals];
+        }
+        wait_for_disk(done, ctx);
+}
+
+int ledger_put_claim(struct ledger *ledger, const struct claim *claim, recorded_fn *done, void *ctx, struct err *err)
+{
+        size_t i = 0;
+
+        (void)ledger;
+        (void)err;
+        while (i < book.n_claims && !streq(book.claims[i].key, claim->key))
+                i++;
+        assert_true(i < N_ELEMENTS(book.claims) && claim->n_devices == 1);
+        if (i == book.n_claims)
+                book.n_claims++;
+        book.claims[i] = *claim;
+        book.devices[i] = claim->devices[0];
+        book.claims[i].devices = &book.devices[i];
+        wait_for_disk(done, ctx);
+        return 0;
+}
+
+const struct claim *ledger_claim(const struct ledger *ledger, const char *key)
+{
+        (void)ledger;
+        for (size_t i = 0; i < book.n_claims; i++)
+                if (streq(book.claims[i].key, key))
+                        return &book.claims[i];
+        return NULL;
+}
+
+const struct claim *ledger_claim_of(const struct ledger *ledger, const char *device)
+{
+        char key[CLAIM_KEY_MAX];
+
+        claim_key_of_kubelet(device, key);
+        return ledger_claim(ledger, key);
+}
+
+void ledger_each_claim(const struct ledger *ledger, claim_fn *each, void *ctx)
+{
+        (void)ledger;
+        for (size_t i = 0; i < book.n_claims; i++)
+                each(ctx, &book.claims[i]);
+}
+
 /* ---- a world of three cards: 0 and 1 alone, 2 with a companion; resource a.com/x; all on their host driver ---- */
 
 static struct {
@@ -90,6 +218,7 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
         }
         for (size_t i = 0; i < n_devices; i++)
                 if (devices[i]->needs_bind) {
+                        ret->steps[ret->n_steps++] = (struct step){ .kind = STEP_OVERRIDE, .bdf = devices[i]->bdf, .text = "vfio-pci" };
                         ret->steps[ret->n_steps++] = (struct step){ .kind = STEP_UNBIND, .bdf = devices[i]->bdf, .text = "nvidia" };
                         ret->steps[ret->n_steps++] = (struct step){ .kind = STEP_PROBE, .bdf = devices[i]->bdf };
                         ret->cards[ret->n_cards++] = devices[i]->card;
@@ -217,7 +346,6 @@ static void on_done(void *ctx, const struct claim_result *result)
 }
 
 static uv_loop_t loop;
-static struct store *store;
 static struct claims *claims;
 
 static int setup(void **state)
@@ -239,8 +367,8 @@ static int setup(void **state)
         rules_init(&w.rules);
         bind_world(false);
         (void)uv_loop_init(&loop);
-        store = store_memory_new();
-        claims = claims_new(&loop, NULL, store, &world, DEADLINE_MS);
+        memset(&book, 0, sizeof(book));
+        claims = claims_new(&loop, NULL, NULL, &world, DEADLINE_MS);
         return 0;
 }
 
@@ -259,7 +387,6 @@ static int teardown(void **state)
         claims_free(claims);
         (void)uv_run(&loop, UV_RUN_DEFAULT);
         (void)uv_loop_close(&loop);
-        store->ops->free(store);
         inventory_unref(w.inv);
         rules_done(&w.rules);
         return 0;
@@ -274,6 +401,7 @@ static void ask(struct outcome *o, enum claim_owner owner, bool verify, const ch
                 &(struct claim_request){
                         .owner = owner, .resource = "a.com/x", .devices = ids, .n_devices = a ? b ? 2 : 1 : 0, .verify_only = verify },
                 on_done, o);
+        settle();
 }
 
 static void end_plan(size_t i, enum plan_end end, enum reason reason, const char *text)
@@ -285,6 +413,7 @@ static void end_plan(size_t i, enum plan_end end, enum reason reason, const char
                 hands.each[i](hands.ctx[i], hands.index[i], &result);
         else
                 hands.done[i](hands.ctx[i], &result);
+        settle();
 }
 
 #define CARD0 "0000:01:00.0"
@@ -493,29 +622,207 @@ static void test_of_a_unit_that_cannot_be_restored_only_the_broken_group_is_mark
         assert_int_equal(w.n_marks, 1);
 }
 
-static int refuse_intent(struct store *s, const struct claim_record *record, const struct plan *plans, size_t n_plans, struct err *err)
-{
-        (void)s;
-        (void)record;
-        (void)plans;
-        (void)n_plans;
-        return err_set(err, ENOSPC, "cannot write the record");
-}
-
 static void test_without_a_record_of_the_intent_nothing_is_touched(void **state)
 {
-        const struct store_ops *whole = store->ops;
-        struct store_ops full = *whole;
+        struct outcome o = { 0 }, full = { 0 };
+
+        (void)state;
+        book.error = ENOSPC;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(o.reason, REASON_NO_RECORD);
+        assert_non_null(strstr(o.text, CARD0 " cannot be bound: the disk says no; nothing was touched"));
+        book.full = true;
+        ask(&full, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(full.reason, REASON_NO_RECORD);
+        assert_non_null(strstr(full.text, "the ledger is full"));
+        assert_int_equal(hands.n, 0);
+        assert_int_equal(book.n_originals, 0);
+}
+
+static void test_the_intent_is_on_the_disk_before_a_hand_begins(void **state)
+{
         struct outcome o = { 0 };
 
         (void)state;
-        full.intent = refuse_intent;
-        store->ops = &full;
-        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
-        store->ops = whole;
-        assert_int_equal(o.reason, REASON_STEP_FAILED);
-        assert_non_null(strstr(o.text, "cannot write the record"));
+        book.slow = true;
+        ask(&o, OWNER_KUBELET, false, CARD0, CARD2);
         assert_int_equal(hands.n, 0);
+        assert_int_equal(book.n_originals, 2);
+        assert_int_equal(book.originals[0].state, ORIGINAL_BINDING);
+        assert_string_equal(book.originals[0].driver, "nvidia");
+        assert_string_equal(book.originals[0].target, "vfio-pci");
+        disk_answers();
+        assert_int_equal(hands.n, 2);
+        bind_world(true);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        end_plan(1, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(book.originals[0].state, ORIGINAL_BOUND);
+        assert_int_equal(book.originals[1].state, ORIGINAL_BOUND);
+        assert_int_equal(o.n, 0); /* that it is done is not on the disk yet */
+        disk_answers();
+        assert_int_equal(o.n, 1);
+        assert_int_equal(o.reason, REASON_NONE);
+}
+
+static void test_what_is_done_is_granted_although_the_disk_refuses_to_know(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        bind_world(true);
+        book.error = EIO;
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(o.reason, REASON_NONE);
+        assert_true(o.answered);
+        assert_int_equal(book.originals[0].state, ORIGINAL_BOUND);
+}
+
+/* How each plan of a request ends decides what is remembered of its functions. */
+static void test_what_is_undone_is_forgotten_and_what_is_left_behind_is_not(void **state)
+{
+        static const struct {
+                enum plan_end end;
+                size_t n_left;
+        } rows[] = { { PLAN_REFUSED, 0 }, { PLAN_UNDONE, 0 }, { PLAN_BROKEN, 1 }, { PLAN_LOST, 1 }, { PLAN_STUCK, 1 } };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct outcome o = { 0 };
+                book.n_originals = 0;
+                hands.n = 0;
+                ask(&o, OWNER_KUBELET, false, CARD0, CARD1);
+                end_plan(0, rows[i].end, REASON_STEP_FAILED, "why");
+                end_plan(1, PLAN_UNDONE, REASON_STEP_FAILED, "called off");
+                assert_int_equal(book.n_originals, rows[i].n_left);
+                assert_true(rows[i].n_left == 0 || book.originals[0].state == ORIGINAL_BINDING);
+                assert_true(rows[i].n_left == 0 || bdf_equal(book.originals[0].bdf, w.devices[0].bdf));
+        }
+}
+
+/* A device of ours that lost its driver is bound again, in vain: what it was at first is not forgotten over it. */
+static void test_an_undone_rebind_leaves_what_was_remembered_before(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        book.originals[0] = (struct original){ .bdf = w.devices[0].bdf,
+                                               .state = ORIGINAL_BOUND,
+                                               .vendor = 0x10de,
+                                               .device = 0x26b9,
+                                               .driver = "nouveau",
+                                               .target = "vfio-pci" };
+        book.n_originals = 1;
+        w.inv->functions[0].driver[0] = '\0';
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(book.originals[0].state, ORIGINAL_BINDING);
+        assert_string_equal(book.originals[0].driver, "nouveau");
+        end_plan(0, PLAN_UNDONE, REASON_STEP_FAILED, "why");
+        assert_int_equal(book.n_originals, 1);
+        assert_int_equal(book.originals[0].state, ORIGINAL_BOUND);
+        assert_string_equal(book.originals[0].driver, "nouveau");
+}
+
+static void run_until(const unsigned *n)
+{
+        int64_t until = clock_ms() + 10000;
+
+        while (*n == 0 && clock_ms() < until)
+                (void)uv_run(&loop, UV_RUN_ONCE);
+        assert_int_equal(*n, 1);
+}
+
+static void test_a_disk_that_hangs_is_not_waited_for_beyond_the_deadline(void **state)
+{
+        struct outcome o = { 0 }, next = { 0 };
+
+        (void)state;
+        book.slow = true;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        run_until(&o.n);
+        assert_int_equal(o.reason, REASON_NO_RECORD);
+        assert_non_null(strstr(o.text, "does not answer"));
+        ask(&next, OWNER_KUBELET, false, CARD0, NULL);
+        assert_int_equal(book.n_puts, 1); /* the card is the first one's until the disk has answered */
+        disk_answers();
+        assert_int_equal(hands.n, 1); /* of the second */
+        assert_int_equal(o.n, 1);
+        bind_world(true);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(next.n, 0);
+        run_until(&next.n); /* it hangs again: bound is bound */
+        assert_int_equal(next.reason, REASON_NONE);
+        assert_true(next.answered);
+        disk_answers();
+        assert_int_equal(next.n, 1);
+}
+
+static void test_a_job_that_is_being_recorded_when_the_end_comes_touches_nothing(void **state)
+{
+        struct outcome o = { 0 };
+        bool closed = false;
+
+        (void)state;
+        book.slow = true;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        claims_stop(claims, on_closed, &closed);
+        assert_int_equal(o.reason, REASON_TOO_LATE);
+        assert_false(closed);
+        disk_answers();
+        assert_true(closed);
+        assert_int_equal(hands.n, 0);
+        assert_int_equal(book.n_originals, 0);
+        assert_int_equal(o.n, 1);
+}
+
+static void test_kubelet_s_claims_are_recorded_one_for_each_device(void **state)
+{
+        struct outcome o = { 0 }, verified = { 0 }, reconciled = { 0 };
+
+        (void)state;
+        bind_world(true);
+        ask(&reconciled, OWNER_RECONCILE, false, CARD2, NULL);
+        ask(&verified, OWNER_KUBELET, true, CARD2, NULL);
+        assert_int_equal(book.n_claims, 0);
+        book.slow = true; /* the answer waits for no disk */
+        ask(&o, OWNER_KUBELET, false, CARD1, CARD0);
+        assert_int_equal(o.n, 1);
+        assert_int_equal(book.n_waiting, 0);
+        assert_int_equal(book.n_claims, 2);
+        const struct claim *claim = claims_of_device(claims, CARD1);
+        assert_non_null(claim);
+        assert_string_equal(claim->key, "kubelet:" CARD1);
+        assert_int_equal(claim->state, CLAIM_ANSWERED);
+        assert_string_equal(claim->resource, "a.com/x");
+        assert_int_equal(claim->devices[0].group, 11);
+        assert_true(claim->since_ms > INT64_C(1600000000000));
+}
+
+/* Kubelet repeats the answer of before a reboot, and asks only for verification. */
+static void test_an_answer_that_is_no_longer_true_is_not_verified(void **state)
+{
+        struct outcome given = { 0 }, same = { 0 }, moved = { 0 }, replaced = { 0 }, anew = { 0 };
+
+        (void)state;
+        bind_world(true);
+        ask(&given, OWNER_KUBELET, false, CARD0, NULL);
+        ask(&same, OWNER_KUBELET, true, CARD0, NULL);
+        assert_int_equal(same.reason, REASON_NONE);
+        w.devices[0].group = 77;
+        ask(&moved, OWNER_KUBELET, true, CARD0, NULL);
+        assert_int_equal(moved.reason, REASON_OUTDATED);
+        assert_non_null(strstr(moved.text, "IOMMU group 10"));
+        assert_non_null(strstr(moved.text, "group 77"));
+        assert_non_null(strstr(moved.text, "delete the pod"));
+        w.devices[0].group = 10;
+        w.devices[0].device_id = 0x2330;
+        ask(&replaced, OWNER_KUBELET, true, CARD0, NULL);
+        assert_int_equal(replaced.reason, REASON_OUTDATED);
+        assert_non_null(strstr(replaced.text, "2330"));
+        ask(&anew, OWNER_KUBELET, false, CARD0, NULL); /* the successor */
+        assert_int_equal(anew.reason, REASON_NONE);
+        ask(&anew, OWNER_KUBELET, true, CARD0, NULL);
+        assert_int_equal(anew.reason, REASON_NONE);
 }
 
 static void test_a_refused_plan_starts_no_hand(void **state)
@@ -543,6 +850,7 @@ static void test_each_card_has_a_plan_and_the_last_one_answers(void **state)
         w.devices[2].needs_bind = false;
         char *ids[] = { (char *)CARD0, (char *)CARD1, (char *)CARD2 };
         claims_prepare(claims, &(struct claim_request){ .resource = "a.com/x", .devices = ids, .n_devices = 3 }, on_done, &o);
+        settle();
         assert_int_equal(hands.n, 2); /* none for what is bound */
         for (size_t i = 0; i < 2; i++) {
                 assert_int_equal(hands.plans[i].n_cards, 1);
@@ -858,6 +1166,14 @@ int main(void)
                 CASE(test_how_a_plan_ends_decides_the_mark),
                 CASE(test_of_a_unit_that_cannot_be_restored_only_the_broken_group_is_marked),
                 CASE(test_without_a_record_of_the_intent_nothing_is_touched),
+                CASE(test_the_intent_is_on_the_disk_before_a_hand_begins),
+                CASE(test_what_is_done_is_granted_although_the_disk_refuses_to_know),
+                CASE(test_what_is_undone_is_forgotten_and_what_is_left_behind_is_not),
+                CASE(test_an_undone_rebind_leaves_what_was_remembered_before),
+                CASE(test_a_disk_that_hangs_is_not_waited_for_beyond_the_deadline),
+                CASE(test_a_job_that_is_being_recorded_when_the_end_comes_touches_nothing),
+                CASE(test_kubelet_s_claims_are_recorded_one_for_each_device),
+                CASE(test_an_answer_that_is_no_longer_true_is_not_verified),
                 CASE(test_a_refused_plan_starts_no_hand),
                 CASE(test_each_card_has_a_plan_and_the_last_one_answers),
                 CASE(test_the_first_failure_answers_and_the_cards_are_free_when_the_last_is_undone),

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a request is about to do to the host, written down before it does: an original for each function that its plans bind.
+ * Loop thread. */
+#ifndef SLUICE_CLAIMS_INTENT_H
+#define SLUICE_CLAIMS_INTENT_H
+
+#include "claims/ledger.h"
+#include "core/plan.h"
+
+struct intent;
+/* Of @plans, as @inv sees their functions. A function that is still what an earlier plan of this boot made of it keeps what is
+ * remembered of before that. */
+struct intent *intent_new(const struct ledger *ledger, const struct inventory *inv, const struct plan *plans, size_t n_plans);
+struct intent *intent_free(struct intent *intent); /* NULL-safe, returns NULL */
+
+/* Puts them into the ledger as ORIGINAL_BINDING, or those of the plans that are done as ORIGINAL_BOUND. @done: ledger.h. */
+int intent_put(const struct intent *intent, struct ledger *ledger, recorded_fn *done, void *ctx, struct err *err);
+void intent_complete(const struct intent *intent, struct ledger *ledger, recorded_fn *done, void *ctx);
+/* Plan @plan touched nothing, or is undone: the ledger says what it said before. */
+void intent_withdraw(const struct intent *intent, struct ledger *ledger, size_t plan);
+/* What the hand of @plan read just before it set driver_override of @bdf counts more than what was known before. */
+void intent_override_was(struct intent *intent, struct bdf bdf, const char *before);
+
+#endif
