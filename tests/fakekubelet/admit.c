@@ -37,6 +37,7 @@ static void record_free(struct fk_record *r)
         free(r->resource);
         idset_done(&r->ids);
         wire_bytes_done(&r->answer);
+        free(r->devices);
         free(r);
 }
 
@@ -99,6 +100,7 @@ void fk_pod_end(struct fk *k, const char *pod)
                 record_free(r);
                 had = true;
         }
+        fk_pods_ended(k, pod);
         if (had) /* kubelet counts anew when a pod with devices is gone, or an Allocate has failed, and only then */
                 fk_recompute(k);
         fk_unlock(k);
@@ -377,6 +379,12 @@ static void record_add(struct fk *k, const char *pod, const char *container, con
                 .pod = xstrdup(pod), .container = xstrdup(container), .resource = xstrdup(resource), .answer = answer, .next = k->records
         };
         idset_add_all(&rec->ids, ids);
+        rec->devices = xcalloc(ids->n, sizeof(*rec->devices));
+        for (size_t i = 0; i < ids->n; i++) {
+                const struct known_device *d = fk_known(fk_resource_get(k, resource), rec->ids.ids[i]);
+                if (d)
+                        rec->devices[i] = *d;
+        }
         k->records = rec;
 }
 
@@ -457,8 +465,10 @@ int fk_admit(struct fk *k, const char *pod, const char *container, bool init, co
         }
         for (size_t i = 0; i < n && r == 0; i++)
                 r = admit_resource(k, pod, container, &asks[order[i]], text);
-        if (r == 0)
+        if (r == 0) {
                 reuse_update(k, pod, container, init);
+                fk_pods_admitted(k, pod, container, init);
+        }
         fk_unlock(k);
         free(order);
         if (r < 0) {

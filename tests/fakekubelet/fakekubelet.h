@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A kubelet for tests: device manager, registration service, plugin watcher and pod admission, as a real gRPC peer.
  *
- * What it reproduces is listed with its tests in selftest.c (rows A1-A7, B1-B3, C1-C4, D1-D7, E1-E2); what differs between
+ * What it reproduces is listed with its tests in selftest.c (rows A1-A7, B1-B3, C1-C4, D1-D7, E1-E2, F1); what differs between
  * Kubernetes versions is the profile. It is independent of pkg/rpc and pkg/kubelet on purpose. Any thread may call; calls
  * that make an RPC block as kubelet's do. All times are milliseconds. */
 #ifndef SLUICE_TESTS_FAKEKUBELET_H
@@ -22,6 +22,7 @@ struct fk_profile {
         bool check_utf8;        /* >= 1.34 */
         bool percent_authority; /* of the plugin watcher: "%2Fvar%2F..." instead of the raw path (>= 1.30) */
         bool cdi;               /* reads cdi_devices (>= 1.30) */
+        bool active_pods_only;  /* podresources: List leaves out pods that have ended, Get is served (>= 1.34) */
         bool watcher_retries;   /* also when it cannot connect to the service, or Notify fails (1.36; of 1.35 not known) */
 };
 const struct fk_profile *fk_profile(const char *name); /* NULL = no such */
@@ -29,7 +30,7 @@ extern const struct fk_profile fk_profiles[];
 extern const size_t fk_n_profiles;
 
 struct fk;
-/* Starts below @dir, kubelet's root (device-plugins/ and plugins_registry/ are made). NULL: cannot listen there (errno). */
+/* Starts below @dir, kubelet's root (device-plugins/, plugins_registry/ and pod-resources/ are made). NULL: cannot listen there (errno). */
 struct fk *fk_start(const char *dir, const struct fk_profile *profile);
 struct fk *fk_new(const char *dir, const struct fk_profile *profile); /* as fk_start, but down */
 /* Ends everything. False: this kubelet crashed at some time (D6); the text is in fk_crash(). */
@@ -129,9 +130,22 @@ const char *fk_run_env(const struct fk_run *run, const char *name); /* NULL = no
 size_t fk_pod_devices(struct fk *k, const char *pod, const char *container, const char *resource, char (**ret)[FK_ID_MAX]);
 void fk_pod_end(struct fk *k, const char *pod); /* terminal: its devices are free at once */
 
+/* Podresources, on pod-resources/kubelet.sock. A pod "namespace/name" is in that namespace, any other in "default". */
+enum fk_pods {
+        FK_PODS_TOLD,
+        FK_PODS_UNKNOWN, /* kubelet has just started: the API server has not told it of its pods yet */
+        FK_PODS_HELD,    /* no answer */
+        FK_PODS_REFUSED, /* an error */
+        FK_PODS_GARBAGE  /* bytes that are no list */
+};
+void fk_pods(struct fk *k, enum fk_pods pods);
+void fk_set_pods_delay_ms(struct fk *k, unsigned ms);
+void fk_set_pods_pad(struct fk *k, size_t n); /* a further pod makes each list larger by this many bytes */
+
 /* What was asked of the plugin, for assertions. */
 struct fk_calls {
         unsigned options, allocate, preferred, prestart, get_info, notify_ok, notify_failed;
+        unsigned list;                  /* of podresources; those that the rate limit refused, too */
         size_t available, must, size;   /* of the last GetPreferredAllocation */
         char allocate_ids[FK_TEXT_MAX]; /* of the last Allocate, in the order sent, comma list */
 };

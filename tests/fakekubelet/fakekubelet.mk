@@ -2,7 +2,7 @@
 FAKE_DIR := tests/fakekubelet
 FAKE_O := $(patsubst %.c,$(B)/%.o,$(filter-out $(FAKE_DIR)/main.c $(FAKE_DIR)/selftest%.c $(FAKE_DIR)/plugin.c,$(wildcard $(FAKE_DIR)/*.c)))
 FAKE_BASE_O := $(patsubst %.c,$(B)/%.o,$(wildcard pkg/base/*.c))
-FAKE_GEN_O := $(B)/gen/deviceplugin.pb-c.o $(B)/gen/pluginregistration.pb-c.o
+FAKE_GEN_O := $(B)/gen/deviceplugin.pb-c.o $(B)/gen/pluginregistration.pb-c.o $(B)/gen/podresources.pb-c.o
 FAKE_LIBS := -lgrpc_unsecure -lgpr -lprotobuf-c -lpthread
 
 $(FAKE_O) $(B)/$(FAKE_DIR)/main.o $(B)/$(FAKE_DIR)/plugin.o: override CPPFLAGS += -I$(FAKE_DIR)

@@ -59,8 +59,23 @@ struct fk_resource {
 struct fk_record {
         char *pod, *container, *resource;
         struct idset ids;
-        struct wire_bytes answer; /* a packed ContainerAllocateResponse */
+        struct known_device *devices; /* as the list had them; ids->n of them */
+        struct wire_bytes answer;     /* a packed ContainerAllocateResponse */
         struct fk_record *next;
+};
+
+struct fk_container {
+        char *name;
+        bool init;
+};
+
+/* As the API server has told kubelet of it. */
+struct fk_pod {
+        char *name;
+        bool ended;
+        struct fk_container *containers;
+        size_t n_containers, cap_containers;
+        struct fk_pod *next;
 };
 
 struct fk_reuse {
@@ -81,7 +96,7 @@ struct fk_refusal {
 struct fk_instance {
         struct fk *k;
         unsigned number;
-        struct wire_server *server;
+        struct wire_server *server, *pods;
         bool dead;
         unsigned held;
         struct fk_instance *next; /* lingering: only held replies live in it */
@@ -91,7 +106,7 @@ struct fk_watcher;
 
 struct fk {
         const struct fk_profile *profile;
-        char dir[96], plugins[108], registry[108], socket[128];
+        char dir[96], plugins[108], registry[108], socket[128], pods_dir[120], pods_socket[136];
         pthread_mutex_t mu;
         pthread_cond_t changed;
         unsigned n_threads;
@@ -101,6 +116,7 @@ struct fk {
         struct fk_client *clients, *live;
         struct fk_resource *resources;
         struct fk_record *records;
+        struct fk_pod *pods; /* as they came */
         struct fk_reuse *reuse;
         struct fk_refusal *refusals;
         struct fk_watcher *watcher;
@@ -113,6 +129,11 @@ struct fk {
         unsigned tickets, let_go; /* Registers that were held, and how many of them may go on */
         size_t message_max;
         unsigned fail_notify, fail_connect;
+        enum fk_pods pods_mode;
+        unsigned pods_delay_ms;
+        size_t pods_pad;
+        double pods_tokens; /* of the rate limit, at pods_ms */
+        int64_t pods_ms;
         struct fk_calls calls;
         char crash[FK_TEXT_MAX];
 };
@@ -147,6 +168,13 @@ void fk_clients_cut(struct fk *k);                                              
 /* watcher.c */
 void fk_watcher_start(struct fk *k);
 void fk_watcher_stop(struct fk *k);
+
+/* podresources.c */
+bool fk_pods_start(struct fk_instance *in); /* false: cannot listen (errno) */
+void fk_pods_stop(struct fk_instance *in);
+void fk_pods_admitted(struct fk *k, const char *pod, const char *container, bool init); /* locked */
+void fk_pods_ended(struct fk *k, const char *pod);                                      /* locked */
+void fk_pods_done(struct fk *k);
 
 /* admit.c */
 void fk_recompute(struct fk *k); /* locked: allocated := what the records say */

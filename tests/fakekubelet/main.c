@@ -18,7 +18,7 @@
 static const char usage[] =
         "usage: fakekubelet --dir DIR [--profile 1.26|1.30|...|1.37] [--trace]\n"
         "\n"
-        "DIR is kubelet's root directory (device-plugins/ and plugins_registry/ are made below it).\n"
+        "DIR is kubelet's root directory (device-plugins/, plugins_registry/ and pod-resources/ are made below it).\n"
         "Commands, one a line on standard input:\n"
         "  wait RESOURCE CAPACITY ALLOCATABLE [SECONDS]   until kubelet counts so (default 60)\n"
         "  resources                                      what is registered, with counts\n"
@@ -33,6 +33,7 @@ static const char usage[] =
         "  end POD                                        the pod is terminal: its devices are free\n"
         "  allocate RESOURCE ID...                        a raw Allocate\n"
         "  restart [REFUSE_MS] | down | up | wipe         kubelet's life\n"
+        "  pods told|unknown|held|refused|garbage          how podresources answers from now on\n"
         "  quit\n";
 
 enum { WORDS_MAX = 64 };
@@ -203,8 +204,22 @@ static bool cmd_life(struct fk *k, char **w, size_t n)
         return true;
 }
 
+static bool cmd_pods(struct fk *k, char **w, size_t n)
+{
+        static const char *const modes[] = { "told", "unknown", "held", "refused", "garbage" };
+
+        for (size_t i = 0; n == 2 && i < N_ELEMENTS(modes); i++)
+                if (streq(w[1], modes[i])) {
+                        fk_pods(k, (enum fk_pods)i);
+                        return true;
+                }
+        return fail("pods told|unknown|held|refused|garbage");
+}
+
 static bool run(struct fk *k, char **w, size_t n)
 {
+        if (streq(w[0], "pods"))
+                return cmd_pods(k, w, n);
         if (streq(w[0], "wait"))
                 return cmd_wait(k, w, n);
         if (streq(w[0], "resources"))

@@ -18,12 +18,13 @@ const struct fk_profile fk_profiles[] = {
         { "1.31", .wipe_all = true, .percent_authority = true, .cdi = true },
         { "1.32", .wipe_all = true, .percent_authority = true, .cdi = true },
         { "1.33", .percent_authority = true, .cdi = true },
-        { "1.34", .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
-        { "1.35", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true },
-        { "1.36", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .percent_authority = true, .cdi = true,
-          .watcher_retries = true },
-        { "1.37", .register_context = true, .abort_on_dropped = true, .key_by_path = true, .check_utf8 = true, .percent_authority = true,
-          .cdi = true, .watcher_retries = true },
+        { "1.34", .abort_on_dropped = true, .check_utf8 = true, .active_pods_only = true, .percent_authority = true, .cdi = true },
+        { "1.35", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .active_pods_only = true,
+          .percent_authority = true, .cdi = true },
+        { "1.36", .register_context = true, .abort_on_dropped = true, .check_utf8 = true, .active_pods_only = true,
+          .percent_authority = true, .cdi = true, .watcher_retries = true },
+        { "1.37", .register_context = true, .abort_on_dropped = true, .key_by_path = true, .check_utf8 = true, .active_pods_only = true,
+          .percent_authority = true, .cdi = true, .watcher_retries = true },
 };
 const size_t fk_n_profiles = N_ELEMENTS(fk_profiles);
 

@@ -33,7 +33,8 @@ static bool send_list(struct plugin *p, struct wire_request *rq)
         size_t n = p->list_nothing ? 0 : p->n_devices, all = n + p->pad;
         V1beta1__Device *d = xcalloc(all + 1, sizeof(*d)), **list = xcalloc(all + 1, sizeof(*list));
         V1beta1__TopologyInfo *topology = xcalloc(n + 1, sizeof(*topology));
-        V1beta1__NUMANode *nodes = xcalloc(n + 1, sizeof(*nodes)), **node_list = xcalloc(n + 1, sizeof(*node_list));
+        V1beta1__NUMANode *nodes = xcalloc(n + 1, FK_NODES_MAX * sizeof(*nodes)),
+                          **node_list = xcalloc(n + 1, FK_NODES_MAX * sizeof(*node_list));
         char long_id[] = "a-rather-long-identifier-of-a-device-that-only-fills-the-message";
 
         for (size_t i = 0; i < all; i++) {
@@ -44,11 +45,14 @@ static bool send_list(struct plugin *p, struct wire_request *rq)
                 if (i >= n || p->devices[i].n_nodes == 0)
                         continue;
                 v1beta1__topology_info__init(&topology[i]);
-                v1beta1__numanode__init(&nodes[i]);
-                nodes[i].id = p->devices[i].nodes[0];
-                node_list[i] = &nodes[i];
-                topology[i].nodes = &node_list[i];
-                topology[i].n_nodes = 1;
+                topology[i].nodes = &node_list[i * FK_NODES_MAX];
+                topology[i].n_nodes = p->devices[i].n_nodes;
+                for (size_t k = 0; k < p->devices[i].n_nodes; k++) {
+                        V1beta1__NUMANode *node = &nodes[i * FK_NODES_MAX + k];
+                        v1beta1__numanode__init(node);
+                        node->id = p->devices[i].nodes[k];
+                        topology[i].nodes[k] = node;
+                }
                 d[i].topology = &topology[i];
         }
         m.n_devices = all;

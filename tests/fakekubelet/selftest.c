@@ -468,5 +468,5 @@ int main(void)
         };
         int failed = RUN(tests);
 
-        return failed + selftest_pods();
+        return failed + selftest_pods() + selftest_podresources();
 }

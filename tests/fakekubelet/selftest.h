@@ -21,6 +21,7 @@ void world_close(struct world *w, bool crashed); /* asserts whether the kubelet 
 void registered(struct world *w, size_t n);
 struct fk_counts counts(struct world *w, const char *resource);
 
-int selftest_pods(void); /* rows D and E; the number of failed tests */
+int selftest_pods(void);         /* rows D and E; the number of failed tests */
+int selftest_podresources(void); /* row F1; likewise */
 
 #endif

@@ -210,6 +210,14 @@ bool fk_up(struct fk *k, unsigned refuse_ms)
                 errno = error;
                 return false;
         }
+        if (!fk_pods_start(in)) {
+                int error = errno;
+                k->instance = 0;
+                wire_server_free(in->server);
+                free(in);
+                errno = error;
+                return false;
+        }
         k->now = in;
         fk_say(k, "up, life %u", in->number);
         fk_watcher_start(k);
@@ -235,6 +243,7 @@ void fk_down(struct fk *k)
                 k->lingering = in;
         }
         fk_unlock(k);
+        fk_pods_stop(in);
         if (linger) {
                 wire_server_mute(in->server);
                 return;
@@ -319,13 +328,15 @@ struct fk *fk_new(const char *dir, const struct fk_profile *profile)
                 .profile = profile, .dial_ms = 10000, .grace_ms = 300000, .backoff_ms = 500, .seed = 1, .message_max = WIRE_MESSAGE_MAX
         };
         if (!str_copy(k->dir, sizeof(k->dir), dir) || !make_dir(k->plugins, sizeof(k->plugins), dir, "device-plugins") ||
-            !make_dir(k->registry, sizeof(k->registry), dir, "plugins_registry")) {
+            !make_dir(k->registry, sizeof(k->registry), dir, "plugins_registry") ||
+            !make_dir(k->pods_dir, sizeof(k->pods_dir), dir, "pod-resources")) {
                 int error = errno ? errno : ENAMETOOLONG;
                 free(k);
                 errno = error;
                 return NULL;
         }
         str_format(k->socket, sizeof(k->socket), "%s/kubelet.sock", k->plugins);
+        str_format(k->pods_socket, sizeof(k->pods_socket), "%s/kubelet.sock", k->pods_dir);
         (void)pthread_mutexattr_init(&recursive);
         (void)pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
         (void)pthread_mutex_init(&k->mu, &recursive);
@@ -391,9 +402,11 @@ bool fk_stop(struct fk *k)
         (void)fk_wait(k, 60000, no_threads, NULL);
         bool ok = k->crash[0] == '\0';
         fk_records_done(k);
+        fk_pods_done(k);
         resources_free(k);
         refusals_free(k);
         (void)unlink(k->socket);
+        (void)unlink(k->pods_socket);
         (void)pthread_mutex_destroy(&k->mu);
         (void)pthread_cond_destroy(&k->changed);
         free(k);
