@@ -333,20 +333,14 @@ static int prepare(struct agent *agent, struct err *err)
         return r;
 }
 
-/* On failure agent_stop ends what has begun. */
-static int start(struct agent *agent, struct err *err)
+/* What needs no gRPC. */
+static int look_first(struct agent *agent, struct err *err)
 {
-        hands_attach(agent->hands, &agent->loop);
-        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, at_work, agent);
-        agent->world.probe = agent->probe;
-        init_handles(agent);
         int r = open_state(agent, err);
         if (r < 0)
                 return r;
         start_claims(agent);
-        r = rpc_start(&agent->rpc, &agent->loop, err);
-        if (r == 0)
-                r = world_look(&agent->world, NULL, err);
+        r = world_look(&agent->world, NULL, err);
         if (r == 0)
                 r = open_stuck(agent, err);
         if (r < 0)
@@ -357,8 +351,25 @@ static int start(struct agent *agent, struct err *err)
         if (host_events_follow_types(agent->events, agent->world.tree, agent->world.inventory))
                 look_later(agent);
         agent_watch_config(agent);
-        agent_reconcile(agent); /* serves when nothing is left to bind */
         return 0;
+}
+
+/* gRPC starts beside the first look. On failure agent_stop ends what has begun. */
+static int start(struct agent *agent, struct err *err)
+{
+        int r = rpc_start(&agent->rpc, err);
+
+        hands_attach(agent->hands, &agent->loop);
+        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, at_work, agent);
+        agent->world.probe = agent->probe;
+        init_handles(agent);
+        if (r == 0)
+                r = look_first(agent, err);
+        if (agent->rpc)
+                rpc_attach(agent->rpc, &agent->loop);
+        if (r == 0)
+                agent_reconcile(agent); /* serves when nothing is left to bind */
+        return r;
 }
 
 int agent_run(const struct agent_options *options)

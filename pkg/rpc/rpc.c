@@ -160,21 +160,26 @@ static void on_idle(uv_idle_t *idle)
         }
 }
 
-int rpc_start(struct rpc **ret, uv_loop_t *loop, struct err *err)
+/* gRPC's threads and ours inherit the mask: signals are the loop's. */
+static pthread_t thread_new(void *(*fn)(void *), void *arg)
 {
-        forget_environment();
-
-        int leash = eventfd(0, EFD_CLOEXEC);
-        if (leash < 0)
-                return err_set(err, errno, "cannot make an eventfd");
-        struct rpc *rpc = xcalloc(1, sizeof(*rpc));
-        rpc->loop = loop;
-        rpc->leash = leash;
-
-        /* gRPC's threads and ours inherit the mask: signals are the loop's. */
         sigset_t all, before;
+        pthread_t thread;
+
         (void)sigfillset(&all);
         (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+        int r = pthread_create(&thread, NULL, fn, arg);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (r != 0)
+                abort(); /* As an allocation that fails: nothing useful can run. */
+        return thread;
+}
+
+/* The thread that starts gRPC, and ends. */
+static void *begin(void *arg)
+{
+        struct rpc *rpc = arg;
+
         if (absl_set_deadlock_detection)
                 absl_set_deadlock_detection(ABSL_DEADLOCK_IGNORE);
         grpc_init();
@@ -182,16 +187,31 @@ int rpc_start(struct rpc **ret, uv_loop_t *loop, struct err *err)
         rpc->server_credentials = grpc_insecure_server_credentials_create();
         rpc->channel_credentials = grpc_insecure_credentials_create();
         bell_make(rpc);
-        int r = pthread_create(&rpc->ringer, NULL, ring, rpc);
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (r != 0)
-                abort(); /* As an allocation that fails: nothing useful can run. */
+        return NULL;
+}
+
+int rpc_start(struct rpc **ret, struct err *err)
+{
+        forget_environment(); /* Not from the thread: others read it meanwhile. */
+
+        int leash = eventfd(0, EFD_CLOEXEC);
+        if (leash < 0)
+                return err_set(err, errno, "cannot make an eventfd");
+        struct rpc *rpc = xcalloc(1, sizeof(*rpc));
+        rpc->leash = leash;
+        rpc->starter = thread_new(begin, rpc);
+        *ret = rpc;
+        return 0;
+}
+
+void rpc_attach(struct rpc *rpc, uv_loop_t *loop)
+{
+        (void)pthread_join(rpc->starter, NULL);
+        rpc->loop = loop;
+        rpc->ringer = thread_new(ring, rpc);
         (void)pthread_setname_np(rpc->ringer, "ringer");
         (void)uv_idle_init(loop, &rpc->idle);
         (void)uv_idle_start(&rpc->idle, on_idle);
-
-        *ret = rpc;
-        return 0;
 }
 
 void rpc_use(struct rpc *rpc)

@@ -29,9 +29,12 @@ enum rpc_code {
 };
 
 struct rpc;
-/* grpc_init, completion queue, ringer. Signals must be blocked before. GRPC_* of the environment is removed. Until rpc_stop has
- * ended @loop waits here, in each mode of uv_run, also in UV_RUN_NOWAIT. */
-int rpc_start(struct rpc **ret, uv_loop_t *loop, struct err *err);
+/* Begins to start gRPC, on a thread of its own: it takes half a millisecond, in which the caller has better things to do. GRPC_* of
+ * the environment is removed. Signals must be blocked before. What was started is to be attached, also to be stopped. */
+int rpc_start(struct rpc **ret, struct err *err);
+/* Waits until gRPC has started. From now on, until rpc_stop has ended, @loop waits here, in each mode of uv_run, also in
+ * UV_RUN_NOWAIT. */
+void rpc_attach(struct rpc *rpc, uv_loop_t *loop);
 /* When all servers are stopped and all clients freed (it waits for the servers): drains, joins, grpc_shutdown_blocking;
  * then frees and calls @stopped from the loop. Nothing new may be started after this call. */
 void rpc_stop(struct rpc *rpc, void (*stopped)(void *ctx), void *ctx);

@@ -23,6 +23,7 @@ struct rpc {
         grpc_server_credentials *server_credentials;
         grpc_channel_credentials *channel_credentials;
 
+        pthread_t starter; /* until it is attached */
         pthread_t ringer;
         int leash;         /* an eventfd: lets the ringer go once */
         bool ringer_out;   /* it was let go and has not rung */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -46,8 +47,17 @@ struct subject {
         const char *name;
         bool is_peer;
         pid_t pid;
-        double spawned_ms;
+        double *exec_ms; /* when its program was about to be executed; shared with the child that says so */
 };
+
+static double *shared_ms(void)
+{
+        void *page = mmap(NULL, sizeof(double), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        if (page == MAP_FAILED)
+                die("no shared page");
+        return page;
+}
 
 static void progress(const struct subject *s, const char *what)
 {
@@ -127,7 +137,6 @@ static void spawn(struct subject *s, const char *rules)
         FILE *f = fopen(config, "w");
         if (!f || fprintf(f, "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nrules: %s\n", rules) < 0 || fclose(f) != 0)
                 die("cannot write the configuration");
-        s->spawned_ms = now_ms();
         s->pid = fork();
         if (s->pid != 0)
                 return;
@@ -140,8 +149,10 @@ static void spawn(struct subject *s, const char *rules)
                         _exit(126);
                 (void)mkdir("/dev/vfio", 0755);
                 (void)mount(dev, "/dev/vfio", NULL, MS_BIND, NULL);
+                *s->exec_ms = now_ms();
                 (void)execl(peer, peer, (char *)NULL);
         } else {
+                *s->exec_ms = now_ms();
                 (void)execl(sluiced, "sluiced", "--sim-dir", sim, "--kubelet-dir", KUBELET, "--state-dir", state, "--run-dir", run,
                             "--config", config, (char *)NULL);
         }
@@ -276,7 +287,7 @@ static double measure_start(struct subject *s, unsigned models, unsigned per_mod
                 spawn(s, "[]");
                 if (!await(k, models, models * per_model, models * per_model))
                         die("the devices were not listed");
-                add(&t, now_ms() - s->spawned_ms);
+                add(&t, now_ms() - *s->exec_ms);
                 end(s);
                 (void)fk_stop(k);
         }
@@ -481,7 +492,7 @@ static void measure(struct subject *s, struct figures *f)
 static double measure_bind(unsigned n, unsigned each_ms)
 {
         _cleanup_free_ char *dir = xasprintf("%s/sim", work);
-        struct subject s = { .name = "sluiced" };
+        struct subject s = { .name = "sluiced", .exec_ms = shared_ms() };
         char fault[64];
         struct sim *sim;
         struct err err;
@@ -492,7 +503,7 @@ static double measure_bind(unsigned n, unsigned each_ms)
                 die(err.msg);
         struct fk *k = kubelet();
         spawn(&s, "[{bind: at-start}]");
-        double t = await(k, 1, n, n) ? now_ms() - s.spawned_ms : -1;
+        double t = await(k, 1, n, n) ? now_ms() - *s.exec_ms : -1;
         end(&s);
         (void)fk_stop(k);
         sim_free(sim);
@@ -576,7 +587,8 @@ static void print(struct figures *a, struct figures *b, double bind1, double bin
 
 int main(int argc, char **argv)
 {
-        struct subject sluice = { .name = "sluiced" }, other = { .name = "peer", .is_peer = true };
+        struct subject sluice = { .name = "sluiced", .exec_ms = shared_ms() };
+        struct subject other = { .name = "peer", .is_peer = true, .exec_ms = shared_ms() };
         struct figures ours = { 0 }, theirs = { 0 };
 
         bin = argc > 1 ? argv[1] : "build/release/bin";

@@ -142,7 +142,8 @@ struct stage *stage_new(enum registration registration)
         assert_int_equal(mkdir(stage_path(stage, "device-plugins"), 0750), 0);
         assert_int_equal(mkdir(stage_path(stage, "plugins_registry"), 0750), 0);
         assert_int_equal(uv_loop_init(&stage->loop), 0);
-        ASSERT_OK(rpc_start(&stage->rpc, &stage->loop, &err), &err);
+        ASSERT_OK(rpc_start(&stage->rpc, &err), &err);
+        rpc_attach(stage->rpc, &stage->loop);
         const struct kubelet_config config = { .dir = stage->dir, .registration = registration };
         ASSERT_OK(kubelet_start(&stage->kubelet, &stage->loop, stage->rpc, NULL, &config, &err), &err);
         return stage;

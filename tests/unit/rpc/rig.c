@@ -79,7 +79,8 @@ struct rig *rig_new_within(const struct rpc_limits *limits)
         assert_non_null(mkdtemp(rig->dir));
         str_format(rig->path, sizeof(rig->path), "%s/s.sock", rig->dir);
         assert_int_equal(uv_loop_init(&rig->loop), 0);
-        ASSERT_OK(rpc_start(&rig->rpc, &rig->loop, &err), &err);
+        ASSERT_OK(rpc_start(&rig->rpc, &err), &err);
+        rpc_attach(rig->rpc, &rig->loop);
         rig->server = rpc_server_new_within(rig->rpc, methods, N_ELEMENTS(methods), limits, rig);
         ASSERT_OK(listener_open(&rig->listener, &rig->loop, rig->path, on_accept, NULL, rig, &err), &err);
         rig->client = rpc_client_new(rig->rpc, rig->path, 0);
