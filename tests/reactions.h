@@ -4,6 +4,7 @@
  *
  * Paths begin with sys/, proc/ or dev/. Words with a $ are names of the host the table runs on:
  *   $GPU     a GPU that $DRIVER (the host's own driver) is bound to, no override set, in the IOMMU group $GROUP, not held
+ *   $RESETS  what reset_method of $GPU reads; $RESET one method of it
  *   $MATE    another function of $GROUP that needs binding (audio), bound to $MATEDRIVER
  *   $PF      a function with sriov_totalvfs >= 2, no VFs or VFs that may be removed, bound to $PFDRIVER, which makes and
  *            removes VFs
@@ -196,6 +197,47 @@ static const struct reaction_case reaction_cases[] = {
                 { DO, PCI_ "$GPU/reset", "x", -EINVAL },
                 { DO, PCI_ "$GPU/reset", "1\n", 0 },
                 { SEE_LINK, PCI_ "$GPU/driver", "$DRIVER", 0 },
+        } },
+        { "a reset method is chosen from those the device has, and all come back by default", "reset-method", {
+                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESETS", 0 },
+                { DO, PCI_ "$GPU/reset_method", "no_such_method", -EINVAL },
+                { DO, PCI_ "$GPU/reset_method", "cxl_bus", -EINVAL },
+                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESETS", 0 },
+                { DO, PCI_ "$GPU/reset_method", "$RESET", 0 },
+                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESET", 0 },
+                { DO, PCI_ "$GPU/reset", "1", 0 },
+                { DO, PCI_ "$GPU/reset_method", "\n", 0 },
+                { SEE_VALUE, PCI_ "$GPU/reset_method", "", 0 },
+                { DO, PCI_ "$GPU/reset", "1", -ENOTTY },
+                { DO, PCI_ "$GPU/reset_method", "default\n", 0 },
+                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESETS", 0 },
+                { DO, PCI_ "$GPU/reset_method", "$RESETS", 0 },
+                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESETS", 0 },
+        } },
+        { "vfio-pci lets a function sleep, and wakes it for good when it leaves", "power-control", {
+                { DO, PCI_ "$GPU/power/control", "off", -EINVAL },
+                { DO, PCI_ "$GPU/power/control", "on", 0 },
+                { DO, PCI_ "$GPU/driver_override", "vfio-pci", 0 },
+                { DO, PCI_ "$GPU/driver/unbind", "$GPU", 0 },
+                { DO, PROBE_, "$GPU", 0 },
+                { SEE_VALUE, PCI_ "$GPU/power/control", "auto", 0 },
+                { DO, PCI_ "$GPU/power/control", "on\n", 0 },
+                { SEE_VALUE, PCI_ "$GPU/power/control", "on", 0 },
+                { DO, PCI_ "$GPU/power/control", "auto", 0 },
+                { SEE_VALUE, PCI_ "$GPU/power/control", "auto", 0 },
+                { DO, PCI_ "$GPU/driver/unbind", "$GPU", 0 },
+                { SEE_VALUE, PCI_ "$GPU/power/control", "on", 0 },
+                { DO, PCI_ "$GPU/driver_override", "\n", 0 },
+                { DO, PROBE_, "$GPU", 0 },
+                { SEE_LINK, PCI_ "$GPU/driver", "$DRIVER", 0 },
+        } },
+        { "D3cold is allowed or not", "d3cold", {
+                { SEE_VALUE, PCI_ "$GPU/d3cold_allowed", "1", 0 },
+                { DO, PCI_ "$GPU/d3cold_allowed", "x", -EINVAL },
+                { DO, PCI_ "$GPU/d3cold_allowed", "0", 0 },
+                { SEE_VALUE, PCI_ "$GPU/d3cold_allowed", "0", 0 },
+                { DO, PCI_ "$GPU/d3cold_allowed", "1\n", 0 },
+                { SEE_VALUE, PCI_ "$GPU/d3cold_allowed", "1", 0 },
         } },
         { "a removed device is gone from bus, driver and group", "pci-remove", {
                 { DO, PCI_ "$GPU/remove", "x", -EINVAL },

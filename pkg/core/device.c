@@ -31,6 +31,16 @@ const char *bind_policy_name(enum bind_policy bind)
         return names[bind];
 }
 
+const char *release_policy_name(enum release_policy policy)
+{
+        static const char *const names[] = {
+                [RELEASE_KEEP] = "keep", [RELEASE_RESTORE] = "restore", [RELEASE_RESET] = "reset", [RELEASE_RESET_RESTORE] = "reset+restore"
+        };
+
+        assert((size_t)policy < N_ELEMENTS(names));
+        return names[policy];
+}
+
 const char *device_state_name(enum device_state state)
 {
         static const char *const names[] = {

@@ -19,6 +19,20 @@ const char *device_mode_name(enum device_mode mode); /* "vfio" */
 enum bind_policy { BIND_NEVER, BIND_ON_ALLOCATE, BIND_AT_START };
 const char *bind_policy_name(enum bind_policy bind); /* "never", "on-allocate", "at-start" */
 
+/* What becomes of a device when its claim has ended. */
+enum release_policy { RELEASE_KEEP, RELEASE_RESTORE, RELEASE_RESET, RELEASE_RESET_RESTORE };
+const char *release_policy_name(enum release_policy policy); /* "keep", "restore", "reset", "reset+restore" */
+static inline bool release_resets(enum release_policy policy)
+{
+        return policy == RELEASE_RESET || policy == RELEASE_RESET_RESTORE;
+}
+static inline bool release_restores(enum release_policy policy)
+{
+        return policy == RELEASE_RESTORE || policy == RELEASE_RESET_RESTORE;
+}
+/* Its power management while it is claimed. */
+enum power_policy { POWER_LEAVE, POWER_AWAKE };
+
 enum { DEVICE_ID_MAX = 40, RESOURCE_MAX = 320, DETAIL_MAX = 256, WARNINGS_MAX = 4 };
 
 /* State of a device towards kubelet. */

@@ -5,6 +5,7 @@
  * operator decided, what the device is, what the hardware says (group), what binding says. A group that is hopeless comes
  * before "not bound": whoever binds the device would only find out afterwards. */
 #include "core/offer_priv.h"
+#include "core/plan.h"
 
 #include "base/str.h"
 #include "core/group.h"
@@ -173,6 +174,21 @@ static enum reason check_members_bound(const struct judgement *j, char detail[st
         return REASON_GROUP_MEMBER_UNBOUND;
 }
 
+/* What cannot be reset is not given to a second tenant, so not to a first either. */
+static enum reason check_release(const struct judgement *j, char detail[static DETAIL_MAX])
+{
+        enum reason reason = REASON_NONE;
+
+        if (j->kind == DEVICE_VGPU_VF)
+                return reason;
+        for (size_t i = 0; i < j->inv->n_functions && !reason; i++) {
+                const struct function *fn = &j->inv->functions[i];
+                if (fn == j->fn || (fn->group == j->fn->group && group_member_role(j->inv, j->rules, fn) == MEMBER_GPU))
+                        reason = plan_release_possible(j->inv, fn, j->rule->release, detail, DETAIL_MAX);
+        }
+        return reason;
+}
+
 static enum reason check_instance_group(const struct judgement *j, char detail[static DETAIL_MAX])
 {
         (void)detail;
@@ -316,9 +332,8 @@ static void fill_from_function(const struct function *fn, struct device *d)
 void judge_function(const struct inventory *inv, const struct rules *rules, const struct function *fn, struct device *ret)
 {
         static check_fn *const checks[] = {
-                check_denied,         check_bmc,           check_selected, check_host_display, check_no_vfs,
-                check_no_mdev_parent, check_vgpu_type,     check_domain,   check_group,        check_followers,
-                check_bound,          check_members_bound, NULL,
+                check_denied, check_bmc,   check_selected,  check_host_display, check_no_vfs,        check_no_mdev_parent, check_vgpu_type,
+                check_domain, check_group, check_followers, check_bound,        check_members_bound, check_release,        NULL,
         };
         struct judgement j = { .inv = inv, .rules = rules, .fn = fn };
 

@@ -18,6 +18,9 @@ const char *step_kind_name(enum step_kind kind)
                 [STEP_OVERRIDE] = "override",
                 [STEP_UNBIND] = "unbind",
                 [STEP_PROBE] = "probe",
+                [STEP_RESET] = "reset",
+                [STEP_POWER] = "power",
+                [STEP_AWAIT_ANSWER] = "await-answer",
                 [STEP_RELEASE_UNBIND_LOCK] = "release-unbind-lock",
                 [STEP_AWAIT_DRIVER] = "await-driver",
                 [STEP_AWAIT_NODE] = "await-node",
@@ -54,6 +57,15 @@ void step_describe(const struct step *step, char *out, size_t size)
                 return;
         case STEP_PROBE:
                 str_format(out, size, "probe drivers for %s", bdf);
+                return;
+        case STEP_RESET:
+                str_format(out, size, "reset %s by %s", bdf, step->text);
+                return;
+        case STEP_POWER:
+                str_format(out, size, "set %s of %s to %s", step->about, bdf, step->text);
+                return;
+        case STEP_AWAIT_ANSWER:
+                str_format(out, size, "wait until %s answers", bdf);
                 return;
         case STEP_RELEASE_UNBIND_LOCK:
                 str_format(out, size, "give NVIDIA's unbindLock of %s back", bdf);
@@ -271,7 +283,7 @@ static void add_look_at_nodes(struct plan *plan, enum step_kind kind, const stru
         bool mdev = device->kind == DEVICE_VGPU_MDEV;
 
         (void)plan_add(plan, (struct step){ .kind = kind, .bdf = device->bdf, .number = mdev ? (uint32_t)device->group : 0 },
-                  mdev ? "group" : "");
+                       mdev ? "group" : "");
 }
 
 void plan_ask_holders(const struct device *const *devices, size_t n_devices, struct plan *ret)

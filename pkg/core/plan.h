@@ -23,10 +23,14 @@ enum step_kind {
         STEP_UNBIND,   /* driver/unbind <- @bdf (nothing to do when it has no driver), gone within @wait_ms. undo: drivers_probe,
                         * @text bound again within @wait_ms */
         STEP_PROBE,    /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
+        STEP_RESET,    /* resets @bdf by method @text; reset_method says @about again after that. undo: the same; a reset has none */
+        STEP_POWER,    /* attribute @about of @bdf (power/control, d3cold_allowed) <- @text. undo: the value read before */
         STEP_RELEASE_UNBIND_LOCK, /* write 0 to NVIDIA's unbindLock of @bdf, which an interrupted plan took. undo: none */
         /* Read-back. */
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
         STEP_AWAIT_NODE,   /* /dev/vfio/<number> (the group's node) exists, within @wait_ms */
+        STEP_AWAIT_ANSWER, /* the configuration space of @bdf says vendor @number >> 16 and device @number & 0xffff (both 0: any but all
+                            * ones), within @wait_ms, and its power_state is no error */
         /* Probing (locked reads; the value comes back in the report). */
         STEP_READ_LOCKED,  /* reads attribute @text of @bdf, unless a hand has plans with @card: -EBUSY then */
         STEP_LIST_HOLDERS, /* who has a node of @bdf open (nodes as of STEP_GUARD_NODES): "all" or, where not every process can be
@@ -91,5 +95,17 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
  * PLAN_TOO_LARGE. Nothing to do: n_steps == 0 and n_cards == 0. @originals are of this boot. */
 enum reason plan_restore(const struct inventory *inv, const struct original *const *originals, size_t n_originals, struct plan *ret,
                          struct err *err);
+
+/* The plan that releases @devices by the rules that hold now: those whose rule resets are reset, each function by a method that
+ * reaches nothing else (core/reset.h: the GPUs must have one, companions may), and asked whether they answer; then the functions
+ * of @originals (those of the devices' groups) go back when the rule restores. 'keep' has no steps, and so has a vGPU: its
+ * vendor's driver cleans up. Refused, with @err filled and @ret untouched: HOLDERS_UNKNOWN (where holders cannot be seen, only
+ * 'keep' is possible), NO_RESET, and what plan_restore() refuses. */
+enum reason plan_release(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
+                         const struct original *const *originals, size_t n_originals, struct plan *ret, struct err *err);
+
+/* Why the rule of @fn cannot be kept that asks for a reset: NO_RESET with @detail, or REASON_NONE. */
+enum reason plan_release_possible(const struct inventory *inv, const struct function *fn, enum release_policy policy, char *detail,
+                                  size_t detail_size);
 
 #endif

@@ -108,6 +108,9 @@ enum reason_use {
           "leave it to that manager, or take the setting away (driverctl unset-override)")                                                 \
         X(TAKEN_OVER, "taken-over", REFUSAL, "somebody else has bound it to another driver since Sluice bound it",                         \
           "nothing: it is left to whoever did that")                                                                                       \
+        X(NO_ANSWER, "no-answer", UNHEALTHY, "it does not answer after its reset", "power the node off and on; look at the kernel log")    \
+        X(NO_RESET, "no-reset-method", WITHHELD, "its rule asks for a reset, and no method of it resets this device and nothing else",     \
+          "take 'release: reset' out of its rule, or see the detail")                                                                      \
         X(FORMER_DRIVER, "former-driver-missing", REFUSAL, "the driver that it had before is not loaded on this host",                     \
           "load that driver, or bind the device to another one by hand")                                                                   \
         X(PLAN_TOO_LARGE, "plan-too-large", REFUSAL, "more functions would have to be bound than one plan can hold",                       \

@@ -42,9 +42,13 @@ bool id_pattern_parse(const char *s, struct id_pattern *ret)
 
 void rule_init(struct rule *rule)
 {
-        *rule = (struct rule){
-                .bind = BIND_NEVER, .mode = MODE_VFIO, .group = GROUP_WITHHOLD, .topology = TOPOLOGY_DROP, .prefer = PREFER_PACK
-        };
+        *rule = (struct rule){ .bind = BIND_NEVER,
+                               .release = RELEASE_KEEP,
+                               .power = POWER_LEAVE,
+                               .mode = MODE_VFIO,
+                               .group = GROUP_WITHHOLD,
+                               .topology = TOPOLOGY_DROP,
+                               .prefer = PREFER_PACK };
 }
 
 static void free_strings(char **list, size_t n)

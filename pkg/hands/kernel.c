@@ -104,6 +104,20 @@ int kernel_read_locked(struct kernel *kernel, const char *path, char *buf, size_
         return r;
 }
 
+ssize_t kernel_read_config(struct kernel *kernel, struct bdf bdf, void *buf, size_t n, struct err *err)
+{
+        char path[64];
+
+        str_format(path, sizeof(path), "bus/pci/devices/" BDF_FMT "/config", BDF_ARGS(bdf));
+        if (kernel->sim) { /* its faults and locks; the bytes are below */
+                char unused[512];
+                int r = kernel_read_locked(kernel, path, unused, sizeof(unused), err);
+                if (r < 0)
+                        return r;
+        }
+        return fs_read_start(kernel_tree(kernel)->sys, path, buf, n, err);
+}
+
 static int either(int first, int second)
 {
         return first >= 0 ? first : second;

@@ -2,7 +2,7 @@
 /* Kernel facts (drivers/pci/pci-driver.c, drivers/base/{bus,dd}.c, drivers/vfio): driver_override reads "(null)" when it is
  * not set and is cleared by an empty line; drivers_probe returns success although nothing was bound; a device whose
  * driver_override names a driver is bound to no other one; /dev/vfio/<group> is made before /dev/vfio/devices/vfioN. */
-#include "hands/steps.h"
+#include "hands/steps_priv.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -33,13 +33,7 @@ static void pause_ms(int64_t ms)
         (void)nanosleep(&t, NULL);
 }
 
-/* Polling with growing pauses: `do look(); while (patience_left(&p));` looks at once, then after 10, 20, 50, 100 ms, ... */
-struct patience {
-        int64_t until;
-        unsigned round;
-};
-
-static bool patience_left(struct patience *p)
+bool step_patience_left(struct patience *p)
 {
         static const int pauses[] = { 10, 20, 50, 100 };
         int64_t left = p->until - clock_ms();
@@ -51,7 +45,7 @@ static bool patience_left(struct patience *p)
         return true;
 }
 
-__attribute__((format(printf, 4, 5))) static int refuse(struct failure *f, enum reason reason, int code, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) int step_refuse(struct failure *f, enum reason reason, int code, const char *fmt, ...)
 {
         char text[ERR_MSG_MAX];
         va_list args;
@@ -70,7 +64,7 @@ static void device_path(char out[static PATH_SIZE], struct bdf b, const char *at
 
 static int gone(struct bdf b, struct failure *f)
 {
-        return refuse(f, REASON_GONE, ENODEV, BDF_FMT " is gone from the host", BDF_ARGS(b));
+        return step_refuse(f, REASON_GONE, ENODEV, BDF_FMT " is gone from the host", BDF_ARGS(b));
 }
 
 /* Ends a function whose access failed with f->err: says so in other words when the device itself is gone. */
@@ -85,8 +79,7 @@ static int failed(struct work *work, struct bdf b, struct failure *f)
         return -f->err.code;
 }
 
-/* The same, of what every device has: when it was not there, neither was the device, whatever is at its address by now. */
-static int missed(struct bdf b, struct failure *f)
+int step_missed(struct bdf b, struct failure *f)
 {
         if (fs_gone(f->err.code))
                 return gone(b, f);
@@ -94,13 +87,13 @@ static int missed(struct bdf b, struct failure *f)
         return -f->err.code;
 }
 
-static int read_attribute(struct work *work, struct bdf b, const char *attribute, char *buf, size_t size, struct failure *f)
+int step_read_attribute(struct work *work, struct bdf b, const char *attribute, char *buf, size_t size, struct failure *f)
 {
         char path[PATH_SIZE];
 
         device_path(path, b, attribute);
         if (fs_read_value(kernel_tree(work->kernel)->sys, path, buf, size, &f->err) < 0)
-                return missed(b, f);
+                return step_missed(b, f);
         return 0;
 }
 
@@ -114,7 +107,7 @@ static int read_locked_attribute(struct work *work, struct bdf b, const char *at
         return 0;
 }
 
-static int write_attribute(struct work *work, struct bdf b, const char *attribute, const char *value, struct failure *f)
+int step_write_attribute(struct work *work, struct bdf b, const char *attribute, const char *value, struct failure *f)
 {
         char path[PATH_SIZE];
 
@@ -159,9 +152,9 @@ static int await_driver(struct work *work, struct bdf b, const char *want, int w
                         return r;
                 if (streq(driver, want))
                         return 0;
-        } while (patience_left(&patience));
-        return refuse(f, REASON_STEP_FAILED, ETIMEDOUT, BDF_FMT " is on %s instead of %s after %d ms", BDF_ARGS(b), or_none(driver),
-                      or_none(want), wait_ms);
+        } while (step_patience_left(&patience));
+        return step_refuse(f, REASON_STEP_FAILED, ETIMEDOUT, BDF_FMT " is on %s instead of %s after %d ms", BDF_ARGS(b), or_none(driver),
+                           or_none(want), wait_ms);
 }
 
 static int probe(struct work *work, struct bdf b, struct failure *f)
@@ -169,7 +162,7 @@ static int probe(struct work *work, struct bdf b, struct failure *f)
         char address[BDF_TEXT_MAX];
 
         if (kernel_write_sys(work->kernel, "bus/pci/drivers_probe", bdf_format(b, address), &f->err) < 0)
-                return missed(b, f);
+                return step_missed(b, f);
         return 0;
 }
 
@@ -177,7 +170,7 @@ static int unbind(struct work *work, struct bdf b, int wait_ms, struct failure *
 {
         char address[BDF_TEXT_MAX];
 
-        int r = write_attribute(work, b, "driver/unbind", bdf_format(b, address), f);
+        int r = step_write_attribute(work, b, "driver/unbind", bdf_format(b, address), f);
         return r < 0 ? r : await_driver(work, b, "", wait_ms, f);
 }
 
@@ -191,9 +184,9 @@ static int need_driver(struct work *work, const struct step *s, struct deed *dee
         (void)deed;
         (void)snprintf(path, sizeof(path), "bus/pci/drivers/%s", s->text);
         if (fs_exists(tree->sys, path) != 1)
-                return refuse(f, REASON_VFIO_MISSING, ENODEV, "the driver %s is not loaded on this host", s->text);
+                return step_refuse(f, REASON_VFIO_MISSING, ENODEV, "the driver %s is not loaded on this host", s->text);
         if (fs_exists(tree->dev, "vfio/vfio") != 1)
-                return refuse(f, REASON_VFIO_MISSING, ENODEV, "/dev/vfio/vfio does not exist on this host");
+                return step_refuse(f, REASON_VFIO_MISSING, ENODEV, "/dev/vfio/vfio does not exist on this host");
         return 0;
 }
 
@@ -204,15 +197,15 @@ static int need_identity(struct work *work, const struct step *s, struct deed *d
 
         (void)deed;
         for (int i = 0; i < 2; i++) {
-                int r = read_attribute(work, s->bdf, i == 0 ? "vendor" : "device", text[i], sizeof(text[i]), f);
+                int r = step_read_attribute(work, s->bdf, i == 0 ? "vendor" : "device", text[i], sizeof(text[i]), f);
                 if (r < 0)
                         return r;
                 if (!str_to_u64(text[i], 16, 0xffff, &id[i]))
-                        return refuse(f, REASON_GARBAGE, EINVAL, BDF_FMT " has no valid id ('%s')", BDF_ARGS(s->bdf), text[i]);
+                        return step_refuse(f, REASON_GARBAGE, EINVAL, BDF_FMT " has no valid id ('%s')", BDF_ARGS(s->bdf), text[i]);
         }
         if (s->number != (id[0] << 16 | id[1]))
-                return refuse(f, REASON_IDENTITY, ENODEV, BDF_FMT " is now %04x:%04x instead of %04x:%04x", BDF_ARGS(s->bdf),
-                              (unsigned)id[0], (unsigned)id[1], s->number >> 16, s->number & 0xffff);
+                return step_refuse(f, REASON_IDENTITY, ENODEV, BDF_FMT " is now %04x:%04x instead of %04x:%04x", BDF_ARGS(s->bdf),
+                                   (unsigned)id[0], (unsigned)id[1], s->number >> 16, s->number & 0xffff);
         return 0;
 }
 
@@ -238,14 +231,14 @@ static int refuse_held(struct work *work, struct bdf b, int group, bool *ret_bli
 
         int r = group < 0 ? holders_nodes(tree, b, &nodes, &f->err) : holders_nodes_of_group(tree, group, &nodes, &f->err);
         if (r < 0)
-                return group < 0 ? missed(b, f) : failed(work, b, f);
+                return group < 0 ? step_missed(b, f) : failed(work, b, f);
         int n = holders_find(tree, &nodes, holders, ret_blind, &f->err);
         if (n < 0)
                 return failed(work, b, f);
         if (n == 0)
                 return 0;
         name_holders(holders, (size_t)n, who, sizeof(who));
-        return refuse(f, REASON_HELD, EBUSY, BDF_FMT " is in use: %s", BDF_ARGS(b), who);
+        return step_refuse(f, REASON_HELD, EBUSY, BDF_FMT " is in use: %s", BDF_ARGS(b), who);
 }
 
 static bool has_unbind_lock_step(const struct plan *plan, struct bdf b)
@@ -275,10 +268,10 @@ static int guard_nodes(struct work *work, const struct step *s, struct deed *dee
         /* Without a driver there is nothing to unbind; a VFIO driver and NVIDIA's lock say themselves whether somebody is there. */
         if ((blind || !holders_visible(kernel_tree(work->kernel))) && *driver && !idle_on_vfio(work, s->bdf, driver) &&
             !has_unbind_lock_step(work->plan, s->bdf))
-                return refuse(f, REASON_HOLDERS_UNKNOWN, EPERM,
-                              "not every process' open files can be seen, so it is not known "
-                              "who uses " BDF_FMT " (on %s)",
-                              BDF_ARGS(s->bdf), driver);
+                return step_refuse(f, REASON_HOLDERS_UNKNOWN, EPERM,
+                                   "not every process' open files can be seen, so it is not known "
+                                   "who uses " BDF_FMT " (on %s)",
+                                   BDF_ARGS(s->bdf), driver);
         return 0;
 }
 
@@ -319,7 +312,7 @@ static int give_unbind_lock_back(struct work *work, struct bdf b, struct failure
                 return 0;
         int r = unbind_lock_write(work, b, "0", value, f);
         if (r == 0 && !streq(value, "0"))
-                return refuse(f, REASON_STEP_FAILED, EIO, "unbindLock of " BDF_FMT " still reads %s", BDF_ARGS(b), value);
+                return step_refuse(f, REASON_STEP_FAILED, EIO, "unbindLock of " BDF_FMT " still reads %s", BDF_ARGS(b), value);
         return r;
 }
 
@@ -339,10 +332,10 @@ static int guard_unbind_lock(struct work *work, const struct step *s, struct dee
                 if (streq(value, "1"))
                         return 0;
         }
-        return refuse(f, REASON_UNBIND_LOCK, EBUSY,
-                      "the NVIDIA driver does not let " BDF_FMT " go: it still has clients "
-                      "(unbindLock reads %s)",
-                      BDF_ARGS(s->bdf), value);
+        return step_refuse(f, REASON_UNBIND_LOCK, EBUSY,
+                           "the NVIDIA driver does not let " BDF_FMT " go: it still has clients "
+                           "(unbindLock reads %s)",
+                           BDF_ARGS(s->bdf), value);
 }
 
 static int undo_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
@@ -356,7 +349,7 @@ static int undo_unbind_lock(struct work *work, const struct step *s, struct deed
 static int read_override(struct work *work, struct bdf b, char ret[static STEP_TEXT_MAX], struct failure *f)
 {
         if (read_locked_attribute(work, b, "driver_override", ret, STEP_TEXT_MAX, f) < 0)
-                return missed(b, f);
+                return step_missed(b, f);
         if (streq(ret, "(null)"))
                 *ret = '\0';
         return 0;
@@ -366,13 +359,13 @@ static int write_override(struct work *work, struct bdf b, const char *value, st
 {
         char now[STEP_TEXT_MAX];
 
-        int r = write_attribute(work, b, "driver_override", *value ? value : "\n", f);
+        int r = step_write_attribute(work, b, "driver_override", *value ? value : "\n", f);
         if (r < 0)
-                return missed(b, f);
+                return step_missed(b, f);
         r = read_override(work, b, now, f);
         if (r == 0 && !streq(now, value))
-                return refuse(f, REASON_STEP_FAILED, EIO, "driver_override of " BDF_FMT " reads '%s' after '%s' was written", BDF_ARGS(b),
-                              now, value);
+                return step_refuse(f, REASON_STEP_FAILED, EIO, "driver_override of " BDF_FMT " reads '%s' after '%s' was written",
+                                   BDF_ARGS(b), now, value);
         return r;
 }
 
@@ -383,8 +376,8 @@ static int override(struct work *work, const struct step *s, struct deed *deed, 
                 return r;
         /* The plan's maker looked too, but maybe a minute ago, or (just started) not yet. */
         if (*deed->before && !streq(deed->before, s->about))
-                return refuse(f, REASON_FOREIGN_OWNER, EPERM, "somebody has set driver_override of " BDF_FMT " to %s", BDF_ARGS(s->bdf),
-                              deed->before);
+                return step_refuse(f, REASON_FOREIGN_OWNER, EPERM, "somebody has set driver_override of " BDF_FMT " to %s",
+                                   BDF_ARGS(s->bdf), deed->before);
         deed->changed = true;
         return write_override(work, s->bdf, s->text, f);
 }
@@ -409,7 +402,7 @@ static int unbind_step(struct work *work, const struct step *s, struct deed *dee
                 return r;
         /* The guards looked at what the plan knew; another driver has other users. */
         if (*s->text && !streq(driver, s->text))
-                return refuse(f, REASON_IDENTITY, ESTALE, BDF_FMT " is on %s now, no longer on %s", BDF_ARGS(s->bdf), driver, s->text);
+                return step_refuse(f, REASON_IDENTITY, ESTALE, BDF_FMT " is on %s now, no longer on %s", BDF_ARGS(s->bdf), driver, s->text);
         (void)str_copy(deed->before, sizeof(deed->before), driver);
         deed->changed = true;
         return unbind(work, s->bdf, s->wait_ms, f);
@@ -425,7 +418,8 @@ static int undo_unbind(struct work *work, const struct step *s, struct deed *dee
         if (r == 0 && streq(driver, deed->before))
                 return 0;
         if (r == 0 && *driver) /* a probe would do nothing */
-                return refuse(f, REASON_NOT_RESTORED, EBUSY, BDF_FMT " is on %s instead of %s", BDF_ARGS(s->bdf), driver, deed->before);
+                return step_refuse(f, REASON_NOT_RESTORED, EBUSY, BDF_FMT " is on %s instead of %s", BDF_ARGS(s->bdf), driver,
+                                   deed->before);
         if (r == 0)
                 r = read_override(work, s->bdf, former, f);
         if (r < 0)
@@ -518,8 +512,8 @@ static int await_node(struct work *work, const struct step *s, struct deed *deed
                         f->reason = REASON_STEP_FAILED;
                         return err_set(&f->err, -r, "cannot look for /dev/%s", path);
                 }
-        } while (patience_left(&patience));
-        return refuse(f, REASON_NODE_MISSING, ETIMEDOUT, "/dev/%s does not exist after %d ms", path, s->wait_ms);
+        } while (step_patience_left(&patience));
+        return step_refuse(f, REASON_NODE_MISSING, ETIMEDOUT, "/dev/%s does not exist after %d ms", path, s->wait_ms);
 }
 
 static int read_locked(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
@@ -581,6 +575,9 @@ const struct step_ops *step_ops(enum step_kind kind)
                 [STEP_READ_LOCKED] = { read_locked, NULL },
                 [STEP_RELEASE_UNBIND_LOCK] = { release_unbind_lock, NULL },
                 [STEP_LIST_HOLDERS] = { list_holders, NULL },
+                [STEP_RESET] = { step_reset, step_undo_reset },
+                [STEP_POWER] = { step_power, step_undo_power },
+                [STEP_AWAIT_ANSWER] = { step_await_answer, NULL },
         };
 
         return &table[kind];

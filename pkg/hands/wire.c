@@ -102,6 +102,22 @@ int wire_worker_valid(const void *buf, size_t n, struct err *err)
         return 0;
 }
 
+/* What a step is about beside its text. STEP_POWER writes one of two attributes and nothing else. */
+static bool about_ok(const struct step *step)
+{
+        switch (step->kind) {
+        case STEP_POWER:
+                return streq(step->about, "power/control") || streq(step->about, "d3cold_allowed");
+        case STEP_RESET: /* a list of methods */
+                for (const char *p = step->about; *p; p++)
+                        if (!(*p >= 'a' && *p <= 'z') && *p != '_' && *p != ' ')
+                                return false;
+                return *step->about && *step->text;
+        default:
+                return name_ok(step->about);
+        }
+}
+
 static int step_valid(const struct step *step, uint32_t n_cards, uint32_t index, struct err *err)
 {
         if ((uint32_t)step->kind > STEP_LIST_HOLDERS)
@@ -109,7 +125,7 @@ static int step_valid(const struct step *step, uint32_t n_cards, uint32_t index,
         if (!bdf_ok(step->bdf) || !bdf_ok(step->card) || step->wait_ms < 0 || step->wait_ms > 60000 ||
             !text_ok(step->text, sizeof(step->text)) || !text_ok(step->about, sizeof(step->about)))
                 return err_say(err, EPROTO, "step %u is out of bounds", index + 1);
-        if (!(step->kind == STEP_READ_LOCKED ? attribute_ok(step->text) && *step->text : name_ok(step->text)) || !name_ok(step->about))
+        if (!(step->kind == STEP_READ_LOCKED ? attribute_ok(step->text) && *step->text : name_ok(step->text)) || !about_ok(step))
                 return err_say(err, EPROTO, "the text of step %u is no name", index + 1);
         if (step->kind == STEP_NEED_DRIVER && !*step->text)
                 return err_say(err, EPROTO, "step %u needs a driver without a name", index + 1);

@@ -251,9 +251,7 @@ struct rpc_server *rpc_server_new_within(struct rpc *rpc, const struct rpc_metho
         grpc_arg args[] = {
                 { .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, .value.integer = message_max },
                 { .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, .value.integer = 0 },
-                { .type = GRPC_ARG_INTEGER,
-                  .key = (char *)GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                  .value.integer = (int)limits->per_connection },
+                { .type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_MAX_CONCURRENT_STREAMS, .value.integer = (int)limits->per_connection },
         };
         grpc_channel_args channel_args = { .num_args = N_ELEMENTS(args) - (limits->per_connection == 0), .args = args };
 

@@ -272,6 +272,9 @@ static int apply_fault(const struct sim *sim, struct sim_pending *p, int *ret)
                 *ret = sim_function_remove(sim, p->key);
                 *ret = *ret < 0 ? *ret : -ENODEV;
                 return 1;
+        case FAULT_DEAD:
+                *ret = sim_function_die(sim, p->key);
+                return 1;
         case FAULT_DELAY:
                 p->due_ms = clock_ms() + f.delay_ms;
                 return 0;

@@ -48,6 +48,8 @@ static int parse_verb(char **words, size_t n, size_t *ret_used, struct sim_fault
                 f->verb = FAULT_HANG;
         else if (streq(words[0], "vanish"))
                 f->verb = FAULT_VANISH;
+        else if (streq(words[0], "dead"))
+                f->verb = FAULT_DEAD;
         else if (streq(words[0], "delay") && n > 1 && str_to_u64(words[1], 10, DELAY_MAX_MS, &number)) {
                 f->verb = FAULT_DELAY;
                 f->delay_ms = (unsigned)number;
@@ -63,7 +65,7 @@ static int parse_verb(char **words, size_t n, size_t *ret_used, struct sim_fault
                         return err_say(err, EINVAL, "fault: %.40s is no error name that faults know", words[1]);
         }
         if (f->verb == FAULT_NONE)
-                return err_say(err, EINVAL, "fault: after attribute and device comes refuse ERRNO, ignore, delay MS, hang or vanish");
+                return err_say(err, EINVAL, "fault: after attribute and device comes refuse ERRNO, ignore, delay MS, hang, vanish or dead");
         return 0;
 }
 

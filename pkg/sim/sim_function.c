@@ -9,6 +9,57 @@
 #include "core/bdf.h"
 #include "sim/sim_priv.h"
 
+/* The first 64 bytes of its configuration space, as far as somebody looks at them: ids, revision and class. */
+static int put_config(const struct sim *sim, const char *dir, bool dead)
+{
+        static const struct {
+                const char *name;
+                size_t offset, size;
+        } fields[] = { { "vendor", 0, 2 }, { "device", 2, 2 }, { "revision", 8, 1 }, { "class", 9, 3 } };
+        char bytes[64] = { 0 }, path[SIM_PATH], text[32];
+        uint64_t value;
+
+        if (dead)
+                memset(bytes, 0xff, sizeof(bytes));
+        for (size_t i = 0; i < N_ELEMENTS(fields) && !dead; i++) {
+                str_format(path, sizeof(path), "%s/%s", dir, fields[i].name);
+                sim_get(sim, path, text, sizeof(text));
+                if (str_to_u64(text, 16, 0xffffff, &value))
+                        for (size_t k = 0; k < fields[i].size; k++)
+                                bytes[fields[i].offset + k] = (char)(value >> 8 * k);
+        }
+        str_format(path, sizeof(path), "%s/config", dir);
+        return sim_store(sim, path, bytes, sizeof(bytes));
+}
+
+int sim_function_die(const struct sim *sim, const char *bdf)
+{
+        char dir[SIM_PATH];
+
+        int r = sim_device_dir(sim, bdf, dir);
+        return r < 0 ? r : put_config(sim, dir, true);
+}
+
+static int put_new(const struct sim *sim, const char *dir, const char *attribute, const char *value)
+{
+        char path[SIM_PATH];
+
+        str_format(path, sizeof(path), "%s/%s", dir, attribute);
+        return sim_there(sim, path) ? 0 : sim_put(sim, path, value);
+}
+
+/* What VFIO lets sleep, and a host's driver mostly does not. */
+static int put_power(const struct sim *sim, const char *dir, const char *driver)
+{
+        char path[SIM_PATH];
+
+        str_format(path, sizeof(path), "%s/power", dir);
+        int r = sim_make_dir(sim, path);
+        if (r == 0)
+                r = put_new(sim, dir, "power/control", sim_driver_is_vfio(driver) ? "auto" : "on");
+        return r < 0 ? r : put_new(sim, dir, "d3cold_allowed", "1");
+}
+
 int sim_function_complete(const struct sim *sim, const char *bdf)
 {
         _cleanup_fs_list_ struct fs_list vfio = { 0 };
@@ -17,9 +68,9 @@ int sim_function_complete(const struct sim *sim, const char *bdf)
         int r = sim_device_dir(sim, bdf, dir);
         if (r < 0 || !sim_there(sim, dir))
                 return 0; /* a bus that names what is not there: so be it */
-        str_format(path, sizeof(path), "%s/driver_override", dir);
-        if (!sim_there(sim, path))
-                r = sim_put(sim, path, "(null)");
+        r = put_new(sim, dir, "driver_override", "(null)");
+        if (r == 0)
+                r = put_config(sim, dir, false);
         str_format(path, sizeof(path), "%s/physfn", dir);
         bool is_vf = sim_there(sim, path);
         str_format(path, sizeof(path), "%s/rescan", dir);
@@ -33,6 +84,8 @@ int sim_function_complete(const struct sim *sim, const char *bdf)
         }
         char driver[SIM_NAME];
         sim_driver_of(sim, bdf, driver);
+        if (r == 0)
+                r = put_power(sim, dir, driver);
         if (r == 0 && sim_driver_registered(sim, driver)) {
                 str_format(path, sizeof(path), "sys/bus/pci/drivers/%s/%s", driver, bdf);
                 r = sim_link(sim, path, dir);

@@ -11,9 +11,16 @@
 #include "sim/sim_priv.h"
 
 static const char *const act_names[] = {
-        [ACT_NOTHING] = "nothing", [ACT_OVERRIDE] = "override",       [ACT_BIND] = "bind",
-        [ACT_UNBIND] = "unbind",   [ACT_UNBIND_LOCK] = "unbind-lock", [ACT_MDEV_REMOVE] = "mdev-remove",
-        [ACT_NUMVFS] = "numvfs",   [ACT_REMOVE] = "remove",           [ACT_RESCAN] = "rescan",
+        [ACT_NOTHING] = "nothing",
+        [ACT_OVERRIDE] = "override",
+        [ACT_SET] = "set",
+        [ACT_BIND] = "bind",
+        [ACT_UNBIND] = "unbind",
+        [ACT_UNBIND_LOCK] = "unbind-lock",
+        [ACT_MDEV_REMOVE] = "mdev-remove",
+        [ACT_NUMVFS] = "numvfs",
+        [ACT_REMOVE] = "remove",
+        [ACT_RESCAN] = "rescan",
         [ACT_PLUG] = "plug",
 };
 
@@ -192,6 +199,76 @@ static int decide_mdev_remove(const struct sim *sim, const struct sim_request *q
         return 0;
 }
 
+static int decide_set(struct sim_action *ret, const char *bdf, const char *attribute, const char *value)
+{
+        char text[SIM_VALUE];
+
+        str_format(text, sizeof(text), "%s %s", attribute, value);
+        act(ret, ACT_SET, bdf, text);
+        return 0;
+}
+
+static bool has_word(const char *list, const char *word, size_t n)
+{
+        for (const char *at = list + strspn(list, " "); *at; at += strspn(at, " ")) {
+                size_t length = strcspn(at, " ");
+                if (length == n && strncmp(at, word, n) == 0)
+                        return true;
+                at += length;
+        }
+        return false;
+}
+
+/* reset_method_store(): an empty line switches all off, "default" is what there was; else each must be one that the device has. */
+static int decide_reset_method(const struct sim *sim, const struct sim_request *q, struct sim_action *ret)
+{
+        char bdf[SIM_NAME], dir[SIM_PATH], path[SIM_PATH];
+
+        component(q->path, 4, bdf);
+        int r = sim_device_dir(sim, bdf, dir);
+        str_format(path, sizeof(path), "%s/reset_method", dir);
+        if (r < 0 || !sim_there(sim, path))
+                return -ENOENT;
+        char had[SIM_VALUE];
+        const struct capture_entry *source = capture_find(sim->source, path);
+        str_format(had, sizeof(had), "%.*s", source ? (int)strcspn(source->value, "\n") : 0, source ? source->value : "");
+        if (streq(q->value, "default"))
+                return decide_set(ret, bdf, "reset_method", had);
+        for (const char *at = q->value + strspn(q->value, " "); *at; at += strspn(at, " ")) {
+                size_t n = strcspn(at, " ");
+                if (!has_word(had, at, n))
+                        return -EINVAL;
+                at += n;
+        }
+        return decide_set(ret, bdf, "reset_method", q->value);
+}
+
+/* control_store() in drivers/base/power/sysfs.c. */
+static int decide_power_control(const struct sim *sim, const struct sim_request *q, struct sim_action *ret)
+{
+        char bdf[SIM_NAME];
+
+        component(q->path, 4, bdf);
+        if (!is_function(sim, bdf))
+                return -ENOENT;
+        if (!streq(q->value, "auto") && !streq(q->value, "on"))
+                return -EINVAL;
+        return decide_set(ret, bdf, "power/control", q->value);
+}
+
+static int decide_d3cold(const struct sim *sim, const struct sim_request *q, struct sim_action *ret)
+{
+        char bdf[SIM_NAME];
+        uint64_t number;
+
+        component(q->path, 4, bdf);
+        if (!is_function(sim, bdf))
+                return -ENOENT;
+        if (!str_to_u64(q->value, 10, UINT32_MAX, &number))
+                return -EINVAL;
+        return decide_set(ret, bdf, "d3cold_allowed", number ? "1" : "0");
+}
+
 /* reset_store(): the file is there only with a way to reset. */
 static int decide_reset(const struct sim *sim, const struct sim_request *q, struct sim_action *ret)
 {
@@ -199,11 +276,13 @@ static int decide_reset(const struct sim *sim, const struct sim_request *q, stru
 
         component(q->path, 4, bdf);
         str_format(path, sizeof(path), "sys/bus/pci/devices/%s/reset_method", bdf);
-        sim_get(sim, path, methods, sizeof(methods));
-        if (*methods == '\0')
+        if (!sim_there(sim, path))
                 return -ENOENT;
+        sim_get(sim, path, methods, sizeof(methods));
         if (!streq(q->value, "1"))
                 return -EINVAL;
+        if (*methods == '\0')
+                return -ENOTTY; /* switched off */
         act(ret, ACT_NOTHING, bdf, "");
         return 0;
 }
@@ -255,6 +334,9 @@ static const struct sim_row rows[] = {
         { "numvfs", "sys/bus/pci/devices/*/sriov_numvfs", "sriov_numvfs", decide_numvfs, ROW_LOCKS | ROW_WAITS },
         { "mdev-remove", "sys/bus/mdev/devices/*/remove", "remove", decide_mdev_remove, ROW_LOCKS | ROW_WAITS },
         { "reset", "sys/bus/pci/devices/*/reset", "reset", decide_reset, ROW_LOCKS },
+        { "reset-method", "sys/bus/pci/devices/*/reset_method", "reset_method", decide_reset_method, 0 },
+        { "power-control", "sys/bus/pci/devices/*/power/control", "control", decide_power_control, ROW_LOCKS },
+        { "d3cold", "sys/bus/pci/devices/*/d3cold_allowed", "d3cold_allowed", decide_d3cold, 0 },
         { "pci-remove", "sys/bus/pci/devices/*/remove", "remove", decide_remove, ROW_LOCKS | ROW_WAITS },
         { "pci-rescan", "sys/bus/pci/rescan", "rescan", decide_rescan, 0 },
         { "unbind-lock", "proc/driver/nvidia/gpus/*/unbindLock", "unbindLock", decide_unbind_lock, 0 },
@@ -326,6 +408,15 @@ static int apply_override(const struct sim *sim, const struct sim_action *a)
         return sim_put(sim, path, a->text);
 }
 
+static int apply_set(const struct sim *sim, const struct sim_action *a)
+{
+        char path[SIM_PATH];
+        size_t n = strcspn(a->text, " ");
+
+        str_format(path, sizeof(path), "sys/bus/pci/devices/%s/%.*s", a->key, (int)n, a->text);
+        return sim_put(sim, path, a->text + n + (a->text[n] == ' '));
+}
+
 static int apply_unbind_lock(const struct sim *sim, const struct sim_action *a)
 {
         char path[SIM_PATH];
@@ -349,6 +440,8 @@ int sim_apply(const struct sim *sim, const struct sim_action *a)
                 return 0;
         case ACT_OVERRIDE:
                 return apply_override(sim, a);
+        case ACT_SET:
+                return apply_set(sim, a);
         case ACT_BIND:
                 return sim_bind(sim, a->key, a->text);
         case ACT_UNBIND:

@@ -4,13 +4,13 @@
  * A host is lines, one per function:  BDF vendor:device class driver [option...]      driver "-" = none
  *   g=N group (default: one of its own)   n=N NUMA node (default 0)   vfs=N   vf=PF   type=N:NAME (vendor-VFIO VF)   vgpu (one
  *   without type)   mdev (is a parent)   boot, fb (host display)   cdev, nonode (group node absent)   noiommu   nogroup
- *   lock (NVIDIA's unbindLock)   override=DRIVER   root=NAME   model=NAME ('+' for a blank)
- * or per instance:  mdev UUID PARENT type_id NAME driver group   ("-" = none; '+' in NAME for a blank)
- * or what the kernel's modules say, DRIVER when it is registered:  variant ALIAS MODULE [DRIVER]
- * or words about the machine:  !vfio (no /dev/vfio/vfio)   !vfio-pci (no such driver)   !holders   broken NAME [g=N]   driver NAME
- * A node exists for what is on VFIO. Models: 26b9 L40S, 2335 H200, 2204 RTX 3090, 22a3 NVSwitch, 74a1 MI300X.
+ *   lock (NVIDIA's unbindLock)   override=DRIVER   root=NAME   model=NAME ('+' for a blank)   reset=METHOD+METHOD   up=BRIDGE (directly
+ * above) or per instance:  mdev UUID PARENT type_id NAME driver group   ("-" = none; '+' in NAME for a blank) or what the kernel's modules
+ * say, DRIVER when it is registered:  variant ALIAS MODULE [DRIVER] or words about the machine:  !vfio (no /dev/vfio/vfio)   !vfio-pci (no
+ * such driver)   !holders   broken NAME [g=N]   driver NAME A node exists for what is on VFIO. Models: 26b9 L40S, 2335 H200, 2204 RTX 3090,
+ * 22a3 NVSwitch, 74a1 MI300X.
  *
- * Rules are lines:  key=value ...  with keys ids, addresses, deny, resource, prefix, alias, bind, group, topology, prefer. */
+ * Rules are lines:  key=value ...  with keys ids, addresses, deny, resource, prefix, alias, bind, release, group, topology, prefer. */
 #ifndef SLUICE_TESTS_CORE_WORLD_H
 #define SLUICE_TESTS_CORE_WORLD_H
 
@@ -95,7 +95,12 @@ static inline void world_option(struct function *fn, const char *word)
         else if (option(word, "override=", &value)) {
                 fn->override_known = true;
                 str_format(fn->driver_override, sizeof(fn->driver_override), "%s", value);
-        } else if (option(word, "root=", &value))
+        } else if (option(word, "reset=", &value)) {
+                str_format(fn->reset_methods, sizeof(fn->reset_methods), "%s", value);
+                unplus(fn->reset_methods);
+        } else if (option(word, "up=", &value))
+                assert_true(bdf_parse(value, &fn->upstream));
+        else if (option(word, "root=", &value))
                 str_format(fn->root, sizeof(fn->root), "%s", value);
         else if (option(word, "model=", &value)) {
                 str_format(fn->model, sizeof(fn->model), "%s", value);
@@ -224,6 +229,14 @@ static inline void world_rule_option(struct rule *rule, const char *word)
                 rule->bind = BIND_ON_ALLOCATE;
         else if (streq(word, "bind=at-start"))
                 rule->bind = BIND_AT_START;
+        else if (streq(word, "release=keep"))
+                rule->release = RELEASE_KEEP;
+        else if (streq(word, "release=restore"))
+                rule->release = RELEASE_RESTORE;
+        else if (streq(word, "release=reset"))
+                rule->release = RELEASE_RESET;
+        else if (streq(word, "release=reset+restore"))
+                rule->release = RELEASE_RESET_RESTORE;
         else if (streq(word, "group=one-device"))
                 rule->group = GROUP_ONE_DEVICE;
         else if (streq(word, "topology=split"))

@@ -18,7 +18,7 @@ struct word {
 /* Which names of the table which fixture has. */
 struct fixture {
         const char *capture;
-        struct word words[12];
+        struct word words[14];
 };
 static const struct fixture fixtures[] = {
         { "tests/fixtures/hosts/quadro-4fn.capture",
@@ -29,7 +29,12 @@ static const struct fixture fixtures[] = {
             { "$MATEDRIVER", "snd_hda_intel" },
             { "$LOCKED", "0000:61:00.0" } } },
         { "tests/fixtures/hosts/l40s-8.capture",
-          { { "$GPU", "0000:3b:00.0" }, { "$DRIVER", "nvidia" }, { "$GROUP", "31" }, { "$LOCKED", "0000:3b:00.0" } } },
+          { { "$GPU", "0000:3b:00.0" },
+            { "$DRIVER", "nvidia" },
+            { "$GROUP", "31" },
+            { "$LOCKED", "0000:3b:00.0" },
+            { "$RESETS", "flr bus" },
+            { "$RESET", "bus" } } },
         { "tests/fixtures/hosts/pf-with-vfs.capture", { { "$PF", "0000:4d:00.0" }, { "$PFDRIVER", "i915" } } },
         { "tests/fixtures/hosts/no-iommu.capture", { { "$BARE", "0000:41:00.0" }, { "$BAREDRIVER", "nvidia" } } },
         { "tests/fixtures/hosts/mdev-a2.capture",

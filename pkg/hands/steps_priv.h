@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the steps share: steps.c (the table, and the steps of a bind) and steps_release.c (those of a release). */
+#ifndef SLUICE_HANDS_STEPS_PRIV_H
+#define SLUICE_HANDS_STEPS_PRIV_H
+
+#include "hands/steps.h"
+
+/* Polling with growing pauses: `do look(); while (step_patience_left(&p));` looks at once, then after 10, 20, 50, 100 ms, ... */
+struct patience {
+        int64_t until;
+        unsigned round;
+};
+bool step_patience_left(struct patience *p);
+
+__attribute__((format(printf, 4, 5))) int step_refuse(struct failure *f, enum reason reason, int code, const char *fmt, ...);
+/* Ends a function whose access failed with f->err, to what every device has: when it was not there, neither was the device,
+ * whatever is at its address by now. */
+int step_missed(struct bdf b, struct failure *f);
+/* Of a free attribute, without its newline. */
+int step_read_attribute(struct work *work, struct bdf b, const char *attribute, char *buf, size_t size, struct failure *f);
+int step_write_attribute(struct work *work, struct bdf b, const char *attribute, const char *value, struct failure *f);
+
+int step_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_undo_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_undo_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_await_answer(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+
+#endif

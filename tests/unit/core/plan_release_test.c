@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "../unit.h"
+
+#include "core/offer.h"
+#include "core/plan.h"
+#include "world.h"
+
+#define GPU_A   "0000:3b:00.0 10de:26b9 0302 "
+#define GPU_B   "0000:5e:00.0 10de:26b9 0302 "
+#define DESKTOP "0000:01:00.0 10de:2204 0300 "
+#define AUDIO   "0000:01:00.1 10de:1aef 0403 "
+#define DRIVERS "driver nvidia\ndriver snd_hda_intel\n"
+
+#define STILL(bdf, id)    "need " bdf " to be " id " still\n"
+#define IDLE(bdf)         "need nobody to have " bdf " open\n"
+#define RESET(bdf, by)    "reset " bdf " by " by "\nwait until " bdf " answers\n"
+#define BACK(bdf, driver) "probe drivers for " bdf "\nwait until " bdf " is on " driver "\n"
+#define LEAVE(bdf)        "set driver_override of " bdf " to nothing\nunbind " bdf " from vfio-pci\n"
+
+struct row {
+        const char *title, *host, *rules;
+        const char *originals; /* blank list of BDF=DRIVER */
+        const char *steps;     /* one step_describe() per line; "" = empty plan; NULL = refused */
+        enum reason reason;
+        const char *err;
+};
+
+static const struct row rows[] = {
+        { "kept", GPU_A VFIO " reset=flr", "any", "0000:3b:00.0=nvidia", "", REASON_NONE, NULL },
+        { "kept where nobody can be seen", GPU_A VFIO " reset=flr\n!holders", "any", "0000:3b:00.0=nvidia", "", REASON_NONE, NULL },
+        { "restored", GPU_A VFIO, "any release=restore", "0000:3b:00.0=nvidia",
+          STILL("0000:3b:00.0", "10de:26b9") IDLE("0000:3b:00.0") LEAVE("0000:3b:00.0") BACK("0000:3b:00.0", "nvidia"), REASON_NONE, NULL },
+        { "an administrator bound it: nothing to restore", GPU_A VFIO, "any release=restore", "", "", REASON_NONE, NULL },
+        { "another device's companion stays", GPU_A VFIO "\n" GPU_B VFIO, "any addresses=0000:3b:00.0 release=restore",
+          "0000:5e:00.0=nvidia", "", REASON_NONE, NULL },
+        { "reset", GPU_A VFIO " reset=pm+flr+bus", "any release=reset", "0000:3b:00.0=nvidia",
+          STILL("0000:3b:00.0", "10de:26b9") IDLE("0000:3b:00.0") RESET("0000:3b:00.0", "flr"), REASON_NONE, NULL },
+        { "reset with its companion, if that has a way; conditions first", DESKTOP VFIO " g=7 reset=flr\n" AUDIO VFIO " g=7 reset=flr",
+          "any release=reset", "",
+          STILL("0000:01:00.0", "10de:2204") IDLE("0000:01:00.0") STILL("0000:01:00.1", "10de:1aef") IDLE("0000:01:00.1")
+                  RESET("0000:01:00.0", "flr") RESET("0000:01:00.1", "flr"),
+          REASON_NONE, NULL },
+        { "a companion without a way is left out", DESKTOP VFIO " g=7 reset=flr\n" AUDIO VFIO " g=7 reset=pm", "any release=reset", "",
+          STILL("0000:01:00.0", "10de:2204") IDLE("0000:01:00.0") RESET("0000:01:00.0", "flr"), REASON_NONE, NULL },
+        { "what is not on VFIO was nobody's", DESKTOP VFIO " g=7 reset=flr\n" AUDIO "- g=7 reset=flr", "any release=reset", "",
+          STILL("0000:01:00.0", "10de:2204") IDLE("0000:01:00.0") RESET("0000:01:00.0", "flr"), REASON_NONE, NULL },
+        { "reset, then back to the host", DESKTOP VFIO " g=7 reset=flr\n" AUDIO VFIO " g=7", "any release=reset+restore",
+          "0000:01:00.0=nvidia 0000:01:00.1=snd_hda_intel",
+          STILL("0000:01:00.0", "10de:2204") IDLE("0000:01:00.0") STILL("0000:01:00.1", "10de:1aef") IDLE("0000:01:00.1")
+                  RESET("0000:01:00.0", "flr") LEAVE("0000:01:00.1") LEAVE("0000:01:00.0") BACK("0000:01:00.0", "nvidia")
+                          BACK("0000:01:00.1", "snd_hda_intel"),
+          REASON_NONE, NULL },
+        { "unbound by somebody since: only the way back", GPU_A "- reset=flr", "any release=reset+restore", "0000:3b:00.0=nvidia",
+          STILL("0000:3b:00.0", "10de:26b9") "set driver_override of 0000:3b:00.0 to nothing\n" BACK("0000:3b:00.0", "nvidia"), REASON_NONE,
+          NULL },
+        { "a vGPU is its vendor's to clean", GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 type=1155:X reset=flr",
+          "any release=reset", "", "", REASON_NONE, NULL },
+
+        { "nobody can be seen: not reset", GPU_A VFIO " reset=flr\n!holders", "any release=reset", "", NULL, REASON_HOLDERS_UNKNOWN,
+          "the release of 0000:3b:00.0 ('release: reset') did not run" },
+        { "nobody can be seen: not restored", GPU_A VFIO "\n!holders", "any release=restore", "0000:3b:00.0=nvidia", NULL,
+          REASON_HOLDERS_UNKNOWN, "'release: restore'" },
+        { "no way to reset: not restored either", GPU_A VFIO " reset=pm", "any release=reset+restore", "0000:3b:00.0=nvidia", NULL,
+          REASON_NO_RESET, "no reset: 0000:3b:00.0: pm may reset nothing" },
+        { "the second GPU of a device has no way", GPU_A VFIO " g=7 reset=flr\n" GPU_B VFIO " g=7", "any release=reset group=one-device",
+          "", NULL, REASON_NO_RESET, "0000:5e:00.0" },
+        { "somebody took it: refused whole", GPU_A "nouveau reset=flr", "any release=reset+restore", "0000:3b:00.0=nvidia", NULL,
+          REASON_TAKEN_OVER, "nouveau" },
+};
+
+static size_t read_originals(const struct inventory *inv, const char *text, struct original *ret)
+{
+        _cleanup_free_ char *copy = xstrdup(text);
+        char *save = NULL;
+        size_t n = 0;
+
+        for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+                char *driver = strchr(word, '=');
+                *driver++ = '\0';
+                ret[n] = (struct original){ .state = ORIGINAL_BOUND, .target = VFIO };
+                assert_true(bdf_parse(word, &ret[n].bdf));
+                const struct function *fn = inventory_function(inv, ret[n].bdf);
+                ret[n].vendor = fn->vendor;
+                ret[n].device = fn->device;
+                str_format(ret[n++].driver, DRIVER_LEN, "%s", driver);
+        }
+        return n;
+}
+
+static void check_row(const struct row *row)
+{
+        _cleanup_free_ char *text = xasprintf("%s\n" DRIVERS, row->host);
+        _cleanup_inventory_ struct inventory *inv = world_host(text);
+        _cleanup_(rules_done) struct rules rules = world_rules(row->rules);
+        _cleanup_strbuf_ struct strbuf steps = { 0 };
+        struct original originals[4];
+        const struct original *pointers[4];
+        struct plan plan = { .n_steps = 99 };
+        struct device device = { .rule = 1 };
+        const struct device *pointer = &device;
+        struct err err = { 0 };
+        char line[160];
+
+        size_t n = read_originals(inv, row->originals, originals);
+        for (size_t i = 0; i < n; i++)
+                pointers[i] = &originals[i];
+        const struct function *fn = &inv->functions[0];
+        for (size_t i = 1; i < inv->n_functions && inv->functions[i].is_vf; i++)
+                fn = &inv->functions[i];
+        device.bdf = fn->bdf;
+        device.group = fn->group;
+        device.kind = fn->is_vf ? DEVICE_VGPU_VF : DEVICE_GPU;
+        bdf_format(fn->bdf, device.id);
+        enum reason reason = plan_release(inv, &rules, &pointer, 1, pointers, n, &plan, &err);
+        if (reason != row->reason)
+                fail_msg("%s: '%s' instead of '%s': %s", row->title, reason_word(reason), reason_word(row->reason), err.msg);
+        if (!row->steps) {
+                assert_int_equal(plan.n_steps, 99);
+                if (!strstr(err.msg, row->err))
+                        fail_msg("%s: '%s' does not say '%s'", row->title, err.msg, row->err);
+                return;
+        }
+        strbuf_add(&steps, "");
+        for (uint32_t i = 0; i < plan.n_steps; i++) {
+                step_describe(&plan.steps[i], line, sizeof(line));
+                strbuf_addf(&steps, "%s\n", line);
+        }
+        if (!streq(steps.text, row->steps))
+                fail_msg("%s:\n%sinstead of\n%s", row->title, steps.text, row->steps);
+        assert_int_equal(plan.n_cards, plan.n_steps > 0);
+}
+
+static void test_a_release_does_what_the_rule_says(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++)
+                check_row(&rows[i]);
+}
+
+int main(void)
+{
+        static const struct CMUnitTest tests[] = {
+                TEST(test_a_release_does_what_the_rule_says),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
