@@ -92,10 +92,15 @@ func schemaSays(t *testing.T, text []byte) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return schemaOf(t, crd, "v1", text)
+}
+
+func schemaOf(t *testing.T, crd *apiextensionsv1.CustomResourceDefinition, name string, text []byte) []string {
+	t.Helper()
 	var says []string
 	seen := false
 	for _, version := range crd.Spec.Versions {
-		if version.Name != "v1" {
+		if version.Name != name {
 			continue
 		}
 		seen = true
@@ -123,7 +128,7 @@ func schemaSays(t *testing.T, text []byte) []string {
 		}
 	}
 	if !seen {
-		t.Fatal("the CRD has no v1")
+		t.Fatalf("the CRD has no %s", name)
 	}
 	return says
 }

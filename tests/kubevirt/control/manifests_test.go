@@ -31,11 +31,12 @@ func offered(t *testing.T) map[string]bool {
 	return names
 }
 
-// read is a directory's CR, or that of testdata, and its VMs.
+// read is a directory's CR, or that of testdata, and its VMs, with what their tiers add.
 func read(t *testing.T, dir string) (*v1.KubeVirt, []*v1.VirtualMachineInstance) {
 	t.Helper()
 	var kv *v1.KubeVirt
 	var vmis []*v1.VirtualMachineInstance
+	sizes := tiersOf(t, dir)
 	for _, m := range manifests(t, dir) {
 		switch m.kind {
 		case "KubeVirt":
@@ -49,6 +50,7 @@ func read(t *testing.T, dir string) (*v1.KubeVirt, []*v1.VirtualMachineInstance)
 			vm := &v1.VirtualMachine{}
 			decode(t, m.text, vm)
 			vmi := &v1.VirtualMachineInstance{ObjectMeta: *vm.ObjectMeta.DeepCopy(), Spec: vm.Spec.Template.Spec}
+			sizes.apply(t, vm, vmi)
 			vmis = append(vmis, vmi)
 		}
 	}
@@ -58,7 +60,10 @@ func read(t *testing.T, dir string) (*v1.KubeVirt, []*v1.VirtualMachineInstance)
 	if kv == nil || len(vmis) == 0 {
 		t.Fatalf("%s: no CR or no VM", dir)
 	}
-	for _, vmi := range vmis { // what KubeVirt's mutating webhook sets before anybody else looks
+	for _, vmi := range vmis { // what kubectl and KubeVirt's mutating webhook set before anybody else looks
+		if vmi.Namespace == "" {
+			vmi.Namespace = "default"
+		}
 		vmi.APIVersion, vmi.Kind = "kubevirt.io/v1", "VirtualMachineInstance"
 		vmi.Spec.Architecture = "amd64"
 	}
