@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/str.h"
 #include "claims/claims_priv.h"
+#include "claims/observe.h"
 
 /* ---- the queue ---- */
 
@@ -105,6 +107,31 @@ const struct claim *claims_of_device(const struct claims *claims, const char *de
         return ledger_claim_of(claims->ledger, device);
 }
 
+struct search {
+        const char *resource;
+        bool found;
+};
+
+static void look_at(void *ctx, const struct claim *claim)
+{
+        struct search *search = ctx;
+
+        search->found |= claim->owner == OWNER_KUBELET && (!search->resource || streq(claim->resource, search->resource));
+}
+
+bool claims_of_kubelet(const struct claims *claims, const char *resource)
+{
+        struct search search = { .resource = resource };
+
+        ledger_each_claim(claims->ledger, look_at, &search);
+        return search.found;
+}
+
+void claims_observe(struct claims *claims, const struct pod_list *list)
+{
+        observer_list(claims->observer, list);
+}
+
 const struct original *claims_original(const struct claims *claims, struct bdf bdf)
 {
         return ledger_original(claims->ledger, bdf);
@@ -133,6 +160,7 @@ struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct ledger *l
         claims->deadline_ms = deadline_ms;
         claims->retry = timer_new(claims);
         claims->overdue = timer_new(claims);
+        claims->observer = observer_new(claims);
         return claims;
 }
 
@@ -168,6 +196,7 @@ struct claims *claims_free(struct claims *claims)
         assert(claims->n_turns == 0);
         uv_close((uv_handle_t *)claims->retry, on_timer_closed);
         uv_close((uv_handle_t *)claims->overdue, on_timer_closed);
+        observer_free(claims->observer);
         free(claims);
         return NULL;
 }

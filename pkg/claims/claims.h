@@ -11,6 +11,7 @@
 
 #include "claims/ledger.h"
 #include "core/answer.h"
+#include "core/claim_life.h"
 #include "core/offer.h"
 #include "hands/hands.h"
 
@@ -57,7 +58,11 @@ bool claims_change(const struct claims *claims, struct bdf card);
 /* Who has what, and what Sluice bound: ledger.h. */
 void claims_each(const struct claims *claims, claim_fn *each, void *ctx);
 const struct claim *claims_of_device(const struct claims *claims, const char *device); /* NULL = nobody's */
+bool claims_of_kubelet(const struct claims *claims, const char *resource);             /* is there one, from that pool? NULL = from any */
 const struct original *claims_original(const struct claims *claims, struct bdf bdf);   /* NULL = not bound by Sluice */
+
+/* What pods have, says kubelet: observe.h. */
+void claims_observe(struct claims *claims, const struct pod_list *list);
 
 void claims_set_deadline(struct claims *claims, unsigned deadline_ms);
 void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx); /* pending requests: TOO_LATE */

@@ -22,12 +22,15 @@ struct turn {
         bool waits; /* to be started when its cards are free; set again by who wants to be started again */
 };
 
+struct observer;
+
 struct claims {
         uv_loop_t *loop;
         struct hands *hands;
         struct ledger *ledger;
         struct claims_world world;
         unsigned deadline_ms;
+        struct observer *observer;
         struct turn *turns; /* in order of arrival */
         size_t n_turns;
         uv_timer_t *retry;   /* wakes those that wait for a descriptor to be closed */
@@ -36,6 +39,9 @@ struct claims {
         void (*closed)(void *ctx);
         void *closed_ctx;
 };
+
+/* Puts the claim of @device, which kubelet was answered. */
+void claims_record(struct claims *claims, const struct device *device, const char *resource, enum device_mode mode);
 
 void turn_join(struct claims *claims, struct turn *turn); /* it waits; turns_pump() starts it */
 void turn_leave(struct claims *claims, struct turn *turn);

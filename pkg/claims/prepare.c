@@ -15,6 +15,7 @@
 #include "claims/binding.h"
 #include "claims/claims_priv.h"
 #include "claims/intent.h"
+#include "claims/observe.h"
 #include "claims/request.h"
 
 enum {
@@ -149,28 +150,33 @@ static int64_t unix_ms(void)
         return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
 }
 
+void claims_record(struct claims *claims, const struct device *device, const char *resource, enum device_mode mode)
+{
+        struct claim_device told = device_as_answered(device);
+        struct claim claim = {
+                .owner = OWNER_KUBELET,
+                .state = CLAIM_ANSWERED,
+                .mode = mode,
+                .devices = &told,
+                .n_devices = 1,
+                .since_ms = unix_ms(),
+        };
+        struct err err;
+
+        claim_key_of_kubelet(device->id, claim.key);
+        (void)str_copy(claim.resource, sizeof(claim.resource), resource);
+        (void)str_copy(claim.boot_id, sizeof(claim.boot_id), claims->world.inventory(claims->world.ctx)->boot_id);
+        if (ledger_put_claim(claims->ledger, &claim, NULL, NULL, &err) < 0)
+                log_error("the claim of %s is not recorded: %s", device->id, err.msg);
+}
+
 /* One claim for each device: kubelet frees and gives them again one by one. After the answer: kubelet keeps its own record of
  * what it was answered, and this one must not keep a pod waiting. */
 static void record_claims(const struct job *job, const struct device *const *devices)
 {
-        struct claims *claims = job->claims;
-        struct err err;
-
         for (size_t i = 0; i < job->n_devices; i++) {
-                struct claim_device device = device_as_answered(devices[i]);
-                struct claim claim = {
-                        .owner = OWNER_KUBELET,
-                        .state = CLAIM_ANSWERED,
-                        .mode = job->mode,
-                        .devices = &device,
-                        .n_devices = 1,
-                        .since_ms = unix_ms(),
-                };
-                claim_key_of_kubelet(device.id, claim.key);
-                (void)str_copy(claim.resource, sizeof(claim.resource), job->resource);
-                (void)str_copy(claim.boot_id, sizeof(claim.boot_id), claims->world.inventory(claims->world.ctx)->boot_id);
-                if (ledger_put_claim(claims->ledger, &claim, NULL, NULL, &err) < 0)
-                        log_error("the claim of %s is not recorded: %s", device.id, err.msg);
+                claims_record(job->claims, devices[i], job->resource, job->mode);
+                observer_answered(job->claims->observer, devices[i]->id);
         }
 }
 

@@ -92,6 +92,45 @@ static void on_timer(uv_timer_t *timer)
         kubelet_arm(kubelet);
 }
 
+/* ---- which pod has what ---- */
+
+static bool worth_asking(void *ctx)
+{
+        const struct kubelet *kubelet = ctx;
+
+        return kubelet->n_plugins > 0 || claims_of_kubelet(kubelet->claims, NULL);
+}
+
+/* Also what was given under a name that is offered no more. */
+static bool is_ours(void *ctx, const char *resource)
+{
+        const struct kubelet *kubelet = ctx;
+
+        for (size_t i = 0; i < kubelet->n_plugins; i++)
+                if (streq(kubelet->plugins[i]->resource, resource))
+                        return true;
+        return claims_of_kubelet(kubelet->claims, resource);
+}
+
+static void on_pod_list(void *ctx, const struct pod_list *list)
+{
+        claims_observe(((struct kubelet *)ctx)->claims, list);
+}
+
+static void start_podresources(struct kubelet *kubelet)
+{
+        const struct podresources_config config = {
+                .dir = kubelet->dir,
+                .wanted = worth_asking,
+                .is_ours = is_ours,
+                .listed = on_pod_list,
+                .ctx = kubelet,
+        };
+
+        kubelet->podresources = podresources_start(kubelet->loop, kubelet->rpc, &config);
+        kubelet->open++;
+}
+
 /* ---- start ---- */
 
 static int check_length(const char *dir, const char *below, const char *longest_name, struct err *err)
@@ -159,6 +198,7 @@ int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct
         sweep(kubelet);
         (void)uv_timer_init(loop, &kubelet->timer);
         kubelet->open++;
+        start_podresources(kubelet);
         look(kubelet);
         kubelet_arm(kubelet);
         *ret = kubelet;
@@ -254,6 +294,7 @@ void kubelet_stop(struct kubelet *kubelet, void (*closed)(void *ctx), void *ctx)
         }
         if (kubelet->registrar)
                 registrar_stop(kubelet);
+        podresources_stop(TAKE_PTR(kubelet->podresources), kubelet_release_ctx, kubelet);
         uv_close((uv_handle_t *)&kubelet->timer, on_timer_closed);
 }
 

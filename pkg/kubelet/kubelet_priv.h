@@ -7,6 +7,7 @@
 #include "deviceplugin.pb-c.h"
 #include "kubelet/kubelet.h"
 #include "kubelet/lifecycle.h"
+#include "kubelet/podresources.h"
 #include "rpc/listener.h"
 
 enum {
@@ -68,6 +69,7 @@ struct kubelet {
         struct plugin **plugins; /* as they came */
         size_t n_plugins, cap_plugins;
         struct registrar *registrar;
+        struct podresources *podresources;
         uv_timer_t timer; /* one for everything that is due */
         int64_t look_due_ms;
         int64_t ask_again_ms; /* path B: ASK_AGAIN_MS; a field so that a test need not wait so long */

@@ -45,9 +45,22 @@ static bool take_text(char *out, size_t size, const ProtobufCBinaryData *data)
 }
 
 struct reading {
+        bool (*is_ours)(void *ctx, const char *resource);
+        void *ctx;
+        char foreign[RESOURCE_MAX]; /* the last one that was not ours: others come in their thousands */
         struct pod_device *devices;
         size_t n, cap;
 };
+
+static bool wants(struct reading *reading, const char *resource)
+{
+        if (streq(resource, reading->foreign))
+                return false;
+        if (reading->is_ours(reading->ctx, resource))
+                return true;
+        (void)str_copy(reading->foreign, sizeof(reading->foreign), resource);
+        return false;
+}
 
 static int read_devices(struct reading *reading, const struct pod_device *like, const V1__ContainerDevices *msg)
 {
@@ -89,7 +102,7 @@ static void sort_and_drop_repeats(struct reading *reading)
 int podresources_read(const V1__ListPodResourcesResponse *msg, bool (*is_ours)(void *ctx, const char *resource), void *ctx,
                       struct pod_device **ret, size_t *ret_n)
 {
-        struct reading reading = { 0 };
+        struct reading reading = { .is_ours = is_ours, .ctx = ctx };
         int r = 0;
 
         for (size_t i = 0; i < msg->n_pod_resources && r == 0; i++) {
@@ -102,7 +115,7 @@ int podresources_read(const V1__ListPodResourcesResponse *msg, bool (*is_ours)(v
                         str_clean(like.container, sizeof(like.container), container->name);
                         for (size_t j = 0; j < container->n_devices && r == 0; j++)
                                 if (take_text(like.resource, sizeof(like.resource), &container->devices[j]->resource_name) &&
-                                    is_ours(ctx, like.resource))
+                                    wants(&reading, like.resource))
                                         r = read_devices(&reading, &like, container->devices[j]);
                 }
         }
@@ -126,7 +139,8 @@ static uint64_t pause_ms(const struct podresources *p)
         uint64_t pause = (uint64_t)p->config.poll_ms << p->too_often;
         uint32_t random = 0;
 
-        (void)getrandom(&random, sizeof(random), GRND_NONBLOCK);
+        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+                random = 0;
         return pause - pause / 8 + random % (pause / 4 + 1);
 }
 

@@ -47,6 +47,8 @@ extern struct stand_in {
         const char *text;
         bool hold; /* answers only when told */
         unsigned n_calls;
+        unsigned n_lists; /* of claims_observe, */
+        size_t n_listed;  /* and the devices of the last one */
         bool verify_only;
         char ids[512];        /* of the last call, blank-separated */
         claims_done_fn *done; /* held */

@@ -43,3 +43,17 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
         if (!stand_in.hold)
                 stand_in_answer();
 }
+
+bool claims_of_kubelet(const struct claims *claims, const char *resource)
+{
+        (void)claims;
+        (void)resource;
+        return false;
+}
+
+void claims_observe(struct claims *claims, const struct pod_list *list)
+{
+        (void)claims;
+        stand_in.n_lists++;
+        stand_in.n_listed = list->n_devices;
+}
