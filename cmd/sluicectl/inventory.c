@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is on a host and what is offered of it. The host is this machine, a capture (unpacked to a private directory that is
- * removed again), or a simulated host that a sluiced works on. */
+/* What is on a host and what is offered of it. By default the sluiced of this node is asked; else the host is this machine, a capture
+ * (unpacked to a private directory that is removed again), or a simulated host that a sluiced works on. */
 #include "verbs.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include "core/offer.h"
 #include "host/host.h"
 #include "host/modules.h"
+#include "pages.h"
 #include "present/present.h"
 #include "scratch.h"
 #include "sim/sim.h"
@@ -19,6 +20,8 @@
 #define DEFAULT_CONFIG "/etc/sluice/config.yaml"
 
 struct request {
+        bool offline;
+        struct daemon_address daemon;
         const char *host, *sim_dir, *host_mounts, *config;
         enum present_format format;
 };
@@ -111,7 +114,24 @@ static int show_host(const struct request *rq, const struct config *config)
         return status;
 }
 
-static int ask(const struct request *rq)
+static int ask_daemon(const struct request *rq)
+{
+        _cleanup_daemon_ struct daemon *daemon = NULL;
+        _cleanup_strbuf_ struct strbuf text = { 0 };
+        _cleanup_pages_ struct pages pages = { 0 };
+        struct err err;
+
+        int status = daemon_open(&verb_inventory, &rq->daemon, &daemon);
+        if (status == EXIT_OK)
+                status = pages_of_devices(daemon, &pages);
+        if (status != EXIT_OK)
+                return status;
+        if (present_devices(&pages.devices, rq->format, &text, &err) < 0)
+                return say_failed("inventory", &err);
+        return say_text(&text);
+}
+
+static int look(const struct request *rq)
 {
         _cleanup_(config_freep) struct config *config = NULL;
         int status = load_config(rq, &config);
@@ -134,6 +154,7 @@ static int run(const struct verb *verb, int argc, char **argv)
                 { "host", required_argument, NULL, HOST },
                 { "sim-dir", required_argument, NULL, SIM_DIR },
                 { "config", required_argument, NULL, CONFIG },
+                OPTIONS_DAEMON,
                 { "output", required_argument, NULL, 'o' },
                 OPTION_HELP,
                 { 0 },
@@ -157,7 +178,12 @@ static int run(const struct verb *verb, int argc, char **argv)
                         rq.config = optarg;
                         break;
                 case OFFLINE:
-                        break; /* the only way there is */
+                        rq.offline = true;
+                        break;
+                case DAEMON_RUN_DIR:
+                case DAEMON_SOCKET:
+                        (void)daemon_option(option, &rq.daemon);
+                        break;
                 case 'o':
                         if (present_format_parse(optarg, &rq.format))
                                 break;
@@ -171,21 +197,24 @@ static int run(const struct verb *verb, int argc, char **argv)
                 return say_usage(verb, "--host and --sim-dir", "only one of them");
         if (rq.host_mounts && (rq.host || rq.sim_dir))
                 return say_usage(verb, "--host-mounts", "of a real host: it goes without --host and --sim-dir");
-        return ask(&rq);
+        rq.offline = rq.offline || rq.host || rq.sim_dir || rq.host_mounts || rq.config;
+        if (rq.offline && (rq.daemon.run_dir || rq.daemon.socket))
+                return say_usage(verb, "--run-dir and --socket", "sluiced is not asked with --offline and what implies it");
+        return rq.offline ? look(&rq) : ask_daemon(&rq);
 }
 
 const struct verb verb_inventory = {
         .name = "inventory",
         .words = "[OPTION...]",
         .summary = "show the GPUs of a host, what is offered of them, and why the rest is not",
-        .help = "  --offline            read the host itself instead of asking sluiced; for now always so, and implied.\n"
-                "                       What only sluiced knows (stuck, listed before) is not seen\n"
-                "  --host-mounts DIR    as in sluiced(8): in a container, with the host's dev and proc below DIR\n"
-                "  --host FILE|DIR      another host: a capture (sluicectl capture), or a directory with sys/, proc/ and\n"
-                "                       dev/ below it; it is copied, never modified\n"
-                "  --sim-dir DIR        the simulated host that a sluiced works on\n"
-                "  --config FILE        judge by this configuration (default: " DEFAULT_CONFIG " for this machine,\n"
-                "                       none for another host; absent: what is already usable through VFIO)\n"
-                "  -o, --output FORMAT  table (default), wide, json or yaml\n",
+        .help = HELP_DAEMON "  --offline            read the host instead of asking sluiced; the next four imply it. What only sluiced\n"
+                            "                       knows (stuck, cordoned, listed before) is not seen\n"
+                            "  --host-mounts DIR    as in sluiced(8): in a container, with the host's dev and proc below DIR\n"
+                            "  --host FILE|DIR      another host: a capture (sluicectl capture), or a directory with sys/, proc/ and\n"
+                            "                       dev/ below it; it is copied, never modified\n"
+                            "  --sim-dir DIR        the simulated host that a sluiced works on\n"
+                            "  --config FILE        judge by this configuration (default: " DEFAULT_CONFIG " for this machine,\n"
+                            "                       none for another host; absent: what is already usable through VFIO)\n"
+                            "  -o, --output FORMAT  table (default), wide, json or yaml\n",
         .run = run,
 };

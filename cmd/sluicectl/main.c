@@ -7,7 +7,7 @@
 
 #include "verbs.h"
 
-static const struct verb *const verbs[] = { &verb_inventory, &verb_reasons, &verb_capture, &verb_sim };
+static const struct verb *const verbs[] = { &verb_inventory, &verb_claims, &verb_explain, &verb_reasons, &verb_capture, &verb_sim };
 
 static const struct verb *find_verb(const char *name)
 {
@@ -28,7 +28,7 @@ static void print_help(void)
         (void)fputs("  help       this, or 'help VERB' the options of a verb\n"
                     "  version    print the version\n"
                     "\n"
-                    "Exit status: 0 done, 1 failed, 2 usage.\n",
+                    "Exit status: 0 done, 1 failed, 2 usage, 3 no sluiced answers, 4 no such device.\n",
                     stdout);
 }
 

@@ -78,8 +78,12 @@ static void on_event(void *ctx, const char *what)
 
 void agent_on_backstop(uv_timer_t *timer)
 {
-        agent_check_config(timer->data);
-        look_later(timer->data);
+        struct agent *agent = timer->data;
+
+        agent_check_config(agent);
+        if (agent->node)
+                node_check(agent->node);
+        look_later(agent);
 }
 
 static void on_probed(void *ctx)
@@ -369,6 +373,8 @@ static int start(struct agent *agent, struct err *err)
                 rpc_attach(agent->rpc, &agent->loop);
         if (r == 0)
                 agent_reconcile(agent); /* serves when nothing is left to bind */
+        if (r == 0 && !agent->stopping)
+                agent_start_api(agent); /* not in the way of the first list */
         return r;
 }
 

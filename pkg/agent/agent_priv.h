@@ -12,6 +12,7 @@
 #include "hands/hands.h"
 #include "host/events.h"
 #include "kubelet/kubelet.h"
+#include "node/node.h"
 #include "rpc/rpc.h"
 
 /* A bind at start that failed, and when to try again. */
@@ -40,6 +41,7 @@ struct agent {
         struct claims *claims;
         struct rpc *rpc;
         struct kubelet *kubelet;
+        struct node *node;
         struct host_events *events;
 
         uv_poll_t signals;
@@ -52,13 +54,16 @@ struct agent {
         size_t n_attempts, cap_attempts;
         unsigned n_binding; /* binds at start under way */
         bool serving, stopping, hands_stopping;
-        bool kubelet_closed, claims_closed, hands_closed;
+        bool kubelet_closed, claims_closed, hands_closed, node_closed;
         int status;
 };
 
 /* agent.c */
 void agent_serve(struct agent *agent); /* kubelet from now on; once */
 void agent_on_backstop(uv_timer_t *timer);
+
+/* api.c */
+void agent_start_api(struct agent *agent);
 
 /* bind.c: devices that a rule wants bound at start and that are not; serves when none is left to wait for. */
 void agent_reconcile(struct agent *agent);

@@ -30,11 +30,12 @@ static void stop_step(struct agent *agent)
 {
         if (agent->kubelet_closed && agent->claims_closed && !agent->hands_stopping)
                 stop_hands(agent);
-        if (!agent->kubelet_closed || !agent->claims_closed || !agent->hands_closed)
+        if (!agent->kubelet_closed || !agent->claims_closed || !agent->hands_closed || !agent->node_closed)
                 return;
         agent->claims = claims_free(agent->claims);
         ledger_stop(agent->ledger);
         agent->kubelet = kubelet_free(agent->kubelet);
+        agent->node = node_free(agent->node);
         if (agent->rpc)
                 rpc_stop(agent->rpc, on_rpc_stopped, agent);
         else
@@ -70,6 +71,14 @@ static void on_hands_closed(void *ctx)
         stop_step(agent);
 }
 
+static void on_node_closed(void *ctx)
+{
+        struct agent *agent = ctx;
+
+        agent->node_closed = true;
+        stop_step(agent);
+}
+
 static void stop_hands(struct agent *agent)
 {
         agent->hands_stopping = true;
@@ -98,6 +107,10 @@ void agent_stop(struct agent *agent, int status)
         (void)uv_timer_stop(&agent->look);
         (void)uv_timer_stop(&agent->backstop);
         (void)uv_timer_start(&agent->stop_hands, on_stop_hands, STOP_HANDS_MS, 0);
+        if (agent->node)
+                node_stop(agent->node, on_node_closed, agent);
+        else
+                agent->node_closed = true;
         if (agent->claims)
                 claims_stop(agent->claims, on_claims_closed, agent);
         else

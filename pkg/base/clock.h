@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Monotonic milliseconds. Sampled once per turn of the loop and passed on as a parameter; pure code never calls it. */
+/* Milliseconds. Sampled once per turn of the loop and passed on as a parameter; pure code never calls it. */
 #ifndef SLUICE_BASE_CLOCK_H
 #define SLUICE_BASE_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
 
-static inline int64_t clock_ms(void)
+static inline int64_t clock_ms(void) /* monotonic */
 {
         struct timespec t;
 
         (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+static inline int64_t clock_unix_ms(void) /* for what outlives the boot and is shown; it may jump */
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_REALTIME, &t);
         return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
 }
 

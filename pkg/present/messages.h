@@ -20,6 +20,29 @@ PB_NAME(Broken, broken);
 PB_NAME(Warning, warning);
 PB_NAME(NodeListDevicesRequest, node_list_devices_request);
 PB_NAME(NodeListDevicesResponse, node_list_devices_response);
+PB_NAME(Pod, pod);
+PB_NAME(Claim, claim);
+PB_NAME(NodeListPreparedRequest, node_list_prepared_request);
+PB_NAME(NodeListPreparedResponse, node_list_prepared_response);
+PB_NAME(NodeExplainRequest, node_explain_request);
+PB_NAME(NodeExplainResponse, node_explain_response);
+PB_NAME(GroupMember, group_member);
+PB_NAME(Group, group);
+PB_NAME(Rule, rule);
+PB_NAME(Cordon, cordon);
+PB_NAME(Holder, holder);
+PB_NAME(Holders, holders);
+PB_NAME(Original, original);
+PB_NAME(Step, step);
+PB_NAME(Plan, plan);
+PB_NAME(NodeCordonRequest, node_cordon_request);
+PB_NAME(NodeCordonResponse, node_cordon_response);
+PB_NAME(NodeUncordonRequest, node_uncordon_request);
+PB_NAME(NodeUncordonResponse, node_uncordon_response);
+PB_NAME(GetPluginInfoRequest, get_plugin_info_request);
+PB_NAME(GetPluginInfoResponse, get_plugin_info_response);
+PB_NAME(ProbeRequest, probe_request);
+PB_NAME(ProbeResponse, probe_response);
 #undef PB_NAME
 
 /* A fresh one, as by its INIT: pb_new(pile, device). */

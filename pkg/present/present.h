@@ -18,6 +18,10 @@ bool present_format_parse(const char *s, enum present_format *ret); /* "table", 
  * unknown or none, never a made-up value. Tables show '-' for unknown and explain each reason word below. */
 int present_devices(const pb_node_list_devices_response *list, enum present_format format, struct strbuf *out, struct err *err);
 
+/* Who was given what. @now_ms: Unix time, for ages. */
+int present_claims(const pb_node_list_prepared_response *list, enum present_format format, int64_t now_ms, struct strbuf *out,
+                   struct err *err);
+
 /* The table of reasons: [{word, use, sentence, remedy}]. */
 int present_reasons(enum present_format format, struct strbuf *out, struct err *err);
 

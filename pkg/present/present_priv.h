@@ -20,6 +20,10 @@ json_t *node_message(const ProtobufCMessage *message); /* field by field */
 int tree_text(const json_t *tree, enum present_format format, struct strbuf *out, struct err *err);
 int tree_yaml(const json_t *tree, struct strbuf *out, struct err *err);
 
+/* "3h"; "?" = not known. */
+void present_age(int64_t since_ms, int64_t now_ms, char *out, size_t size);
+void present_pod(const pb_pod *pod, struct strbuf *out); /* "namespace/name/container"; NULL: "" */
+
 struct column {
         const char *title;
         bool right; /* a number */

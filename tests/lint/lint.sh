@@ -36,7 +36,8 @@ may() { # may ROOM: rooms it may include
         hands) echo base core host sim hands ;;
         claims) echo base core host hands claims ;;
         rpc) echo base rpc ;;
-        kubelet | node) echo base core config claims rpc kubelet node ;;
+        kubelet) echo base core config claims rpc kubelet ;;
+        node) echo base core claims rpc present node ;;
         agent) echo base core config host sim hands claims rpc kubelet node present observe agent ;;
         *) echo base core ;;
         esac

@@ -1,7 +1,7 @@
 # The daemon on captured hosts against the fake kubelet.
 SIM_DIR := tests/sim
 SIM_TESTS := $(patsubst %.c,$(B)/%,$(sort $(wildcard $(SIM_DIR)/*_test.c)))
-SIM_PROGRAMS := $(B)/bin/sluiced $(B)/bin/sluice-hand
+SIM_PROGRAMS := $(B)/bin/sluiced $(B)/bin/sluice-hand $(B)/bin/sluicectl
 
 $(patsubst %.c,$(B)/%.o,$(wildcard $(SIM_DIR)/*.c)): override CPPFLAGS += -Itests/fakekubelet -Itests/unit
 $(B)/$(SIM_DIR)/%_test: $(B)/$(SIM_DIR)/%_test.o $(B)/$(SIM_DIR)/rig.o $(B)/libfakekubelet.a $(B)/libsluice.a

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. */
+#ifndef SLUICE_NODE_NODE_PRIV_H
+#define SLUICE_NODE_NODE_PRIV_H
+
+#include "node/node.h"
+#include "present/explanation.h"
+#include "rpc/listener.h"
+
+struct node {
+        uv_loop_t *loop;
+        struct rpc_server *server;
+        struct listener *listener; /* NULL = it could not be opened */
+        struct node_world world;
+        struct node_config config;
+        char *run_dir;
+        bool problem_said, stopping;
+        void (*closed)(void *ctx);
+        void *closed_ctx;
+};
+
+extern const struct rpc_method node_methods[];
+extern const size_t node_n_methods;
+
+/* Ends @call: with the message, or when that is larger than a client takes, with a refusal. */
+void node_reply(struct rpc_call *call, const ProtobufCMessage *message);
+
+/* explain.c */
+void node_explain(struct node *node, struct rpc_call *call, const pb_node_explain_request *request);
+
+/* nearest.c: the ids of @offer that look most like @id, at most three, as a list in words; "" when none comes near. Pure. */
+enum { NEAREST_TEXT_MAX = 160 };
+void node_nearest(const struct offer *offer, const char *id, char ret[static NEAREST_TEXT_MAX]);
+
+#endif
