@@ -101,17 +101,18 @@ static void found_stuck(struct probe *probe, struct bdf card, const char *text)
 }
 
 /* Whether a hand of ours hangs is not for us to say; a card that one is at work on is not asked (is_due). So this one outlived
- * the daemon that started it. */
-static void found_busy(struct probe *probe, struct known *k)
+ * the daemon that started it. Or it is somebody else's task, of which @task tells. */
+static void found_busy(struct probe *probe, struct known *k, const char *task)
 {
-        char text[128];
+        char text[ERR_MSG_MAX];
 
         k->read_ms = 0; /* ask again at the next look */
         if (k->busy_ms == 0)
                 k->busy_ms = probe->walk_ms;
         if (probe->walk_ms - k->busy_ms < PROBE_BUSY_MS || is_stuck(probe, k->card))
                 return;
-        str_format(text, sizeof(text), "a hand of an earlier sluiced has been at work on it for %d s", PROBE_BUSY_MS / 1000);
+        str_format(text, sizeof(text), "%s for %d s", *task ? task : "a hand of an earlier sluiced has been at work on it",
+                   PROBE_BUSY_MS / 1000);
         found_stuck(probe, k->card, text);
 }
 
@@ -121,8 +122,8 @@ static void on_value(void *ctx, uint32_t step, int result, const char *text)
         struct known *k = find(probe, probe->plan.steps[step].bdf);
         const char *value = streq(text, "(null)") ? "" : text;
 
-        if (k && result == -EBUSY)
-                found_busy(probe, k);
+        if (k && (result == -EBUSY || result == -EDEADLK))
+                found_busy(probe, k, result == -EDEADLK ? text : "");
         else if (k)
                 k->busy_ms = 0;
         if (!k || result < 0)

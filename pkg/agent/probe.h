@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What only a hand may read: driver_override of every function whose group holds a GPU. One hand walks all of them; when
  * it hangs, the card it hangs at is stuck and a new hand goes on with the rest. A card that a hand is at work on is left out
- * and asked again. One of our own has its deadline; one that outlived the daemon that started it hangs when it has been at work
- * for PROBE_BUSY_MS, and its card is stuck too. Loop thread. */
+ * and asked again, and so is one with which another task hangs in the kernel. One of our own has its deadline; one that outlived the daemon
+ * that started it hangs when it has been at work for PROBE_BUSY_MS, as does that task, and its card is stuck too. Loop thread. */
 #ifndef SLUICE_AGENT_PROBE_H
 #define SLUICE_AGENT_PROBE_H
 

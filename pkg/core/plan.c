@@ -14,6 +14,7 @@ const char *step_kind_name(enum step_kind kind)
                 [STEP_NEED_DRIVER] = "need-driver",
                 [STEP_NEED_IDENTITY] = "need-identity",
                 [STEP_GUARD_NODES] = "guard-nodes",
+                [STEP_GUARD_WEDGED] = "guard-wedged",
                 [STEP_GUARD_UNBIND_LOCK] = "guard-unbind-lock",
                 [STEP_OVERRIDE] = "override",
                 [STEP_UNBIND] = "unbind",
@@ -45,6 +46,9 @@ void step_describe(const struct step *step, char *out, size_t size)
                 return;
         case STEP_GUARD_NODES:
                 str_format(out, size, "need nobody to have %s open", bdf);
+                return;
+        case STEP_GUARD_WEDGED:
+                str_format(out, size, "need no other task to hang in the kernel with %s", bdf);
                 return;
         case STEP_GUARD_UNBIND_LOCK:
                 str_format(out, size, "take NVIDIA's unbindLock of %s", bdf);
@@ -204,6 +208,11 @@ bool plan_add(struct plan *plan, struct step step, const char *text)
         return true;
 }
 
+bool plan_add_wedged(struct plan *plan, struct bdf bdf)
+{
+        return plan_add(plan, (struct step){ .kind = STEP_GUARD_WEDGED, .bdf = bdf, .wait_ms = READ_BACK_MS }, "");
+}
+
 bool plan_add_function(struct plan *plan, const struct function *fn)
 {
         const uint32_t identity = (uint32_t)fn->vendor << 16 | fn->device;
@@ -269,6 +278,7 @@ static bool write_plan(struct plan *plan, const struct members *members)
                 fits = fits && add_driver(plan, members->inv, members->list[i]);
         for (size_t i = 0; i < members->n; i++)
                 fits = fits && add_guards(plan, members->list[i]);
+        fits = fits && plan_add_wedged(plan, members->list[0]->bdf);
         for (size_t i = 0; i < members->n; i++)
                 if (members->list[i]->unbind_lock && members->list[i]->driver[0])
                         fits = fits && plan_add(plan, (struct step){ .kind = STEP_GUARD_UNBIND_LOCK, .bdf = members->list[i]->bdf }, "");

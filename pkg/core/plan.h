@@ -16,6 +16,7 @@ enum step_kind {
         STEP_NEED_IDENTITY,     /* vendor:device of @bdf is still @number (vendor << 16 | device) */
         STEP_GUARD_NODES,       /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>); with
                                  * @text "group" (an mdev, whose nodes are not its parent's): of IOMMU group @number */
+        STEP_GUARD_WEDGED,      /* no other task hangs in the kernel with a device of this plan, for longer than @wait_ms */
         STEP_GUARD_UNBIND_LOCK, /* write 1 to NVIDIA's unbindLock of @bdf, read 1 back (5 tries). undo: write 0 */
         /* Actions. */
         STEP_OVERRIDE, /* driver_override of @bdf <- @text ("" = clear); refused when another driver than @text or @about is named there.
@@ -32,7 +33,8 @@ enum step_kind {
         STEP_AWAIT_ANSWER, /* the configuration space of @bdf says vendor @number >> 16 and device @number & 0xffff (both 0: any but all
                             * ones), within @wait_ms, and its power_state is no error */
         /* Probing (locked reads; the value comes back in the report). */
-        STEP_READ_LOCKED,  /* reads attribute @text of @bdf, unless a hand has plans with @card: -EBUSY then */
+        STEP_READ_LOCKED,  /* reads attribute @text of @bdf, unless a hand has plans with @card (-EBUSY), or another task hangs with
+                            * the device (-EDEADLK) */
         STEP_LIST_HOLDERS, /* who has a node of @bdf open (nodes as of STEP_GUARD_NODES): "all" or, where not every process can be
                             * seen or named here, "some", then "; PID NODE COMM" for each */
 };

@@ -10,5 +10,7 @@ bool plan_add(struct plan *plan, struct step step, const char *text);
 bool plan_add_card(struct plan *plan, struct bdf card);
 /* The lock of its card, and that it is still the same function. */
 bool plan_add_function(struct plan *plan, const struct function *fn);
+/* Once for a plan, whatever functions it has; @bdf is the first of them. */
+bool plan_add_wedged(struct plan *plan, struct bdf bdf);
 
 #endif

@@ -115,6 +115,8 @@ enum reason_use {
           "load that driver, or bind the device to another one by hand")                                                                   \
         X(PLAN_TOO_LARGE, "plan-too-large", REFUSAL, "more functions would have to be bound than one plan can hold",                       \
           "ask for fewer devices, or bind them at start")                                                                                  \
+        X(WEDGED, "wedged-task", REFUSAL, "another task hangs in the kernel while a device is taken from its driver",                      \
+          "see the task's /proc/PID/stack and the kernel log; only a reboot frees the device")                                             \
         X(UNBIND_LOCK, "nvidia-unbind-lock", REFUSAL, "the NVIDIA driver does not release the GPU: it has clients",                        \
           "stop persistence mode, DCGM, X and CUDA programs on this GPU")                                                                  \
         X(STEP_FAILED, "step-failed", REFUSAL, "a step of the plan failed and everything was undone", "read the step and the kernel log")  \

@@ -5,6 +5,7 @@
 
 #include "core/plan.h"
 #include "hands/kernel.h"
+#include "host/wedged.h"
 
 /* Why a step failed: the word, and the sentence. */
 struct failure {
@@ -24,6 +25,9 @@ struct work {
         const struct plan *plan;
         struct deed deeds[PLAN_STEPS_MAX]; /* by step index */
         char value[ERR_MSG_MAX];           /* what a step tells */
+        bool wedged_known;                 /* a walk of reads looks once */
+        struct wedged wedged[WEDGED_MAX];
+        int n_wedged;
 };
 
 /* Both return 0, or -errno and fill @failure (reason GONE: the device itself has vanished). */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the steps share: steps.c (the table, and the steps of a bind) and steps_release.c (those of a release). */
+/* What the files of the steps share: steps.c (the table, and the steps of a bind), steps_release.c (those of a
+ * release) and guard_wedged.c. */
 #ifndef SLUICE_HANDS_STEPS_PRIV_H
 #define SLUICE_HANDS_STEPS_PRIV_H
 
@@ -25,5 +26,9 @@ int step_undo_reset(struct work *work, const struct step *s, struct deed *deed, 
 int step_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 int step_undo_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 int step_await_answer(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+
+int step_guard_wedged(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+/* May the attribute that @s reads be read? -EDEADLK: a task hangs with that device, and the read would too. */
+int step_read_wedged(struct work *work, const struct step *s, struct failure *f);
 
 #endif

@@ -18,7 +18,7 @@
 #include "core/reason.h"
 
 enum {
-        WIRE_VERSION = 3,
+        WIRE_VERSION = 4,
         WIRE_WANT = 'w',
         WIRE_STOP = 's', /* to a worker: no further step, no undo */
         WIRE_UNDO = 'u', /* to a worker: another plan of the request has failed, undo this one */

