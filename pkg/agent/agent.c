@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "claims/recovery.h"
 
 enum {
         LOOK_GAP_MS = 20,     /* two looks are at least this far apart, however many events come */
@@ -310,6 +311,14 @@ static int open_stuck(struct agent *agent, struct err *err)
         return r;
 }
 
+static void on_recovered(void *ctx)
+{
+        struct agent *agent = ctx;
+
+        if (--agent->n_binding == 0)
+                agent_serve(agent);
+}
+
 static void free_all(struct agent *agent)
 {
         stuck_free(agent->stuck);
@@ -371,11 +380,14 @@ static int start(struct agent *agent, struct err *err)
                 r = look_first(agent, err);
         if (agent->rpc)
                 rpc_attach(agent->rpc, &agent->loop);
-        if (r == 0)
-                agent_reconcile(agent); /* serves when nothing is left to bind */
-        if (r == 0 && !agent->stopping)
+        if (r < 0)
+                return r;
+        agent->n_binding++; /* no serving before what was under way has had its chance to end */
+        recovery_start(agent->claims, on_recovered, agent);
+        agent_reconcile(agent); /* serves when nothing is left to bind */
+        if (!agent->stopping)
                 agent_start_api(agent); /* not in the way of the first list */
-        return r;
+        return 0;
 }
 
 int agent_run(const struct agent_options *options)

@@ -90,6 +90,16 @@ void intent_withdraw(const struct intent *intent, struct ledger *ledger, size_t 
         }
 }
 
+size_t intent_functions(const struct intent *intent, size_t plan, struct bdf ret[static PLAN_STEPS_MAX])
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < intent->n; i++)
+                if (intent->list[i].plan == plan)
+                        ret[n++] = intent->list[i].original.bdf;
+        return n;
+}
+
 void intent_override_was(struct intent *intent, struct bdf bdf, const char *before)
 {
         for (size_t i = 0; i < intent->n; i++) {

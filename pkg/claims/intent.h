@@ -18,6 +18,8 @@ int intent_put(const struct intent *intent, struct ledger *ledger, recorded_fn *
 void intent_complete(const struct intent *intent, struct ledger *ledger, recorded_fn *done, void *ctx);
 /* Plan @plan touched nothing, or is undone: the ledger says what it said before. */
 void intent_withdraw(const struct intent *intent, struct ledger *ledger, size_t plan);
+/* The functions of plan @plan: up to as many as a plan has steps. */
+size_t intent_functions(const struct intent *intent, size_t plan, struct bdf ret[static PLAN_STEPS_MAX]);
 /* What the hand of @plan read just before it set driver_override of @bdf counts more than what was known before. */
 void intent_override_was(struct intent *intent, struct bdf bdf, const char *before);
 

@@ -16,6 +16,7 @@
 #include "claims/claims_priv.h"
 #include "claims/intent.h"
 #include "claims/observe.h"
+#include "claims/recovery.h"
 #include "claims/request.h"
 
 enum {
@@ -324,17 +325,21 @@ static void on_completion_recorded(void *ctx, const struct err *err)
         turns_pump(claims);
 }
 
-/* Of each plan that is not done: what it undid, or never touched, is not ours. What a hand left behind is, until somebody has
- * looked (recovery.c) or the boot ends. */
+/* Of each plan that is not done: what it undid, or never touched, is not ours. What a hand that died left behind is, until it has
+ * been looked at (recovery.c); what is broken or stuck, until somebody mends it or the boot ends. */
 static void binding_undone(struct job *job)
 {
+        struct claims *claims = job->claims;
+        struct bdf functions[PLAN_STEPS_MAX];
         size_t n;
 
         (void)binding_plans(job->binding, &n);
         for (size_t i = 0; i < n; i++) {
                 enum plan_end end = binding_end(job->binding, i);
                 if (end == PLAN_REFUSED || end == PLAN_UNDONE)
-                        intent_withdraw(job->intent, job->claims->ledger, i);
+                        intent_withdraw(job->intent, claims->ledger, i);
+                if (end == PLAN_LOST)
+                        recovery_of(claims, functions, intent_functions(job->intent, i, functions));
         }
         job->intent = intent_free(job->intent);
         job->binding = binding_free(job->binding);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "claims/claims.h"
+#include "claims/recovery.h"
 #include "claims/request.h"
 
 /* ---- hands that the test moves ---- */
@@ -191,6 +192,26 @@ void ledger_remove_claim(struct ledger *ledger, const char *key, recorded_fn *do
         (void)done;
         (void)ctx;
         fail_msg("%s is removed", key); /* observe_test.c sees when that may be */
+}
+
+/* ---- who is asked to look after what a dead hand left ---- */
+
+static struct {
+        unsigned n;
+        struct bdf function;
+} recovered;
+
+void recovery_of(struct claims *of, const struct bdf *functions, size_t n)
+{
+        (void)of;
+        assert_int_equal(n, 1);
+        recovered.n++;
+        recovered.function = functions[0];
+}
+
+void recovery_stop(struct claims *of)
+{
+        (void)of;
 }
 
 /* ---- a world of three cards: 0 and 1 alone, 2 with a companion; resource a.com/x; all on their host driver ---- */
@@ -376,6 +397,7 @@ static int setup(void **state)
         bind_world(false);
         (void)uv_loop_init(&loop);
         memset(&book, 0, sizeof(book));
+        memset(&recovered, 0, sizeof(recovered));
         claims = claims_new(&loop, NULL, NULL, &world, DEADLINE_MS);
         return 0;
 }
@@ -703,8 +725,11 @@ static void test_what_is_undone_is_forgotten_and_what_is_left_behind_is_not(void
                 end_plan(0, rows[i].end, REASON_STEP_FAILED, "why");
                 end_plan(1, PLAN_UNDONE, REASON_STEP_FAILED, "called off");
                 assert_int_equal(book.n_originals, rows[i].n_left);
+                assert_int_equal(recovered.n, rows[i].end == PLAN_LOST);
+                recovered.n = 0;
                 assert_true(rows[i].n_left == 0 || book.originals[0].state == ORIGINAL_BINDING);
                 assert_true(rows[i].n_left == 0 || bdf_equal(book.originals[0].bdf, w.devices[0].bdf));
+                assert_true(rows[i].end != PLAN_LOST || bdf_equal(recovered.function, w.devices[0].bdf));
         }
 }
 

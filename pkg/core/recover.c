@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/recover.h"
+
+#include "base/str.h"
+
+static bool is_other_boot(const struct original *original, const char *boot_id)
+{
+        return *boot_id && *original->boot_id && !streq(original->boot_id, boot_id);
+}
+
+static bool is_replaced(const struct original *o, const struct function *fn)
+{
+        return o->vendor != fn->vendor || o->device != fn->device || o->subvendor != fn->subvendor || o->subdevice != fn->subdevice;
+}
+
+static bool has_node(const struct function *fn)
+{
+        return fn->group_node || fn->cdev_node;
+}
+
+enum original_fate original_judge(const struct original *original, const struct function *fn, const char *boot_id)
+{
+        bool bound = original->state == ORIGINAL_BOUND;
+
+        if (is_other_boot(original, boot_id))
+                return FATE_OTHER_BOOT;
+        if (!fn)
+                return FATE_GONE;
+        if (is_replaced(original, fn))
+                return FATE_REPLACED;
+        if (streq(fn->driver, original->target))
+                return bound || has_node(fn) ? FATE_OURS : FATE_HALF;
+        if (!*fn->driver)
+                return bound ? FATE_UNBOUND : FATE_HALF;
+        return !bound && streq(fn->driver, original->driver) ? FATE_HALF : FATE_TAKEN;
+}
+
+void original_say(const struct original *original, const struct function *fn, enum original_fate fate, char *out, size_t size)
+{
+        char bdf[BDF_TEXT_MAX];
+
+        bdf_format(original->bdf, bdf);
+        switch (fate) {
+        case FATE_OTHER_BOOT:
+                str_format(out, size, "%s was bound to %s by Sluice before the host rebooted: that is forgotten", bdf, original->target);
+                return;
+        case FATE_GONE:
+                str_format(out, size, "%s was bound to %s by Sluice and is gone from the host: that is forgotten", bdf, original->target);
+                return;
+        case FATE_REPLACED:
+                str_format(out, size, "%s is %04x:%04x now, and what Sluice bound to %s was %04x:%04x: another device is left alone", bdf,
+                           fn->vendor, fn->device, original->target, original->vendor, original->device);
+                return;
+        case FATE_TAKEN:
+                str_format(out, size, "%s was bound to %s by Sluice and is on %s now: it is left to whoever did that", bdf,
+                           original->target, fn->driver);
+                return;
+        case FATE_UNBOUND:
+                str_format(out, size, "%s was bound to %s by Sluice and has no driver now: the next request for it binds it again", bdf,
+                           original->target);
+                return;
+        case FATE_OURS:
+        case FATE_HALF:
+                break;
+        }
+        str_format(out, size, "%s was being %s %s when the last sluiced or its hand ended", bdf,
+                   original->state == ORIGINAL_RESTORING ? "given back by" : "bound to",
+                   original->state == ORIGINAL_RESTORING ? "Sluice" : original->target);
+}
+
+static int group_of(const struct inventory *inv, const struct original *original)
+{
+        const struct function *fn = inventory_function(inv, original->bdf);
+
+        return fn ? fn->group : -1;
+}
+
+static bool belong_together(const struct inventory *inv, const struct original *a, const struct original *b)
+{
+        int group = group_of(inv, a);
+
+        return bdf_equal(a->card, b->card) || (group >= 0 && group == group_of(inv, b));
+}
+
+void original_units(const struct inventory *inv, const struct original *originals, size_t n, size_t *ret)
+{
+        for (size_t i = 0; i < n; i++) {
+                ret[i] = i;
+                for (size_t k = 0; k < i; k++) {
+                        size_t unit = ret[i], other = ret[k];
+                        if (unit == other || !belong_together(inv, &originals[i], &originals[k]))
+                                continue;
+                        for (size_t j = 0; j <= i; j++) /* two units become one, that of the earlier first */
+                                if (ret[j] == unit || ret[j] == other)
+                                        ret[j] = unit < other ? unit : other;
+                }
+        }
+}
