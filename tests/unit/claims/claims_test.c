@@ -255,6 +255,18 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
         return REASON_NONE;
 }
 
+/* Else the archive's comes, and all other plans with it. */
+enum reason plan_release_possible(const struct inventory *inv, const struct function *fn, enum release_policy policy, char *detail,
+                                  size_t detail_size)
+{
+        (void)inv;
+        (void)fn;
+        (void)policy;
+        (void)detail;
+        (void)detail_size;
+        return REASON_NONE;
+}
+
 void plan_ask_holders(const struct device *const *devices, size_t n_devices, struct plan *ret)
 {
         *ret = (struct plan){ 0 };
