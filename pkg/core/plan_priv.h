@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the makers of plans share: plan.c (the words of a plan, and the way to VFIO) and plan_restore.c (the way back). All are
- * false when the plan is full, which is as it was then. */
+/* What the makers of plans share: plan_bind.c (the way to VFIO), plan_restore.c (the way back), plan_release.c. All are false
+ * when the plan is full, which is as it was then. */
 #ifndef SLUICE_CORE_PLAN_PRIV_H
 #define SLUICE_CORE_PLAN_PRIV_H
 
