@@ -54,8 +54,12 @@ QUIET_LD := 2> >(grep -vE "(libuv_a|libgrpc_unsecure|libcares)[.]a.*in function|
 endif
 else
 override LDFLAGS += -Wl,--as-needed $(if $(filter release,$(FLAVOUR)),-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
-LIBS = -lgrpc_unsecure -lgpr -lprotobuf-c -luv -lyaml -ljansson -lpci -lsmartcols -lz -lpthread
+LIBS = $(DYNAMIC_LIBS)
 endif
+DYNAMIC_LIBS := -lgrpc_unsecure -lgpr -lprotobuf-c -luv -lyaml -ljansson -lpci -lsmartcols -lz -lpthread
+# Programs of the tests that use cmocka, of which there is no archive: never linked statically.
+CMOCKA_LD = $(CC) $(CFLAGS) $(filter-out -static-pie,$(LDFLAGS))
+CMOCKA_LIBS := -lcmocka $(DYNAMIC_LIBS)
 comma := ,
 
 # ---- what there is ----

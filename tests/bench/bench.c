@@ -20,57 +20,11 @@
 
 #include "base/alloc.h"
 #include "base/str.h"
-#include "fakekubelet.h"
 #include "host.h"
 #include "sim/sim.h"
+#include "subject.h"
 
-enum { WAIT_MS = 15000, STARTS = 15, ALLOCATES = 10000, SOAK_ALLOCATES = 30000, RESTARTS = 60, CHANGES = 25, IDLE_S = 10 };
-
-static char work[] = "/tmp/sluice-bench-XXXXXX";
-static const char *bin, *peer;
-
-static double now_ms(void)
-{
-        struct timespec t;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &t);
-        return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static void die(const char *what)
-{
-        (void)fprintf(stderr, "bench: %s\n", what);
-        exit(1);
-}
-
-struct subject {
-        const char *name;
-        bool is_peer;
-        pid_t pid;
-        double *exec_ms; /* when its program was about to be executed; shared with the child that says so */
-};
-
-static double *shared_ms(void)
-{
-        void *page = mmap(NULL, sizeof(double), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-        if (page == MAP_FAILED)
-                die("no shared page");
-        return page;
-}
-
-static void progress(const struct subject *s, const char *what)
-{
-        (void)fprintf(stderr, "bench: %s: %s\n", s->name, what);
-}
-
-static void run_command(const char *fmt, const char *arg)
-{
-        _cleanup_free_ char *command = xasprintf("%s '%s'", fmt, arg);
-
-        if (system(command) != 0) /* lint: the bench's own directory */
-                die(command);
-}
+enum { STARTS = 15, ALLOCATES = 10000, SOAK_ALLOCATES = 30000, RESTARTS = 60, CHANGES = 25, IDLE_S = 10 };
 
 /* ---- samples ---- */
 
@@ -106,169 +60,6 @@ static void done(struct samples *s)
         *s = (struct samples){ 0 };
 }
 
-/* ---- the process under test ---- */
-
-static const char KUBELET[] = "/var/lib/kubelet";
-
-static void make_host(unsigned models, unsigned per_model, bool bound)
-{
-        _cleanup_strbuf_ struct strbuf text = { 0 };
-        _cleanup_free_ char *capture = xasprintf("%s/host.capture", work);
-        _cleanup_free_ char *sim = xasprintf("%s/sim", work);
-        struct err err;
-
-        run_command("rm -rf", sim);
-        bench_host(&text, models, per_model, bound);
-        FILE *f = fopen(capture, "w");
-        if (!f || fwrite(text.text, 1, text.len, f) != text.len || fclose(f) != 0)
-                die("cannot write the host");
-        if (sim_prepare(capture, sim, &err) < 0)
-                die(err.msg);
-}
-
-/* @rules: the "rules" of its configuration; "[]" is the implicit rule. */
-static void spawn(struct subject *s, const char *rules)
-{
-        _cleanup_free_ char *config = xasprintf("%s/config.yaml", work);
-        _cleanup_free_ char *sluiced = xasprintf("%s/sluiced", bin);
-        _cleanup_free_ char *sim = xasprintf("%s/sim", work), *state = xasprintf("%s/state", work), *run = xasprintf("%s/run", work);
-        _cleanup_free_ char *log = xasprintf("%s/%s.log", work, s->name);
-
-        FILE *f = fopen(config, "w");
-        if (!f || fprintf(f, "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nrules: %s\n", rules) < 0 || fclose(f) != 0)
-                die("cannot write the configuration");
-        s->pid = fork();
-        if (s->pid != 0)
-                return;
-        int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        (void)dup2(fd, STDERR_FILENO);
-        (void)dup2(fd, STDOUT_FILENO);
-        if (s->is_peer) {
-                _cleanup_free_ char *sys = xasprintf("%s/sim/sys", work), *dev = xasprintf("%s/sim/dev/vfio", work);
-                if (unshare(CLONE_NEWNS) < 0 || mount(sys, "/sys", NULL, MS_BIND | MS_REC, NULL) < 0)
-                        _exit(126);
-                (void)mkdir("/dev/vfio", 0755);
-                (void)mount(dev, "/dev/vfio", NULL, MS_BIND, NULL);
-                *s->exec_ms = now_ms();
-                (void)execl(peer, peer, (char *)NULL);
-        } else {
-                *s->exec_ms = now_ms();
-                (void)execl(sluiced, "sluiced", "--sim-dir", sim, "--kubelet-dir", KUBELET, "--state-dir", state, "--run-dir", run,
-                            "--config", config, (char *)NULL);
-        }
-        _exit(127);
-}
-
-static void end(struct subject *s)
-{
-        if (s->pid > 0) {
-                (void)kill(s->pid, SIGTERM);
-                (void)waitpid(s->pid, NULL, 0);
-        }
-        s->pid = 0;
-}
-
-static struct fk *kubelet(void)
-{
-        run_command("rm -rf /var/lib/kubelet/device-plugins /var/lib/kubelet/plugins_registry #", "");
-        struct fk *k = fk_start(KUBELET, fk_profile("1.34"));
-        if (!k)
-                die("the stand-in kubelet cannot listen");
-        return k;
-}
-
-struct total {
-        unsigned resources, capacity, allocatable;
-};
-
-static bool has_total(struct fk *k, void *ctx)
-{
-        const struct total *want = ctx;
-        char names[64][FK_RESOURCE_MAX];
-        struct fk_counts c;
-        unsigned capacity = 0, allocatable = 0;
-
-        size_t n = fk_resources(k, names, 64);
-        for (size_t i = 0; i < n && i < 64; i++)
-                if (fk_counts(k, names[i], &c) && c.running) {
-                        capacity += c.capacity;
-                        allocatable += c.allocatable;
-                }
-        return n == want->resources && capacity == want->capacity && allocatable == want->allocatable;
-}
-
-static bool await(struct fk *k, unsigned resources, unsigned capacity, unsigned allocatable)
-{
-        struct total want = { resources, capacity, allocatable };
-
-        return fk_wait(k, WAIT_MS, has_total, &want);
-}
-
-/* KiB of VmRSS. */
-static double rss(pid_t pid)
-{
-        _cleanup_free_ char *path = xasprintf("/proc/%d/status", (int)pid);
-        char line[256];
-        double kib = -1;
-
-        FILE *f = fopen(path, "r");
-        while (f && fgets(line, sizeof(line), f))
-                if (sscanf(line, "VmRSS: %lf", &kib) == 1) /* lint: /proc's own format */
-                        break;
-        if (f)
-                (void)fclose(f);
-        return kib;
-}
-
-/* Zygote and workers are children: their memory is ours too. */
-static double rss_with_children(pid_t pid)
-{
-        double sum = rss(pid);
-
-        DIR *d = opendir("/proc");
-        for (struct dirent *e; d && (e = readdir(d));) {
-                uint64_t id;
-                int parent = 0;
-                if (!str_to_u64(e->d_name, 10, INT32_MAX, &id))
-                        continue;
-                _cleanup_free_ char *path = xasprintf("/proc/%s/stat", e->d_name);
-                FILE *f = fopen(path, "r");
-                if (f && fscanf(f, "%*d (%*[^)]) %*c %d", &parent) == 1 && parent == pid)
-                        sum += rss((pid_t)id);
-                if (f)
-                        (void)fclose(f);
-        }
-        if (d)
-                (void)closedir(d);
-        return sum;
-}
-
-/* Voluntary context switches of all threads: by name, ours are the rest. */
-static void switches(pid_t pid, double *ret_grpc, double *ret_ours)
-{
-        _cleanup_free_ char *tasks = xasprintf("/proc/%d/task", (int)pid);
-
-        *ret_grpc = *ret_ours = 0;
-        DIR *d = opendir(tasks);
-        for (struct dirent *e; d && (e = readdir(d));) {
-                _cleanup_free_ char *path = xasprintf("%s/%s/status", tasks, e->d_name);
-                char line[256], name[64] = "";
-                double n = 0;
-                FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
-                while (f && fgets(line, sizeof(line), f)) {
-                        (void)sscanf(line, "Name: %63s", name);
-                        (void)sscanf(line, "voluntary_ctxt_switches: %lf", &n);
-                }
-                if (f)
-                        (void)fclose(f);
-                bool grpc = str_has_prefix(name, "grpc_") || str_has_prefix(name, "timer_m") || str_has_prefix(name, "event_en") ||
-                            str_has_prefix(name, "default-") || str_has_prefix(name, "resolver");
-                *(grpc ? ret_grpc : ret_ours) += n;
-        }
-        if (d)
-                (void)closedir(d);
-}
-
 /* ---- the figures ---- */
 
 struct figures {
@@ -288,7 +79,7 @@ static double measure_start(struct subject *s, unsigned models, unsigned per_mod
                 if (!await(k, models, models * per_model, models * per_model))
                         die("the devices were not listed");
                 add(&t, now_ms() - *s->exec_ms);
-                end(s);
+                end(s, SIGTERM);
                 (void)fk_stop(k);
         }
         double median = quantile(&t, 0.5);
@@ -389,7 +180,7 @@ static void measure_go(struct subject *s, struct figures *f)
         spawn(s, "[]");
         size_t n = go ? fread(json, 1, sizeof(json) - 1, go) : 0;
         json[n] = '\0';
-        end(s);
+        end(s, SIGTERM);
         if (go && pclose(go) == 0) {
                 f->go50 = json_number(json, "allocate_p50_ms");
                 f->go99 = json_number(json, "allocate_p99_ms");
@@ -453,7 +244,7 @@ static void measure(struct subject *s, struct figures *f)
         f->again_worst = survived ? quantile(&again, 1.0) : -1;
         if (!survived) {
                 (void)fprintf(stderr, "bench: %s: no longer registers after %zu restarts, started anew\n", s->name, again.n);
-                end(s);
+                end(s, SIGTERM);
                 spawn(s, "[]");
                 if (!await(k, BENCH_MODELS, 128, 128))
                         die("128 devices were not listed again");
@@ -469,7 +260,7 @@ static void measure(struct subject *s, struct figures *f)
         f->rss_soak = rss(s->pid);
         allocate(k, SOAK_ALLOCATES, NULL);
         f->rss_slope = rss(s->pid) - f->rss_soak;
-        end(s);
+        end(s, SIGTERM);
         (void)fk_stop(k);
         done(&alloc);
         done(&again);
@@ -483,7 +274,7 @@ static void measure(struct subject *s, struct figures *f)
                 k = kubelet();
                 spawn(s, "[]");
                 f->mem[i] = await(k, 1, per_model[i], per_model[i]) ? rss(s->pid) : -1;
-                end(s);
+                end(s, SIGTERM);
                 (void)fk_stop(k);
         }
 }
@@ -504,10 +295,62 @@ static double measure_bind(unsigned n, unsigned each_ms)
         struct fk *k = kubelet();
         spawn(&s, "[{bind: at-start}]");
         double t = await(k, 1, n, n) ? now_ms() - *s.exec_ms : -1;
-        end(&s);
+        end(&s, SIGTERM);
         (void)fk_stop(k);
         sim_free(sim);
         return t;
+}
+
+/* From exec to the first list of 64 GPUs of one model, by a daemon that was killed after it had bound and given all of them
+ * (@claims), or had them bound by somebody else and given none. */
+static double measure_recovery(bool claims)
+{
+        enum { GPUS = 64 };
+        struct subject s = { .name = "sluiced", .exec_ms = shared_ms() };
+        struct samples t = { 0 };
+        char resource[FK_RESOURCE_MAX], text[FK_TEXT_MAX];
+
+        make_host(1, GPUS, !claims);
+        struct fk *k = kubelet();
+        spawn(&s, "[{bind: on-allocate}]");
+        if (!await(k, 1, GPUS, GPUS))
+                die("the devices were not listed");
+        (void)fk_resources(k, &resource, 1);
+        for (int i = 0; claims && i < GPUS; i++) {
+                _cleanup_free_ char *pod = xasprintf("pod-%d", i);
+                if (fk_admit_one(k, pod, resource, 1, text) != 0)
+                        die(text);
+        }
+        (void)sleep(1); /* what nobody waited for is written, too */
+        for (int i = 0; i < STARTS; i++) {
+                end(&s, SIGKILL);
+                (void)fk_stop(k);
+                k = kubelet();
+                spawn(&s, "[{bind: on-allocate}]");
+                if (!await(k, 1, GPUS, GPUS))
+                        die("the devices were not listed again");
+                add(&t, now_ms() - *s.exec_ms);
+        }
+        double median = quantile(&t, 0.5);
+        done(&t);
+        end(&s, SIGTERM);
+        (void)fk_stop(k);
+        return median;
+}
+
+/* "# figure NAME VALUE" of what ran before (tests/bench/guest.sh). -1: not there. */
+static double told(const char *file, const char *name)
+{
+        char line[256], found[64];
+        double value, ret = -1;
+
+        FILE *f = file ? fopen(file, "r") : NULL;
+        while (f && fgets(line, sizeof(line), f))
+                if (sscanf(line, "# figure %63s %lf", found, &value) == 2 && streq(found, name)) /* lint: our own format */
+                        ret = value;
+        if (f)
+                (void)fclose(f);
+        return ret;
 }
 
 static double megabytes(const char *name)
@@ -553,7 +396,8 @@ static void print_machine(void)
                      u.release, u.machine);
 }
 
-static void print(struct figures *a, struct figures *b, double bind1, double bind8, double canned)
+static void print(struct figures *a, struct figures *b, double bind1, double bind8, double canned, const double recovery[2],
+                  const char *others)
 {
         print_machine();
         (void)printf("| figure | unit | Sluice | %s | must | aim |\n|---|---|---|---|---|---|\n",
@@ -581,6 +425,14 @@ static void print(struct figures *a, struct figures *b, double bind1, double bin
         row("RSS, 512 devices", "MB", a->mem[3] / 1024, b->mem[3] / 1024, "", "", "");
         row("1 GPU bound at start, its driver takes 300 ms to let go", "ms", bind1, -1, "does not bind", "", "");
         row("8 GPUs bound at start, each driver takes 300 ms", "ms", bind8, -1, "does not bind", "the time of the slowest one", "same");
+        row("64 GPUs of 1 model listed after kill -9, nothing remembered", "ms", recovery[0], -1, "", "", "");
+        row("the same with 64 claims remembered", "ms", recovery[1], -1, "", "", "");
+        row("an empty plan to a warm hand and back, p50", "us", told(others, "hand-empty-p50"), -1, "does not bind", "", "");
+        row("3 writes and their read-back by a warm hand, p50", "us", told(others, "hand-writes-p50"), -1, "does not bind", "", "");
+        row("emulated machine, real kernel: 1 GPU bound by plain writes", "ms", told(others, "bind-1-kernel"), -1, "", "", "");
+        row("the same by Allocate", "ms", told(others, "bind-1-allocate"), -1, "does not bind", "", "");
+        row("8 GPUs bound by plain writes, side by side", "ms", told(others, "bind-8-kernel"), -1, "", "", "");
+        row("the same by one Allocate", "ms", told(others, "bind-8-allocate"), -1, "does not bind", "", "");
         (void)printf("\nStripped binaries (static-pie): sluiced %.2f MB (must <= 8, aim <= 6), sluice-hand %.2f MB, sluicectl %.2f MB.\n",
                      megabytes("sluiced"), megabytes("sluice-hand"), megabytes("sluicectl"));
 }
@@ -606,7 +458,8 @@ int main(int argc, char **argv)
         double canned = measure_canned();
         if (peer)
                 measure(&other, &theirs);
-        print(&ours, &theirs, bind1, bind8, canned);
+        const double recovery[] = { measure_recovery(false), measure_recovery(true) };
+        print(&ours, &theirs, bind1, bind8, canned, recovery, argc > 3 ? argv[3] : NULL);
         (void)umount2(work, MNT_DETACH);
         (void)rmdir(work);
         return 0;

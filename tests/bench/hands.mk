@@ -5,7 +5,7 @@ bench-hands: ## round trips of plans to a warm worker
 $(B)/bin/hands_bench: $(B)/tests/bench/hands_bench.o $(B)/libsluice.a $(STATIC_LIBS)
 	@mkdir -p $(@D)
 	$(call SAY,LD  $@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %/libsluice.a,$^) -lcmocka $(LIBS)
+	$(Q)$(CMOCKA_LD) -o $@ $(filter %.o %/libsluice.a,$^) $(CMOCKA_LIBS)
 run-bench-hands: $(B)/bin/hands_bench $(B)/bin/sluice-hand
 	@SLUICE_BIN=$(B)/bin $<
 .PHONY: bench-hands run-bench-hands

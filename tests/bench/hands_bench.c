@@ -12,6 +12,7 @@
 enum { ROUNDS = 400, REST_MS = 3 };
 
 static bool done;
+static struct strbuf figures; /* for `make bench`, after the table */
 
 static void on_done(void *ctx, const struct hands_result *result)
 {
@@ -41,8 +42,9 @@ static int by_value(const void *a, const void *b)
         return *(const double *)a < *(const double *)b ? -1 : *(const double *)a > *(const double *)b;
 }
 
-/* @plans in turn, @rest_ms between them for the next worker to be ready. */
-static void measure(const char *name, struct hands *hands, uv_timer_t *timer, const struct plan *plans, size_t n_plans, unsigned rest_ms)
+/* @plans in turn, @rest_ms between them for the next worker to be ready. @figure: its name in docs/benchmarks.md, NULL = not there. */
+static void measure(const char *name, const char *figure, struct hands *hands, uv_timer_t *timer, const struct plan *plans, size_t n_plans,
+                    unsigned rest_ms)
 {
         static double us[ROUNDS];
 
@@ -60,6 +62,8 @@ static void measure(const char *name, struct hands *hands, uv_timer_t *timer, co
         }
         qsort(us, ROUNDS, sizeof(us[0]), by_value);
         (void)printf("| %-52s | %8.0f | %8.0f |\n", name, us[ROUNDS / 2], us[ROUNDS * 99 / 100]);
+        if (figure)
+                strbuf_addf(&figures, "# figure %s-p50 %.0f\n", figure, us[ROUNDS / 2]);
 }
 
 static void on_closed(void *ctx)
@@ -71,7 +75,7 @@ static void on_closed(void *ctx)
 static void rebind(struct plan *plan, const char *from, const char *override, const char *to)
 {
         *plan = (struct plan){ .n_cards = 1, .cards = { GPU } };
-        plan_add(plan, STEP_OVERRIDE, GPU, override);
+        (void)str_copy(plan_add(plan, STEP_OVERRIDE, GPU, override)->about, STEP_TEXT_MAX, from);
         plan_add(plan, STEP_UNBIND, GPU, from);
         plan_add(plan, STEP_PROBE, GPU, "");
         plan_add(plan, STEP_AWAIT_DRIVER, GPU, to)->wait_ms = READ_BACK_MS;
@@ -99,9 +103,11 @@ int main(void)
         rebind(&writes[0], "nvidia", "vfio-pci", "vfio-pci");
         rebind(&writes[1], "vfio-pci", "", "nvidia");
         (void)printf("| plan | p50 us | p99 us |\n|---|---|---|\n");
-        measure("empty plan, warm worker", hands, &timer, &empty, 1, REST_MS);
-        measure("empty plan, back to back", hands, &timer, &empty, 1, 0);
-        measure("3 writes (simulated kernel) read back, warm worker", hands, &timer, writes, 2, REST_MS);
+        measure("empty plan, warm worker", "hand-empty", hands, &timer, &empty, 1, REST_MS);
+        measure("empty plan, back to back", NULL, hands, &timer, &empty, 1, 0);
+        measure("3 writes (simulated kernel) read back, warm worker", "hand-writes", hands, &timer, writes, 2, REST_MS);
+        (void)printf("\n%s", figures.text);
+        strbuf_done(&figures);
         hands_stop(hands, on_closed, NULL);
         turn(&loop);
         hands_free(hands);

@@ -25,5 +25,5 @@ $(B)/tests/vm/vfio_user: $(B)/tests/vm/vfio_user.o
 $(B)/tests/vm/guest/%.o: CPPFLAGS += -Itests/fakekubelet
 $(B)/tests/vm/vmtest: $(VM_GUEST_C:%.c=$(B)/%.o) $(B)/libfakekubelet.a $(B)/libsluice.a
 	$(call SAY,LD  $@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(Q)$(CMOCKA_LD) -o $@ $^ $(CMOCKA_LIBS)
 .PHONY: test-vm run-vm

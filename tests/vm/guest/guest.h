@@ -35,6 +35,8 @@ int node_suite_sriov(void);
 int node_suite_numa(void);
 int node_suite_noiommu(void);
 int node_suite_amd(void);
+int node_suite_eight(void);
+int node_suite_lasting(void);
 
 /* ---- sysfs and procfs ---- */
 

@@ -45,9 +45,9 @@ static const struct {
         const char *name;
         int (*run)(void);
 } suites[] = {
-        { "gpu", suite_gpu },         { "groups", suite_groups },  { "sriov", suite_sriov }, { "numa", suite_numa },
-        { "noiommu", suite_noiommu }, { "amd", node_suite_amd },   { "panic", rig_panic },   { "silent", rig_silent },
-        { "hang", rig_hang },
+        { "gpu", suite_gpu },         { "groups", suite_groups }, { "sriov", suite_sriov },      { "numa", suite_numa },
+        { "noiommu", suite_noiommu }, { "amd", node_suite_amd },  { "eight", node_suite_eight }, { "panic", rig_panic },
+        { "silent", rig_silent },     { "hang", rig_hang },
 };
 
 /* holder PATH: has it open until a signal ends it. */

@@ -2,20 +2,23 @@
 #include "node.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/str.h"
 
-#define STATE_DIR "/run/sluice-state"
-#define KUBELET_DIR "/run/kubelet"
-#define CONFIG_FILE "/run/config.yaml"
-#define PROFILE "1.34"
+#define KUBELET_DIR    "/run/kubelet"
+#define CONFIG_FILE    "/run/config.yaml"
+#define PROFILE        "1.34"
 
 static struct fk *kubelet;
 static struct process sluiced;
@@ -45,8 +48,17 @@ void daemon_set_blind(void)
 
 static struct process start_logging_to(const char *log)
 {
-        const char *argv[32] = { blind ? "blind-logged" : "logged", log, "sluiced", "--kubelet-dir", KUBELET_DIR, "--state-dir",
-                                 STATE_DIR, "--run-dir", NODE_RUN_DIR, "--log-level", "debug" };
+        const char *argv[32] = { blind ? "blind-logged" : "logged",
+                                 log,
+                                 "sluiced",
+                                 "--kubelet-dir",
+                                 KUBELET_DIR,
+                                 "--state-dir",
+                                 NODE_STATE_DIR,
+                                 "--run-dir",
+                                 NODE_RUN_DIR,
+                                 "--log-level",
+                                 "debug" };
         size_t n = 11;
 
         if (access(CONFIG_FILE, F_OK) == 0) { /* a named file must be there; the default place has none in the guest */
@@ -63,6 +75,13 @@ static struct process start_logging_to(const char *log)
 void daemon_start(void)
 {
         sluiced = start_logging_to(log_path);
+}
+
+void node_mount_state(const char *options)
+{
+        (void)mkdir(NODE_STATE_DIR, 0700);
+        if (mount("state", NODE_STATE_DIR, "tmpfs", 0, options) < 0)
+                fail_msg("cannot mount " NODE_STATE_DIR ": %s", strerror(errno));
 }
 
 struct process daemon_start_second(const char *label)
@@ -120,7 +139,8 @@ int node_teardown(void **state)
         blind = false;
         stop_all_processes();
         restore_kernel();
-        (void)RUN_PROGRAM(NULL, "rm", "-rf", NODE_RUN_DIR, STATE_DIR, KUBELET_DIR);
+        (void)umount2(NODE_STATE_DIR, MNT_DETACH); /* mostly it is no mount */
+        (void)RUN_PROGRAM(NULL, "rm", "-rf", NODE_RUN_DIR, NODE_STATE_DIR, KUBELET_DIR);
         return 0;
 }
 
@@ -170,6 +190,45 @@ void expect_refused(const char *pod, const char *resource, const char *word1, co
                 fail_msg("not about %s and %s: %s", word1, word2, text);
 }
 
+static void *admit(void *arg)
+{
+        struct admission *a = arg;
+
+        a->admitted = fk_admit_one(kubelet, a->pod, a->resource, 1, a->text) == 0;
+        return NULL;
+}
+
+void admission_start(struct admission *admission, const char *pod, const char *resource)
+{
+        *admission = (struct admission){ .pod = pod, .resource = resource };
+        assert_int_equal(pthread_create(&admission->thread, NULL, admit, admission), 0);
+}
+
+bool admission_end(struct admission *admission)
+{
+        (void)pthread_join(admission->thread, NULL);
+        return admission->admitted;
+}
+
+void await_hand(const char *card)
+{
+        char path[128];
+
+        str_format(path, sizeof(path), NODE_RUN_DIR "/card-%s.lock", card);
+        _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0 || flock(fd, LOCK_EX) < 0)
+                fail_msg("%s: %s", path, strerror(errno));
+}
+
+void await_registered(unsigned before)
+{
+        int64_t end = now_ms() + NODE_PATIENCE_MS;
+
+        while (fk_registers(kubelet) == before && now_ms() < end)
+                sleep_ms(50);
+        assert_int_not_equal(fk_registers(kubelet), before);
+}
+
 void expect_answer(const struct fk_run *run, const char *variable, const char *value, const char *group)
 {
         char node[64];
@@ -214,12 +273,14 @@ const char *inventory_reason(const char *id, char detail[VALUE_BYTES])
         bool found = false;
 
         bool configured = access(CONFIG_FILE, F_OK) == 0;
-        int status = RUN_PROGRAM_INTO(text, sizeof(text), "sluicectl", "inventory", "-o", "json", configured ? "--config" : NULL, CONFIG_FILE);
+        int status =
+                RUN_PROGRAM_INTO(text, sizeof(text), "sluicectl", "inventory", "-o", "json", configured ? "--config" : NULL, CONFIG_FILE);
         json_t *all = status == 0 ? json_loads(text, JSON_REJECT_DUPLICATES, &error) : NULL;
         if (all == NULL)
                 fail_msg("sluicectl inventory: %d: %.300s", status, text);
         word[0] = '\0';
-        json_array_foreach(json_object_get(all, "devices"), i, device) {
+        json_array_foreach(json_object_get(all, "devices"), i, device)
+        {
                 const json_t *reason = json_object_get(device, "reason");
                 const char *this_id = json_string_value(json_object_get(device, "id"));
                 const char *why = json_string_value(json_object_get(reason, "detail"));

@@ -5,6 +5,8 @@
 #ifndef SLUICE_TESTS_VM_NODE_H
 #define SLUICE_TESTS_VM_NODE_H
 
+#include <pthread.h>
+
 #include "fakekubelet.h"
 #include "guest.h"
 
@@ -18,7 +20,8 @@ int node_teardown(void **state);
 #define L40S_RESOURCE "nvidia.com/AD102GL_L40S"
 #define L40S_VARIABLE "PCI_RESOURCE_NVIDIA_COM_AD102GL_L40S"
 
-#define NODE_RUN_DIR "/run/sluice"
+#define NODE_RUN_DIR   "/run/sluice"
+#define NODE_STATE_DIR "/run/sluice-state"
 enum { NODE_PATIENCE_MS = 60000 };
 
 /* Starts kubelet and sluiced with @config (NULL: no file, the implicit rule). @label names the log: share/log/LABEL.log. */
@@ -32,6 +35,8 @@ pid_t daemon_pid(void);
 void daemon_set_hand(const char *path);
 /* From the next start to the teardown sluiced lacks the right to see other processes' descriptors (CAP_SYS_PTRACE). */
 void daemon_set_blind(void);
+/* Until the teardown the state directory is a file system of its own ("size=128k"). Before node_start. */
+void node_mount_state(const char *options);
 /* Another sluiced on the same node, beside the one that runs. */
 struct process daemon_start_second(const char *label);
 void node_stop(void); /* the daemon, unless it was stopped already, and kubelet */
@@ -43,6 +48,18 @@ void expect_never_offered(const char *resource);
 void allocate(const char *pod, const char *resource, size_t n, struct fk_run *ret);
 /* The admission fails; its text has @word1 and @word2 (NULL = any) in it. */
 void expect_refused(const char *pod, const char *resource, const char *word1, const char *word2);
+/* An admission that takes its time, beside the test. */
+struct admission {
+        pthread_t thread;
+        const char *pod, *resource;
+        char text[FK_TEXT_MAX]; /* kubelet's, when it is refused */
+        bool admitted;
+};
+void admission_start(struct admission *admission, const char *pod, const char *resource); /* one device */
+bool admission_end(struct admission *admission);                                          /* waits for it: admitted? */
+/* Waits until no hand works on the card any more, also one that was given up: it holds the card's lock. */
+void await_hand(const char *card);
+void await_registered(unsigned before /* Register calls */);
 /* The container was given exactly this: variable, /dev/vfio/vfio and the node of the group. */
 void expect_answer(const struct fk_run *run, const char *variable, const char *value, const char *group);
 

@@ -1,45 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Topology gpu: the main job on cards that are alone in their groups. Allocate arrives over the unix socket, sluice-hand does
  * the writing. */
+#include "cards.h"
 #include "node.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/str.h"
-
-#define L40S "0000:01:00.0"
-#define QUADRO "0000:02:00."
-#define QUADRO_RESOURCE "test.example/QUADRO"
-#define GEFORCE "0000:03:00.0"
-#define GEFORCE_AUDIO "0000:03:00.1"
-#define GEFORCE_RESOURCE "test.example/GEFORCE"
-#define H100 "0000:04:00.0"
-#define H100_RESOURCE "test.example/H100"
-#define ODD "0000:05:00.0"
-#define ODD_COMPANION "0000:05:00.1"
-#define ODD_RESOURCE "test.example/ODD"
-#define UNBIND_LOCK "/proc/driver/nvidia/gpus/" L40S "/unbindLock"
-
-#define L40S_RULE RULE("ids: [\"10de:26b9\"]")
-#define NAMED_RULE(ids, resource) CONFIG_HEAD "rules:\n- select: {ids: [\"" ids "\"]}\n  bind: on-allocate\n  resource: " resource "\n"
-
-static void await_registered(unsigned before)
-{
-        int64_t end = now_ms() + NODE_PATIENCE_MS;
-
-        while (fk_registers(node_kubelet()) == before && now_ms() < end)
-                sleep_ms(50);
-        assert_int_not_equal(fk_registers(node_kubelet()), before);
-}
 
 static void test_gpu_of_a_host_driver_is_allocated_bound_and_usable(void **state)
 {
@@ -163,17 +135,6 @@ static void test_driver_that_is_slow_to_let_go_is_waited_for(void **state)
         expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, L40S);
         assert_true(now_ms() - start >= 3000);
         node_stop();
-}
-
-/* Waits until no hand works on the card any more, also one that was given up: it holds the card's lock. */
-static void await_hand(const char *card)
-{
-        char path[128];
-
-        str_format(path, sizeof(path), NODE_RUN_DIR "/card-%s.lock", card);
-        _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
-        if (fd < 0 || flock(fd, LOCK_EX) < 0)
-                fail_msg("%s: %s", path, strerror(errno));
 }
 
 /* The hand sits in the kernel, uninterruptibly. The daemon goes on: the device is stuck, the others are served. */
@@ -310,29 +271,21 @@ static void test_killed_daemon_comes_back_to_the_bound_device(void **state)
         node_stop();
 }
 
-static void *admit_pod(void *text)
-{
-        return (void *)(intptr_t)fk_admit_one(node_kubelet(), "pod", L40S_RESOURCE, 1, text);
-}
-
 /* The hand is in the kernel when the daemon ends; the next daemon takes the device as it finds it. */
 static void end_in_the_middle_of_a_plan(const char *label, int signal_number)
 {
-        char text[FK_TEXT_MAX] = "";
-        void *admitted = NULL;
-        pthread_t thread;
+        struct admission pod;
 
         load_nvidia("hold_remove=0");
         (void)node_start(label, L40S_RULE "bindDeadline: 60s\n");
         expect_counts(L40S_RESOURCE, 1, 1);
-        assert_int_equal(pthread_create(&thread, NULL, admit_pod, text), 0);
+        admission_start(&pod, "pod", L40S_RESOURCE);
         /* The link goes before the driver is asked. Nothing but links may be read now: driver_override would hang. */
         assert_true(await_driver(L40S, "", 30000));
         int64_t start = now_ms();
-        daemon_stop(signal_number); /* with SIGTERM: ends with 0 */
+        daemon_stop(signal_number);            /* with SIGTERM: ends with 0 */
         assert_true(now_ms() - start < 30000); /* and does not wait for the kernel */
-        (void)pthread_join(thread, &admitted);
-        assert_int_not_equal((intptr_t)admitted, 0);
+        assert_false(admission_end(&pod));
 
         unsigned before = fk_registers(node_kubelet());
         daemon_start();

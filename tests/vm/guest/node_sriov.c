@@ -2,12 +2,16 @@
 /* Topology sriov: virtual functions, vGPU instances made beforehand, and their physical function. */
 #include "node.h"
 
+#include <signal.h>
+#include <string.h>
+
 #include "base/str.h"
 
-#define PF "0000:01:00.0"
-#define VF0 "0000:01:00.4"
-#define VF1 "0000:01:00.5"
-#define UUID "aaaaaaaa-1111-4222-8333-444444444444"
+#define PF          "0000:01:00.0"
+#define VF0         "0000:01:00.4"
+#define VF1         "0000:01:00.5"
+#define VF_RESOURCE "test.example/VF"
+#define UUID        "aaaaaaaa-1111-4222-8333-444444444444"
 
 static void make_vfs(const char *parameters, const char *n)
 {
@@ -32,6 +36,46 @@ static void test_virtual_functions_are_offered_and_their_physical_function_is_wi
         assert_int_equal(use_device(group_of(VF1), VF1, NULL), VFIO_USABLE);
         assert_string_equal(driver_of(PF), "nvidia");
         assert_string_equal(kernel_read(PCI PF "/sriov_numvfs"), "2");
+        node_stop();
+}
+
+/* The daemon is asleep while the world changes: it hears of it and of the request in one moment. */
+static void test_virtual_functions_made_between_list_and_allocate_are_not_taken_away(void **state)
+{
+        struct admission pod;
+
+        (void)state;
+        load_nvidia("");
+        (void)node_start("late-vfs", CONFIG_HEAD "rules:\n- select: {role: vf}\n  bind: on-allocate\n  resource: " VF_RESOURCE "\n"
+                                                 "- select: {role: pf}\n  bind: on-allocate\n");
+        expect_counts(L40S_RESOURCE, 1, 1);
+        (void)kill(daemon_pid(), SIGSTOP);
+        assert_int_equal(kernel_write("2", PCI PF "/sriov_numvfs"), 0);
+        admission_start(&pod, "pod", L40S_RESOURCE);
+        sleep_ms(500);
+        (void)kill(daemon_pid(), SIGCONT);
+        assert_false(admission_end(&pod));
+        if (strstr(pod.text, PF) == NULL)
+                fail_msg("does not name the card: %s", pod.text);
+        assert_string_equal(driver_of(PF), "nvidia");
+        assert_string_equal(kernel_read(PCI PF "/sriov_numvfs"), "2");
+        expect_counts(L40S_RESOURCE, 1, 0);
+        expect_counts(VF_RESOURCE, 2, 2);
+        assert_string_equal(inventory_reason(PF, NULL), "pf-has-vfs");
+
+        struct fk_run run = { 0 };
+        allocate("vfs", VF_RESOURCE, 2, &run);
+        assert_string_equal(fk_run_env(&run, "PCI_RESOURCE_TEST_EXAMPLE_VF"), VF0 "," VF1);
+        fk_run_done(&run);
+        struct process user = hold_device(group_of(VF1), VF1);
+        unsigned before = fk_registers(node_kubelet());
+        daemon_stop(SIGKILL);
+        daemon_start();
+        await_registered(before);
+        expect_counts(VF_RESOURCE, 2, 2);
+        assert_string_equal(kernel_read(PCI PF "/sriov_numvfs"), "2");
+        assert_int_equal(kill(user.pid, 0), 0);
+        (void)stop_process(&user, SIGKILL);
         node_stop();
 }
 
@@ -123,6 +167,7 @@ int node_suite_sriov(void)
 {
         const struct CMUnitTest node[] = {
                 NODE_TEST(test_virtual_functions_are_offered_and_their_physical_function_is_withheld),
+                NODE_TEST(test_virtual_functions_made_between_list_and_allocate_are_not_taken_away),
                 NODE_TEST(test_physical_function_without_virtual_ones_is_a_whole_gpu),
                 NODE_TEST(test_vgpu_instance_made_beforehand_is_offered_and_answered),
                 NODE_TEST(test_vgpu_instance_that_is_removed_turns_unhealthy),

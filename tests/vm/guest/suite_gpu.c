@@ -133,5 +133,6 @@ int suite_gpu(void)
         load_modules("snd-hda-intel");
         failed += run_reactions("reactions", gpu_words, NULL);
         failed += node_suite_gpu();
+        failed += node_suite_lasting();
         return failed;
 }

@@ -39,6 +39,9 @@ MODULE_PARM_DESC(slow_remove_ms, "how long remove takes");
 static int hold_remove = -1;
 module_param(hold_remove, int, 0644);
 MODULE_PARM_DESC(hold_remove, "remove of the GPU with this minor waits, uninterruptibly, while this is set; -1 = of none");
+static bool lying_lock;
+module_param(lying_lock, bool, 0644);
+MODULE_PARM_DESC(lying_lock, "unbindLock is given also while there are clients");
 static bool mdev;
 module_param(mdev, bool, 0644);
 MODULE_PARM_DESC(mdev, "vGPU types as mdev types on VFs and on functions without SR-IOV");
@@ -446,7 +449,7 @@ static ssize_t unbind_lock_write(struct file *file, const char __user *user, siz
 	mutex_lock(&g->lock);
 	if (c == '0')
 		g->unbind_lock = false;
-	else if (!g->users)
+	else if (!g->users || lying_lock)
 		g->unbind_lock = true;
 	mutex_unlock(&g->lock);
 	return n; /* success either way: only reading it back tells */
