@@ -150,9 +150,10 @@ static void on_written(void *ctx, const struct err *err)
 
         if (!err)
                 entry->written = entry->asked;
-        say_failing(ledger, err);
         tell_waiters(entry, err);
         entry->busy = false;
+        if (!err || entry->changes == entry->asked) /* else who waited has taken it back, and says so */
+                say_failing(ledger, err);
         if (entry->changes != entry->asked)
                 entry_write(entry);
         else if (err)

@@ -420,7 +420,7 @@ static void kill_one_hand(struct rig *rig, const char *victim, const char *its_d
 
 static void test_a_hand_killed_at_work_on_one_of_eight(void **state)
 {
-        kill_one_hand(*state, GPU0, "");
+        kill_one_hand(*state, GPU0, "nvidia"); /* cleaned up after (recovery_test.c) */
 }
 
 static void test_a_hand_killed_while_it_waits_for_the_slowest_of_eight(void **state)
