@@ -237,7 +237,7 @@ static void on_get(void *ctx, struct wire_request *request)
         bool may = may_ask(k);
         if (!k->profile->active_pods_only)
                 str_format(text, sizeof(text), "PodResources API Get method disabled");
-        else if (!pod || pod->ended)
+        else if (!pod) /* one that has ended is there until it is deleted */
                 str_format(text, sizeof(text), "pod %s in namespace %s not found", rq ? rq->pod_name : "", rq ? rq->pod_namespace : "");
         else
                 reply.pod_resources = make_pod(k, pod);

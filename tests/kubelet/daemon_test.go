@@ -38,7 +38,7 @@ func program(t *testing.T, name string) string {
 }
 
 // startDaemon starts sluiced on a captured host, or on the simulated one that a killed predecessor left.
-func startDaemon(t *testing.T, host, config string) *daemon {
+func startDaemon(t *testing.T, name, host, config string) *daemon {
 	t.Helper()
 	if err := os.MkdirAll(nodeDir, 0o755); err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func startDaemon(t *testing.T, host, config string) *daemon {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	d.cmd = exec.Command(program(t, "sluiced"), "--kubelet-dir", kubeletDir, "--state-dir", nodeDir+"/state", "--run-dir", nodeDir+"/run",
+	d.cmd = exec.Command(program(t, name), "--kubelet-dir", kubeletDir, "--state-dir", nodeDir+"/state", "--run-dir", nodeDir+"/run",
 		"--config", nodeDir+"/config.yaml", "--host", filepath.Join("..", "fixtures", "hosts", host+".capture"), "--sim-dir", simDir,
 		"--log-level", "debug")
 	d.cmd.Stdout, d.cmd.Stderr = log, log

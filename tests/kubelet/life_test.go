@@ -58,7 +58,7 @@ func startKubelet(t *testing.T, pods *podList, policy string) *kubelet {
 		t.Fatal(err)
 	}
 	addHintProvider(k.topology, k.devices)
-	if err = startDeviceManager(k.devices, pods.GetPods); err != nil {
+	if err = startDeviceManager(k.devices, pods.GetActivePods); err != nil {
 		t.Fatal(err)
 	}
 	k.stop = append(k.stop, func() { _ = stopDeviceManager(k.devices) })
@@ -118,8 +118,9 @@ func (k *kubelet) assigned(p *v1.Pod, container, resource string) []string {
 
 // podList outlives the kubelet, as the API server's pods do.
 type podList struct {
-	mu   sync.Mutex
-	pods []*v1.Pod
+	mu    sync.Mutex
+	pods  []*v1.Pod
+	ended []*v1.Pod // of them
 }
 
 func (l *podList) add(p *v1.Pod) {
@@ -133,12 +134,20 @@ func (l *podList) remove(p *v1.Pod) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pods = slices.DeleteFunc(l.pods, func(q *v1.Pod) bool { return p == q })
+	l.ended = slices.DeleteFunc(l.ended, func(q *v1.Pod) bool { return p == q })
+}
+
+// end is a pod that has succeeded or failed: the API server has it still.
+func (l *podList) end(p *v1.Pod) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = append(l.ended, p)
 }
 
 func (l *podList) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pods = nil
+	l.pods, l.ended = nil, nil
 }
 
 func (l *podList) GetPods() []*v1.Pod {
@@ -147,7 +156,11 @@ func (l *podList) GetPods() []*v1.Pod {
 	return slices.Clone(l.pods)
 }
 
-func (l *podList) GetActivePods() []*v1.Pod { return l.GetPods() }
+func (l *podList) GetActivePods() []*v1.Pod {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.pods), func(p *v1.Pod) bool { return slices.Contains(l.ended, p) })
+}
 
 func (l *podList) GetPodByName(namespace, name string) (*v1.Pod, bool) {
 	for _, p := range l.GetPods() {
@@ -178,14 +191,13 @@ func (d deviceInfo) GetAllocatableDevices() []*podresapi.ContainerDevices {
 func containerDevices(all devicemanager.ResourceDeviceInstances) (out []*podresapi.ContainerDevices) {
 	for resource, devices := range all {
 		for id, device := range devices {
-			c := &podresapi.ContainerDevices{ResourceName: resource, DeviceIds: []string{id}}
-			for _, n := range device.Topology.GetNodes() {
-				if c.Topology == nil {
-					c.Topology = &podresapi.TopologyInfo{}
-				}
-				c.Topology.Nodes = append(c.Topology.Nodes, &podresapi.NUMANode{ID: n.ID})
+			if device.Topology == nil {
+				out = append(out, &podresapi.ContainerDevices{ResourceName: resource, DeviceIds: []string{id}})
 			}
-			out = append(out, c)
+			for _, n := range device.Topology.GetNodes() { // a device with several is there several times
+				out = append(out, &podresapi.ContainerDevices{ResourceName: resource, DeviceIds: []string{id},
+					Topology: &podresapi.TopologyInfo{Nodes: []*podresapi.NUMANode{{ID: n.ID}}}})
+			}
 		}
 	}
 	return out

@@ -31,6 +31,7 @@ const (
 type node struct {
 	t            *testing.T
 	host, config string
+	program      string // sluiced, or one made of it
 	policy       string
 	pods         *podList
 	k            *kubelet
@@ -54,7 +55,7 @@ func newNode(t *testing.T, host, config string) *node {
 	})
 	wipe(t, kubeletDir)
 	wipe(t, nodeDir)
-	return &node{t: t, host: host, config: config, policy: bestEffort, pods: &podList{}}
+	return &node{t: t, host: host, config: config, program: "sluiced", policy: bestEffort, pods: &podList{}}
 }
 
 // startNode starts kubelet, then sluiced.
@@ -67,7 +68,7 @@ func startNode(t *testing.T, host, config string) *node {
 }
 
 func (n *node) startKubelet() { n.t.Helper(); n.k = startKubelet(n.t, n.pods, n.policy) }
-func (n *node) startDaemon()  { n.t.Helper(); n.d = startDaemon(n.t, n.host, n.config) }
+func (n *node) startDaemon()  { n.t.Helper(); n.d = startDaemon(n.t, n.program, n.host, n.config) }
 
 // restartKubelet starts the next life as soon as the last one is over.
 func (n *node) restartKubelet() {

@@ -3,7 +3,7 @@
 # run.sh [136|134|133|130]...: the tests of this module against each kubelet (136 alone if none is named) and $SLUICE_BIN/sluiced,
 # ended by "$STAGE: N passed, N failed, N skipped". Without Go >= 1.26, its modules (there is no network and the cache is empty)
 # or mount namespaces everything is skipped with the reason; STRICT=1 makes that, and a single skipped test, a failure.
-# RUN: a regular expression of tests. KUBELET_RESTARTS, KUBELET_SEED: how many, and the same ones again.
+# RUN: a regular expression of tests. KUBELET_RESTARTS, BOTH_RESTARTS, KUBELET_SEED: how many, and the same ones again.
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 stage=${STAGE:-test-kubelet}

@@ -82,6 +82,9 @@ func (r *realKubelet) admit(pod string, containers ...truthContainer) string {
 			p.Spec.Containers = append(p.Spec.Containers, made)
 		}
 	}
+	if old := r.pods[pod]; old != nil {
+		r.n.pods.remove(old)
+	}
 	r.pods[pod] = p
 	r.n.pods.add(p)
 	result, ok := r.tryAdmit(p)
@@ -131,7 +134,7 @@ func (r *realKubelet) run(pod, container string) string {
 	panic(container)
 }
 
-func (r *realKubelet) end(pod string) { r.n.pods.remove(r.pods[pod]) }
+func (r *realKubelet) end(pod string) { r.n.pods.end(r.pods[pod]) }
 
 // ---- the fake ----
 

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 	reg "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+	podresapi "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
 // The rest of the tests, and most of sluiced's, trust tests/fakekubelet to behave as kubelet does. Here each row of what it
@@ -414,6 +415,95 @@ var rows = []struct {
 		s.counts("4/4")
 		s.see("after a restart %d more", a.called("info")-infos-1)
 	}},
+	{"F1", "podresources: who has what, over ends and a restart; Get; the rate limit", func(s *stage) {
+		a := s.actor("actor.sock")
+		list := healthy(four...)
+		for i, nodes := range [][]int64{{0}, {0, 1}, {1}} { // d has none
+			list.Devices[i].Topology = &api.TopologyInfo{}
+			for _, n := range nodes {
+				list.Devices[i].Topology.Nodes = append(list.Devices[i].Topology.Nodes, &api.NUMANode{ID: n})
+			}
+		}
+		a.list = list
+		s.see("nothing: %s", s.podresources())
+		s.see("Register: %s", a.register(soon))
+		s.counts("4/4")
+		all := wants("main", res, 4)
+		all.nodes = 3
+		s.see("admitted: %q; %s", s.admit("all", all), s.podresources())
+		s.see("%s", s.podresourcesOf("all"))
+		s.end("all")
+		init := wants("init", res, 1)
+		init.init = true
+		s.see("%q", s.admit("two", init, wants("main", res, 1), wants("side", res, 3))) // 1.30 keeps the last one that was admitted until then
+		said := s.podresources()
+		s.see("the one that has ended is in the list: %t; asked for: %s", strings.Contains(said, "default/all main="), s.podresourcesOf("all"))
+		s.see("with devices: %t", strings.Contains(said, "default/all main=example"))
+		s.see("init containers: %t, main: %t, side: %t", strings.Contains(said, "init="), strings.Contains(said, "main="), strings.Contains(said, "side="))
+		s.restart()
+		s.see("as before its restart: %t; %s", said == s.podresources(), s.podresourcesOf("nobody"))
+		s.see("asked too often: %s", s.podresourcesAtOnce(300))
+	}},
+}
+
+func (s *stage) lister() podresapi.PodResourcesListerClient {
+	return podresapi.NewPodResourcesListerClient(dial(s.t, s.dir()+"/pod-resources/kubelet.sock"))
+}
+
+func podText(p *podresapi.PodResources) string {
+	out := p.Namespace + "/" + p.Name
+	for _, c := range p.Containers {
+		var devices []string
+		for _, d := range c.Devices {
+			one := d.ResourceName + "=" + strings.Join(d.DeviceIds, "+")
+			for _, n := range d.Topology.GetNodes() {
+				one += fmt.Sprintf("@%d", n.ID)
+			}
+			devices = append(devices, one)
+		}
+		slices.Sort(devices)
+		out += " " + c.Name + "=" + strings.Join(devices, ",")
+	}
+	return out
+}
+
+// podresources is List, in order.
+func (s *stage) podresources() string {
+	list, err := s.lister().List(soonContext(s.t), &podresapi.ListPodResourcesRequest{})
+	if err != nil {
+		return err.Error()
+	}
+	var pods []string
+	for _, p := range list.PodResources {
+		pods = append(pods, podText(p))
+	}
+	slices.Sort(pods)
+	return strings.Join(pods, "; ")
+}
+
+func (s *stage) podresourcesOf(pod string) string {
+	got, err := s.lister().Get(soonContext(s.t), &podresapi.GetPodResourcesRequest{PodName: pod, PodNamespace: "default"})
+	if err != nil {
+		return err.Error()
+	}
+	return podText(got.PodResources)
+}
+
+// podresourcesAtOnce is what is said of more calls than kubelet takes.
+func (s *stage) podresourcesAtOnce(calls int) string {
+	client, said := s.lister(), make(chan string)
+	for range calls {
+		go func() {
+			_, err := client.List(soonContext(s.t), &podresapi.ListPodResourcesRequest{})
+			said <- fmt.Sprint(err)
+		}()
+	}
+	var texts []string
+	for range calls {
+		texts = append(texts, <-said)
+	}
+	slices.Sort(texts)
+	return strings.Join(slices.Compact(texts), "; ")
 }
 
 func TestTheFakeKubeletToldTheTruth(t *testing.T) {

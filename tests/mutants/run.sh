@@ -9,7 +9,7 @@ export CMOCKA_MESSAGE_OUTPUT=TAP ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 
 # What a test needs of make, of the mutant and of the tree as it is. needs STAGE PROGRAM mutant|tree
 needs() {
-        [ "$1-$2" != test-sim-pods ] || echo "$build/bin/sluiced-quick-pods"
+        [ "$1-$2" != test-sim-pods ] && [ "$1" != test-kubelet ] || echo "$build/bin/sluiced-quick-pods"
         case $1-$3 in
         test-unit-*) echo "$build/tests/unit/${2}_test" ;;
         test-sim-tree) echo "$build/bin/sluiced $build/bin/sluice-hand $build/bin/sluiced-no-epoch $build/tests/sim/${2}_test" ;;
