@@ -258,6 +258,7 @@ static void start_claims(struct agent *agent)
 
         agent->world.at_work = at_work;
         agent->world.ours = ours;
+        agent->world.cordoned = agent_cordoned;
         agent->world.claims_ctx = agent;
         agent->claims = claims_new(&agent->loop, agent->hands, agent->ledger, &world, agent->world.config->bind_deadline_ms);
 }
@@ -294,6 +295,8 @@ static int open_state(struct agent *agent, struct err *err)
                 return err_set(err, -dir, "cannot open %s", agent->options->state_dir);
         agent->recorder = recorder_new(&agent->loop);
         int r = ledger_open(dir, &agent->loop, agent->recorder, &agent->ledger, err);
+        if (r == 0)
+                r = cordons_open(dir, agent->recorder, &agent->cordons, err);
         if (r < 0)
                 return r;
         agent->state_dir = TAKE_FD(dir);
@@ -322,6 +325,7 @@ static void on_recovered(void *ctx)
 static void free_all(struct agent *agent)
 {
         stuck_free(agent->stuck);
+        cordons_free(agent->cordons);
         ledger_free(agent->ledger);
         cleanup_close(&agent->state_dir);
         recorder_free(agent->recorder);

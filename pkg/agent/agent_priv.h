@@ -8,6 +8,7 @@
 #include "agent/agent.h"
 #include "agent/world.h"
 #include "claims/claims.h"
+#include "claims/cordon.h"
 #include "claims/stuck.h"
 #include "hands/hands.h"
 #include "host/events.h"
@@ -36,6 +37,7 @@ struct agent {
         struct probe *probe;
         struct recorder *recorder;
         struct stuck *stuck;
+        struct cordons *cordons;
         int state_dir; /* open, for as long as the records below it are */
         struct ledger *ledger;
         struct claims *claims;
@@ -63,6 +65,7 @@ void agent_serve(struct agent *agent); /* kubelet from now on; once */
 void agent_on_backstop(uv_timer_t *timer);
 
 /* api.c */
+const char *agent_cordoned(void *agent, const struct device *device); /* offer_input's */
 void agent_start_api(struct agent *agent);
 
 /* bind.c: devices that a rule wants bound at start and that are not; serves when none is left to wait for. */

@@ -31,6 +31,27 @@ static const char *why_not_ready(void *ctx)
         return agent->serving ? NULL : "devices are being bound, kubelet is served when that is done";
 }
 
+static struct cordons *see_cordons(void *ctx)
+{
+        return ((struct agent *)ctx)->cordons;
+}
+
+const char *agent_cordoned(void *agent, const struct device *device)
+{
+        const struct cordon *cordon = cordons_of(((struct agent *)agent)->cordons, device);
+
+        return cordon ? cordon->note : NULL;
+}
+
+static void on_cordons_changed(void *ctx)
+{
+        struct agent *agent = ctx;
+
+        world_decide(&agent->world);
+        if (agent->serving && !agent->stopping)
+                kubelet_offer(agent->kubelet, agent->world.offer);
+}
+
 static void ask(void *ctx, const struct device *device, ask_fn *done, void *done_ctx)
 {
         ask_holders(((struct agent *)ctx)->hands, device, done, done_ctx);
@@ -44,6 +65,8 @@ void agent_start_api(struct agent *agent)
                 .offer = see_offer,
                 .rules = see_rules,
                 .ledger = see_ledger,
+                .cordons = see_cordons,
+                .cordons_changed = on_cordons_changed,
                 .why_not_ready = why_not_ready,
                 .ask_holders = ask,
         };

@@ -52,6 +52,7 @@ static struct offer *make_offer(const struct world *world)
                 .marks = world->marks,
                 .n_marks = world->n_marks,
                 .at_work = world->at_work,
+                .cordoned = world->cordoned,
                 .ctx = world->claims_ctx,
         };
 
@@ -180,6 +181,11 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
         forget_mended(world);
         decide(world);
         return 0;
+}
+
+void world_decide(struct world *world)
+{
+        decide(world);
 }
 
 int world_configure(struct world *world, struct config *config, struct err *err)

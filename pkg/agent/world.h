@@ -25,13 +25,14 @@ struct world {
         struct config *config;
         struct names *names;
         struct modules *modules;
-        int modules_error;                           /* of the last look, 0 = none: said once */
-        bool (*at_work)(void *ctx, struct bdf card); /* offer_input's */
-        bool (*ours)(void *ctx, struct bdf card);    /* narrate_inventory's */
-        void *claims_ctx;                            /* of both */
-        struct probe *probe;                         /* what hands read; borrowed, NULL = none */
-        struct inventory *inventory;                 /* NULL before the first look */
-        struct offer *offer;                         /* NULL before the first look */
+        int modules_error;                                               /* of the last look, 0 = none: said once */
+        bool (*at_work)(void *ctx, struct bdf card);                     /* offer_input's */
+        bool (*ours)(void *ctx, struct bdf card);                        /* narrate_inventory's */
+        const char *(*cordoned)(void *ctx, const struct device *device); /* offer_input's */
+        void *claims_ctx;                                                /* of all three */
+        struct probe *probe;                                             /* what hands read; borrowed, NULL = none */
+        struct inventory *inventory;                                     /* NULL before the first look */
+        struct offer *offer;                                             /* NULL before the first look */
         struct device_mark *marks;
         char **mark_drivers; /* beside marks: in the device's group at the first look after the mark; NULL = not looked yet */
         size_t n_marks, cap_marks;
@@ -51,6 +52,9 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err);
 /* Puts @config in force (takes it over) and decides anew. A configuration whose pci.ids file cannot be read is refused and
  * the old one stays. */
 int world_configure(struct world *world, struct config *config, struct err *err);
+
+/* Decides anew from the last look: what is decided from beside it has changed. */
+void world_decide(struct world *world);
 
 /* What sysfs does not show: STUCK stays for this boot; BROKEN_BINDING until somebody has changed a driver in the
  * device's group (bound it by hand, unplugged it). Takes effect at the next world_look. */

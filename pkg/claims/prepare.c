@@ -213,6 +213,7 @@ static enum reason check(struct job *job, const struct device **devices, struct 
                 .devices = job->devices,
                 .n_devices = job->n_devices,
                 .mode = job->mode,
+                .verify_only = job->verify_only,
         };
 
         return request_check(claims->world.offer(claims->world.ctx), &request, devices, err);

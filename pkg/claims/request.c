@@ -14,8 +14,8 @@ static int by_id(const void *a, const void *b)
         return strcmp((*(const struct device *const *)a)->id, (*(const struct device *const *)b)->id);
 }
 
-static enum reason check_device(const struct offer *offer, const struct pool *pool, const char *id, const struct device **ret,
-                                struct err *err)
+static enum reason check_device(const struct offer *offer, const struct pool *pool, const char *id, bool verify_only,
+                                const struct device **ret, struct err *err)
 {
         char clean[2 * DEVICE_ID_MAX];
 
@@ -25,7 +25,8 @@ static enum reason check_device(const struct offer *offer, const struct pool *po
                 (void)err_say(err, ENOENT, "device \"%s\" is not in pool %s", clean, pool->resource);
                 return REASON_UNKNOWN_DEVICE;
         }
-        if (device->state != DEVICE_HEALTHY) {
+        /* A cordon is for new pods: the container of one that has the device may start again. */
+        if (device->state != DEVICE_HEALTHY && !(verify_only && device->reason == REASON_CORDONED)) {
                 (void)err_say(err, EBUSY, "device %s of %s is not healthy: %s (%s)%s%s; %s", device->id, pool->resource,
                               reason_sentence(device->reason), reason_word(device->reason), device->detail[0] ? ": " : "", device->detail,
                               reason_remedy(device->reason));
@@ -56,7 +57,7 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
         }
         const struct device *found[REQUEST_DEVICES_MAX];
         for (size_t i = 0; i < request->n_devices; i++) {
-                enum reason reason = check_device(offer, pool, request->devices[i], &found[i], err);
+                enum reason reason = check_device(offer, pool, request->devices[i], request->verify_only, &found[i], err);
                 if (reason)
                         return reason;
         }

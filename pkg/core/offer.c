@@ -255,6 +255,21 @@ static void apply_marks(const struct offer_input *in, struct offer *offer)
         }
 }
 
+static void apply_cordons(const struct offer_input *in, struct offer *offer)
+{
+        for (size_t i = 0; in->cordoned && i < offer->n_devices; i++) {
+                struct device *device = &offer->devices[i];
+                const char *note = device->state == DEVICE_HEALTHY ? in->cordoned(in->ctx, device) : NULL;
+
+                if (!note)
+                        continue;
+                device->state = DEVICE_UNHEALTHY;
+                device->reason = REASON_CORDONED;
+                memset(device->also, 0, sizeof(device->also));
+                str_format(device->detail, sizeof(device->detail), "%s", note);
+        }
+}
+
 static void overlook_half_way(const struct offer_input *in, struct offer *offer)
 {
         for (size_t i = 0; in->at_work && i < offer->n_devices; i++) {
@@ -280,6 +295,7 @@ struct offer *offer_decide(const struct offer_input *in)
         limit_ids(in, offer);
         overlook_half_way(in, offer);
         apply_marks(in, offer);
+        apply_cordons(in, offer);
         pools_gather(in, offer);
         return offer;
 }

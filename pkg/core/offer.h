@@ -55,6 +55,9 @@ struct offer_input {
         /* Is a plan at work on @card? NULL = never. Half-way a driver is bound and the node is not there yet: what was healthy
          * stays so until the plan has ended. */
         bool (*at_work)(void *ctx, struct bdf card);
+        /* The note of an operator's hold on @device ("" = a hold without), NULL = none. NULL as a whole = never. What is not healthy
+         * keeps its own reason. */
+        const char *(*cordoned)(void *ctx, const struct device *device);
         void *ctx;
 };
 

@@ -75,6 +75,8 @@ enum reason_use {
           "load the module on the host (modprobe, and a file in /etc/modules-load.d); or choose vfio-pci: driverctl set-override")         \
         X(STUCK, "stuck", UNHEALTHY, "the kernel did not return from a step on it; it is not touched again in this boot",                  \
           "find the holder in the kernel log; only a reboot of the node frees it")                                                         \
+        X(CORDONED, "cordoned", UNHEALTHY, "an operator withholds it from new pods",                                                       \
+          "nothing; 'sluicectl uncordon' when it may be given again")                                                                      \
         X(BROKEN_BINDING, "binding-failed", UNHEALTHY, "a bind failed and could not be undone",                                            \
           "look at the detail and the kernel log, then bind it by hand or reboot")                                                         \
         X(NOT_RESTORED, "host-driver-not-restored", WARNING, "a failed bind was undone, but a host driver did not take its device back",   \

@@ -26,6 +26,17 @@ static pb_holders *holders_of(struct pile *pile, const struct ask_answer *answer
         return m;
 }
 
+static pb_cordon *cordon_message(struct pile *pile, const struct cordon *cordon)
+{
+        if (!cordon)
+                return NULL;
+        pb_cordon *m = pb_new(pile, cordon);
+        m->target = pb_text(cordon->target);
+        m->note = pb_text(cordon->note);
+        m->since_ms = cordon->since_ms;
+        return m;
+}
+
 /* Of each function in the device's group that Sluice bound. */
 static void find_originals(struct pile *pile, const struct ledger *ledger, struct explanation_input *in)
 {
@@ -41,13 +52,13 @@ static void find_originals(struct pile *pile, const struct ledger *ledger, struc
         }
 }
 
-static void not_found(struct node *node, struct rpc_call *call, const char *id)
+void node_not_found(struct node *node, struct rpc_call *call, const char *what, const char *id)
 {
         char near[NEAREST_TEXT_MAX], clean[2 * DEVICE_ID_MAX], text[ERR_MSG_MAX];
 
         node_nearest(node->world.offer(node->world.ctx), id, near);
         str_clean(clean, sizeof(clean), id);
-        str_format(text, sizeof(text), "there is no device \"%s\" on this node%s%s", clean, *near ? "; near: " : "", near);
+        str_format(text, sizeof(text), "there is no %s \"%s\" on this node%s%s", what, clean, *near ? "; near: " : "", near);
         rpc_fail(call, RPC_NOT_FOUND, text);
 }
 
@@ -64,13 +75,14 @@ static void explain(struct explaining *explaining, const struct ask_answer *answ
 
         in.device = offer_device(in.offer, explaining->device);
         if (!in.device) { /* it was never listed, and has gone while it was asked */
-                not_found(explaining->node, explaining->call, explaining->device);
+                node_not_found(explaining->node, explaining->call, "device", explaining->device);
                 return;
         }
         const struct claim *claim = ledger_claim_of(ledger, explaining->device);
         in.claims = &claim;
         in.n_claims = claim != NULL;
         find_originals(&pile, ledger, &in);
+        in.cordon = cordon_message(&pile, cordons_of(world->cordons(world->ctx), in.device));
         in.holders = holders_of(&pile, answer);
         node_reply(explaining->call, &pb_explanation_of(&pile, &in)->base);
 }
@@ -89,7 +101,7 @@ void node_explain(struct node *node, struct rpc_call *call, const pb_node_explai
         struct ask_answer unasked = { .n_holders = 0 };
 
         if (!device) {
-                not_found(node, call, request->device);
+                node_not_found(node, call, "device", request->device);
                 return;
         }
         struct explaining *explaining = xcalloc(1, sizeof(*explaining));

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "claims/ask.h"
+#include "claims/cordon.h"
 #include "claims/ledger.h"
 #include "core/offer.h"
 #include "rpc/rpc.h"
@@ -21,6 +22,8 @@ struct node_world {
         const struct offer *(*offer)(void *ctx);
         const struct rules *(*rules)(void *ctx);
         const struct ledger *(*ledger)(void *ctx);
+        struct cordons *(*cordons)(void *ctx);
+        void (*cordons_changed)(void *ctx);      /* decide anew; offer() tells it afterwards */
         const char *(*why_not_ready)(void *ctx); /* a sentence; NULL = kubelet is served */
         void (*ask_holders)(void *ctx, const struct device *device, ask_fn *done, void *done_ctx); /* ask.h */
 };

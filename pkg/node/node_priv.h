@@ -28,6 +28,13 @@ void node_reply(struct rpc_call *call, const ProtobufCMessage *message);
 /* explain.c */
 void node_explain(struct node *node, struct rpc_call *call, const pb_node_explain_request *request);
 
+/* hold.c */
+void node_cordon(struct node *node, struct rpc_call *call, const pb_node_cordon_request *request);
+void node_uncordon(struct node *node, struct rpc_call *call, const pb_node_uncordon_request *request);
+
+/* NOT_FOUND: there is no @what of that name, and what is near. */
+void node_not_found(struct node *node, struct rpc_call *call, const char *what, const char *id);
+
 /* nearest.c: the ids of @offer that look most like @id, at most three, as a list in words; "" when none comes near. Pure. */
 enum { NEAREST_TEXT_MAX = 160 };
 void node_nearest(const struct offer *offer, const char *id, char ret[static NEAREST_TEXT_MAX]);

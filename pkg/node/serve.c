@@ -124,6 +124,16 @@ static void explain(void *ctx, struct rpc_call *call, const ProtobufCMessage *ms
         node_explain(ctx, call, (const pb_node_explain_request *)(const void *)msg);
 }
 
+static void cordon(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
+{
+        node_cordon(ctx, call, (const pb_node_cordon_request *)(const void *)msg);
+}
+
+static void uncordon(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
+{
+        node_uncordon(ctx, call, (const pb_node_uncordon_request *)(const void *)msg);
+}
+
 #define IDENTITY(name, message, function)                                                                                            \
         {                                                                                                                            \
                 .path = "/sluice.node.v1.Identity/" name, .request = &sluice__node__v1__##message##__descriptor, .unary = (function) \
@@ -138,5 +148,7 @@ const struct rpc_method node_methods[] = {
         NODE("NodeListDevices", node_list_devices_request, list_devices),
         NODE("NodeListPrepared", node_list_prepared_request, list_prepared),
         NODE("NodeExplain", node_explain_request, explain),
+        NODE("NodeCordon", node_cordon_request, cordon),
+        NODE("NodeUncordon", node_uncordon_request, uncordon),
 };
 const size_t node_n_methods = N_ELEMENTS(node_methods);

@@ -18,7 +18,8 @@
 
 static const gid_t NO_GROUP = (gid_t)-1;
 enum { GROUPS_MAX = 1 << 16 /* the kernel's NGROUPS_MAX */ };
-enum { BACKLOG = 16, ACCEPTS_PER_TURN = 32 };
+/* A client finds a full backlog to be an error (EAGAIN), not something to wait for. */
+enum { BACKLOG = 128, ACCEPTS_PER_TURN = 32 };
 
 struct listener {
         uv_poll_t poll;

@@ -21,7 +21,7 @@
 #include "node.pb-c.h"
 #include "wire.h"
 
-enum { OK = 0, INVALID_ARGUMENT = 3, NOT_FOUND = 5, RESOURCE_EXHAUSTED = 8, UNIMPLEMENTED = 12 };
+enum { OK = 0, INVALID_ARGUMENT = 3, NOT_FOUND = 5, RESOURCE_EXHAUSTED = 8, FAILED_PRECONDITION = 9, UNIMPLEMENTED = 12 };
 static const char GPU0[] = "0000:18:00.0";
 
 /* ---- sluicectl ---- */
@@ -309,6 +309,74 @@ static void test_pages_have_all_devices_once(void **state)
         rig_stop(rig);
 }
 
+/* ---- an operator's hold ---- */
+
+static void test_a_cordon_withholds_from_new_pods_and_from_nobody_else(void **state)
+{
+        struct rig *rig = *state;
+        const char *ids[] = { GPU0 };
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        struct fk_run run = rig_run(rig, "holder", L40S, 8);
+        _cleanup_free_ char *done = said(rig, "cordon", "--note 'loud fan' 0000:18:00.0");
+        assert_string_equal(done, "0000:18:00.0 is cordoned: no new pod gets it; who has it keeps it\n");
+        rig_ready(rig, L40S, 8, 7);
+        /* The container of the pod that has it starts again; a new pod would be refused. */
+        assert_int_equal(fk_raw_prestart(rig->k, L40S, ids, 1, rig->text), OK);
+        assert_int_equal(fk_raw_allocate(rig->k, L40S, ids, 1, rig->text), FAILED_PRECONDITION);
+        assert_tells(rig->text, "an operator withholds it from new pods (cordoned): loud fan");
+        assert_driver(rig, GPU0, "vfio-pci");
+        fk_run_done(&run);
+        _cleanup_free_ char *explained = said(rig, "explain", GPU0);
+        assert_tells(explained, "\nCordoned for ");
+        assert_tells(explained, " as 0000:18:00.0: loud fan\n");
+        assert_tells(explained, "\nAllocate would refuse it:\n  cordoned: ");
+        rig_stop(rig);
+}
+
+static void test_a_cordon_outlives_the_daemon_and_ends_when_told(void **state)
+{
+        struct rig *rig = *state;
+        char text[4096];
+
+        rig_open(rig, "l40s-8", "1.34", AT_START);
+        rig_ready(rig, L40S, 8, 8);
+        _cleanup_free_ char *first = said(rig, "cordon", GPU0);
+        rig_ready(rig, L40S, 8, 7);
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 7);
+        _cleanup_free_ char *unknown = xasprintf("cordon --run-dir %s 0000:18:00.7", rig->run_dir);
+        assert_int_equal(ctl(rig, unknown, text, sizeof(text)), 4);
+        assert_tells(text, "there is no device or card \"0000:18:00.7\" on this node; near: 0000:18:00.0");
+        _cleanup_free_ char *never = xasprintf("uncordon --run-dir %s 0000:19:00.0", rig->run_dir);
+        assert_int_equal(ctl(rig, never, text, sizeof(text)), 4);
+        assert_tells(text, "\"0000:19:00.0\" is not cordoned");
+        _cleanup_free_ char *second = said(rig, "uncordon", GPU0);
+        assert_string_equal(second, "0000:18:00.0 is not cordoned as 0000:18:00.0 any more\n");
+        rig_ready(rig, L40S, 8, 8);
+        rig_stop(rig);
+}
+
+static void test_a_cordon_that_cannot_be_written_down_is_refused(void **state)
+{
+        struct rig *rig = *state;
+        char text[4096];
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        _cleanup_free_ char *kind = xasprintf("%s/cordon", rig->state_dir);
+        assert_int_equal(rmdir(kind), 0);
+        _cleanup_free_ char *arguments = xasprintf("cordon --run-dir %s %s", rig->run_dir, GPU0);
+        assert_int_equal(ctl(rig, arguments, text, sizeof(text)), 1);
+        assert_tells(text, "0000:18:00.0 cannot be cordoned, nothing has changed: it cannot be written down: ");
+        rig_ready(rig, L40S, 8, 8);
+        _cleanup_free_ char *explained = said(rig, "explain", GPU0);
+        assert_null(strstr(explained, "ordoned"));
+        rig_stop(rig);
+}
+
 /* ---- the socket ---- */
 
 static bool is_a_socket(const char *path)
@@ -444,6 +512,9 @@ int main(void)
                 RIG_TEST(test_where_no_daemon_answers_the_status_is_3_and_says_what_to_do),
                 RIG_TEST(test_the_daemon_is_ready_when_kubelet_is_served),
                 RIG_TEST(test_pages_have_all_devices_once),
+                RIG_TEST(test_a_cordon_withholds_from_new_pods_and_from_nobody_else),
+                RIG_TEST(test_a_cordon_outlives_the_daemon_and_ends_when_told),
+                RIG_TEST(test_a_cordon_that_cannot_be_written_down_is_refused),
                 RIG_TEST(test_the_socket_is_roots_alone_and_goes_with_the_daemon),
                 RIG_TEST(test_what_a_killed_daemon_left_is_taken_over_and_what_is_lost_is_made_anew),
                 RIG_TEST(test_what_is_no_socket_is_left_alone_and_kubelet_is_served_all_the_same),

@@ -497,6 +497,39 @@ static void test_marks_are_said_of_what_is_listed(void **state)
         assert_int_equal(offer_device(freed, "0000:3b:00.0")->state, DEVICE_HEALTHY);
 }
 
+static const char *cordoned(void *ctx, const struct device *device)
+{
+        return streq(device->id, "0000:5e:00.0") ? NULL : ctx;
+}
+
+static void test_a_cordon_makes_unhealthy_what_is_healthy_and_changes_no_other_reason(void **state)
+{
+        static const struct device_mark marks[] = { { "0000:3b:00.0", REASON_STUCK, "unbind did not return" } };
+        static const char *const rules_text = "addresses=0000:99:* deny\nany bind=on-allocate";
+        _cleanup_inventory_ struct inventory *inv = world_host(GPU_A "nvidia\n" GPU_B "nvidia\n0000:99:00.0 10de:26b9 0302 nvidia");
+        _cleanup_(rules_done) struct rules rules = world_rules(rules_text);
+        struct offer_input in = { .inventory = inv, .rules = &rules, .cordoned = cordoned, .ctx = (char *)(uintptr_t) "fan" };
+
+        (void)state;
+        _cleanup_offer_ struct offer *held = offer_decide(&in);
+        const struct device *device = offer_device(held, "0000:3b:00.0");
+        assert_true(device->state == DEVICE_UNHEALTHY && device->reason == REASON_CORDONED && device->needs_bind);
+        assert_string_equal(device->detail, "fan");
+        assert_int_equal(offer_device(held, "0000:5e:00.0")->state, DEVICE_HEALTHY);
+        assert_int_equal(offer_device(held, "0000:99:00.0")->reason, REASON_DENIED);
+        assert_int_equal(held->pools[0].n_devices, 2); /* listed, never absent */
+        in.marks = marks;
+        in.n_marks = 1;
+        in.past = held;
+        _cleanup_offer_ struct offer *stuck = offer_decide(&in);
+        assert_int_equal(offer_device(stuck, "0000:3b:00.0")->reason, REASON_STUCK);
+        in.n_marks = 0;
+        in.past = stuck;
+        in.cordoned = NULL;
+        _cleanup_offer_ struct offer *freed = offer_decide(&in);
+        assert_int_equal(offer_device(freed, "0000:3b:00.0")->state, DEVICE_HEALTHY);
+}
+
 static void test_details_say_what_to_look_at(void **state)
 {
         _cleanup_offer_ struct offer *past = decide(GPU_A VFIO "\n" GPU_B VFIO, NULL, NULL, NULL, 0);
@@ -609,6 +642,7 @@ int main(void)
                 TEST(test_a_name_never_changes_while_sluice_runs),
                 TEST(test_a_device_that_a_plan_has_half_way_stays_healthy),
                 TEST(test_marks_are_said_of_what_is_listed),
+                TEST(test_a_cordon_makes_unhealthy_what_is_healthy_and_changes_no_other_reason),
                 TEST(test_details_say_what_to_look_at),
                 TEST(test_pools_are_equal_when_there_is_nothing_to_push),
                 TEST(test_ids_that_come_and_go_for_ever_are_not_kept_for_ever),
