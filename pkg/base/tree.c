@@ -61,12 +61,31 @@ int tree_open_mount(int *ret, const char *mounts, const char *name, struct err *
         return open_dir(there ? below : root, name, ret, err);
 }
 
+/* 0 when what is at @mounts/@name, if anything, has @witness in it. */
+static int check_mount(const char *mounts, const char *name, const char *witness, struct err *err)
+{
+        _cleanup_close_ int dir = -1;
+
+        int r = open_dir(AT_FDCWD, mounts, &dir, err);
+        if (r < 0)
+                return r;
+        int there = fs_exists(dir, name);
+        int fine = there == 1 ? fs_exists(dir, witness) : 1;
+        if (there < 0 || fine < 0)
+                return err_set(err, there < 0 ? -there : -fine, "cannot look at %s/%s", mounts, name);
+        return fine ? 0 : err_say(err, ENOENT, "%s/%s is not the host's: there is no %s/%s", mounts, name, mounts, witness);
+}
+
 int tree_open_mounts(struct tree *ret, const char *mounts, struct err *err)
 {
         _cleanup_(tree_close) struct tree tree = TREE_NULL;
         _cleanup_close_ int below = -1;
 
-        int r = open_dir(AT_FDCWD, "/sys", &tree.sys, err);
+        int r = check_mount(mounts, "proc", "proc/self", err);
+        if (r == 0)
+                r = check_mount(mounts, "sys", "sys/bus/pci/drivers_probe", err);
+        if (r == 0)
+                r = open_dir(AT_FDCWD, "/sys", &tree.sys, err);
         if (r == 0)
                 r = tree_open_mount(&tree.proc, mounts, "proc", err);
         if (r == 0)

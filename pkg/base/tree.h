@@ -18,7 +18,8 @@ int tree_open(struct tree *ret, const char *root, struct err *err);
 
 /* The machine as a container sees it that has the host's directories mounted below @mounts: @mounts/proc and @mounts/dev
  * where they are there, else the container's own; @mounts/lib/modules or none, for a container has none that is the host's; /sys always its
- * own, for reading it says the same and cannot be written. */
+ * own, for reading it says the same and cannot be written. An error when @mounts/proc or @mounts/sys is there and is not the host's: an
+ * empty directory would say that nobody has a device open. */
 int tree_open_mounts(struct tree *ret, const char *mounts, struct err *err);
 
 /* The host's directory @name ("sys") below @mounts or, when it is not there, the container's own; the caller closes *@ret. */

@@ -179,6 +179,10 @@ var rows = []struct {
 		{"Namespace/gpus", "metadata.labels.pod-security|kubernetes|io/enforce", `"privileged"`},
 		{"Namespace/gpus", "metadata.labels.pod-security|kubernetes|io/warn", `"privileged"`},
 	}},
+	{name: "a host whose modules are not to be seen", values: `{variant: passthrough, modulesDir: ""}`, want: []expectation{
+		{"DaemonSet/sluice", pod + "volumes.host-modules", "null"},
+		{"DaemonSet/sluice", container + "volumeMounts.host-modules", "null"},
+	}},
 	{name: "no service account", values: `{serviceAccount: {create: false}}`, want: []expectation{
 		{"ServiceAccount/sluice", "kind", "null"},
 		{"DaemonSet/sluice", pod + "serviceAccountName", `"default"`},
@@ -256,6 +260,7 @@ var privileges = map[string]string{
 `,
 	"passthroughBlind": `add: null
 /dev -> /host/dev ro
+/lib/modules -> /host/lib/modules ro
 /run/sluice -> /run/sluice rw
 /sys/bus/pci -> /host/sys/bus/pci rw
 /sys/devices -> /host/sys/devices rw
@@ -265,6 +270,7 @@ var privileges = map[string]string{
 `,
 	"passthrough": `add: ["SYS_PTRACE","DAC_READ_SEARCH"]
 /dev -> /host/dev ro
+/lib/modules -> /host/lib/modules ro
 /proc -> /host/proc ro
 /run/sluice -> /run/sluice rw
 /sys/bus/pci -> /host/sys/bus/pci rw
@@ -331,6 +337,9 @@ func hostPaths(ds object) string {
 
 var refused = []struct{ name, values, says string }{
 	{"a rule that binds, in a pod that may not", `{config: {inline: {rules: [{}, {bind: on-allocate}]}}}`, `rules[1].bind is on-allocate, and variant readOnly may bind nothing`},
+	{"a release that nobody can look before", `{variant: passthroughBlind, config: {inline: {rules: [{bind: on-allocate, release: restore}]}}}`, "rules[0].release is restore, which runs only where it can be seen"},
+	{"a reset in a pod that writes nothing", `{config: {inline: {rules: [{release: reset}]}}}`, "rules[0].release is reset"},
+	{"a card kept awake in a pod that writes nothing", `{config: {inline: {rules: [{power: awake}]}}}`, "rules[0].power is awake"},
 	{"the same in a group", `{nodeGroups: [{name: a, config: {inline: {rules: [{bind: at-start}]}}}]}`, `nodeGroups[a]: config.inline.rules[0].bind`},
 	{"two configurations", `{config: {existingConfigMap: a, inline: {rescan: 5s}}}`, "only one of them"},
 	{"a registration that is mounted for the other one", `{config: {inline: {registration: watcher}}}`, "set the value registration instead"},
@@ -461,7 +470,9 @@ config:
       - select: {ids: ["10de:26b9", "1002:7410"], subsystems: ["10de:*"], addresses: ["0000:3b:*"], classes: ["0302"], drivers: [none],
                  role: pf, numaNodes: [0, -1], models: ["*L40S*"]}
         resource: example.com/a
-        bind: at-start
+        bind: on-allocate
+        release: reset+restore
+        power: awake
         mode: vfio
         group: one-device
         topology: split

@@ -14,4 +14,4 @@ for p in "$@"; do
         # "libx.so => /path/libx.so (...)" and the loader, "/lib64/ld-linux-x86-64.so.2 (...)"
         { ldd "$p" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r lib; do cp -Lu "$lib" "$share/lib/"; done
 done
-for name in holder logged blind-logged; do ln -sfn vmtest "$share/bin/$name"; done
+for name in holder logged blind-logged in-pod; do ln -sfn vmtest "$share/bin/$name"; done

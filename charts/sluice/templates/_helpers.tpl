@@ -84,10 +84,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (hasKey (default dict .config.inline) "registration") (ne (get .config.inline "registration") .registration) -}}
 {{- fail (printf "%sconfig.inline.registration: set the value registration instead, which also decides what is mounted" $where) -}}
 {{- end -}}
-{{- if and (eq .variant "readOnly") (not .simulation.enabled) -}}
+{{- if and (ne .variant "passthrough") (not .simulation.enabled) -}}
+{{- $readOnly := eq .variant "readOnly" -}}
 {{- range $i, $rule := (default dict .config.inline).rules -}}
-{{- if not (has (default "never" $rule.bind) (list "never")) -}}
+{{- if and $readOnly (ne (default "never" $rule.bind) "never") -}}
 {{- fail (printf "%sconfig.inline.rules[%d].bind is %s, and variant readOnly may bind nothing: set variant to passthrough" $where $i $rule.bind) -}}
+{{- end -}}
+{{- if and $readOnly (eq (default "leave" $rule.power) "awake") -}}
+{{- fail (printf "%sconfig.inline.rules[%d].power is awake, and variant readOnly may write nothing: set variant to passthrough" $where $i) -}}
+{{- end -}}
+{{- if ne (default "keep" $rule.release) "keep" -}}
+{{- fail (printf "%sconfig.inline.rules[%d].release is %s, which runs only where it can be seen who has a device open: set variant to passthrough" $where $i $rule.release) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

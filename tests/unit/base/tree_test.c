@@ -26,10 +26,12 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-        static const char *const dirs[] = { "proc", "dev", "sys" };
+        static const char *const dirs[] = { "proc", "dev", "sys/bus/pci", "sys/bus", "sys" };
 
         (void)state;
         (void)unlinkat(dir, "dev", 0);
+        (void)unlinkat(dir, "proc/self", 0);
+        (void)unlinkat(dir, "sys/bus/pci/drivers_probe", 0);
         for (size_t i = 0; i < N_ELEMENTS(dirs); i++)
                 (void)unlinkat(dir, dirs[i], AT_REMOVEDIR);
         (void)close(dir);
@@ -51,7 +53,6 @@ static void test_what_is_mounted_is_the_hosts_and_the_rest_is_our_own(void **sta
 
         (void)state;
         assert_int_equal(fs_mkdir(dir, "dev", 0755), 0);
-        assert_int_equal(fs_mkdir(dir, "sys", 0755), 0);
         ASSERT_OK(tree_open_mounts(&tree, root, &err), &err);
         assert_true(same(tree.sys, "/sys")); /* only to write to is the host's */
         assert_true(same(tree.proc, "/proc"));
@@ -60,9 +61,32 @@ static void test_what_is_mounted_is_the_hosts_and_the_rest_is_our_own(void **sta
         tree_close(&tree);
 
         assert_int_equal(fs_mkdir(dir, "proc", 0755), 0);
+        assert_int_equal(fs_symlink("1", dir, "proc/self"), 0);
         ASSERT_OK(tree_open_mounts(&tree, root, &err), &err);
         (void)snprintf(below, sizeof(below), "%s/proc", root);
         assert_true(same(tree.proc, below));
+        tree_close(&tree);
+}
+
+/* An empty /proc would say that nobody has a device open. */
+static void test_an_empty_directory_is_not_the_hosts(void **state)
+{
+        struct tree tree = TREE_NULL;
+        struct err err;
+
+        (void)state;
+        assert_int_equal(fs_mkdir(dir, "proc", 0755), 0);
+        assert_int_equal(tree_open_mounts(&tree, root, &err), -ENOENT);
+        assert_non_null(strstr(err.msg, "/proc is not the host's"));
+        assert_int_equal(fs_symlink("1", dir, "proc/self"), 0);
+        assert_int_equal(fs_mkdir(dir, "sys", 0755), 0);
+        assert_int_equal(tree_open_mounts(&tree, root, &err), -ENOENT);
+        assert_non_null(strstr(err.msg, "/sys is not the host's"));
+        assert_int_equal(tree.proc, -1);
+        assert_int_equal(fs_mkdir(dir, "sys/bus", 0755), 0);
+        assert_int_equal(fs_mkdir(dir, "sys/bus/pci", 0755), 0);
+        assert_int_equal(fs_symlink("x", dir, "sys/bus/pci/drivers_probe"), 0);
+        ASSERT_OK(tree_open_mounts(&tree, root, &err), &err);
         tree_close(&tree);
 }
 
@@ -84,6 +108,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_what_is_mounted_is_the_hosts_and_the_rest_is_our_own, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_an_empty_directory_is_not_the_hosts, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_mount_that_is_no_directory_is_no_reason_to_take_another, setup, teardown),
         };
 

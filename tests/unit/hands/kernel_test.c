@@ -29,6 +29,10 @@ static int teardown(void **state)
 {
         (void)state;
         (void)unlinkat(dir, "sys/sluice-attribute", 0);
+        (void)unlinkat(dir, "sys/bus/pci/drivers_probe", 0);
+        (void)unlinkat(dir, "sys/bus/pci", AT_REMOVEDIR);
+        (void)unlinkat(dir, "sys/bus", AT_REMOVEDIR);
+        (void)unlinkat(dir, "proc/self", 0);
         (void)unlinkat(dir, "proc/sluice-attribute", 0);
         (void)unlinkat(dir, "sys", AT_REMOVEDIR);
         (void)unlinkat(dir, "proc", AT_REMOVEDIR);
@@ -52,6 +56,9 @@ static void test_a_container_writes_below_the_mounts_and_reads_its_own_sys(void 
 
         (void)state;
         assert_int_equal(fs_mkdir(dir, "sys", 0755), 0);
+        assert_int_equal(fs_mkdir(dir, "sys/bus", 0755), 0);
+        assert_int_equal(fs_mkdir(dir, "sys/bus/pci", 0755), 0);
+        make_attribute("sys/bus/pci/drivers_probe");
         make_attribute("sys/sluice-attribute");
         ASSERT_OK(kernel_open_mounts(&kernel, root, &err), &err);
         ASSERT_OK(kernel_write_sys(kernel, "sluice-attribute", "0000:3b:00.0", &err), &err);
@@ -69,6 +76,7 @@ static void test_the_proc_that_is_written_is_the_containers_own(void **state)
 
         (void)state;
         assert_int_equal(fs_mkdir(dir, "proc", 0755), 0);
+        assert_int_equal(fs_symlink("1", dir, "proc/self"), 0);
         make_attribute("proc/sluice-attribute");
         ASSERT_OK(kernel_open_mounts(&kernel, root, &err), &err);
         assert_int_equal(fs_exists(kernel_tree(kernel)->proc, "sluice-attribute"), 1);

@@ -30,6 +30,7 @@ int suite_sriov(void);
 int suite_numa(void);
 int suite_noiommu(void);
 int node_suite_gpu(void);
+int node_suite_pod(void);
 int node_suite_groups(void);
 int node_suite_sriov(void);
 int node_suite_numa(void);

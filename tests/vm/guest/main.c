@@ -6,10 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -77,8 +81,59 @@ static int logged(char **argv)
         return 127;
 }
 
+/* A directory of the host at its place below /host. */
+static int mount_host(const char *path, bool read_only)
+{
+        char to[64];
+
+        (void)snprintf(to, sizeof(to), "/host%s", path);
+        for (char *slash = to + 1; (slash = strchr(slash, '/')); slash++) {
+                *slash = '\0';
+                (void)mkdir(to, 0755);
+                *slash = '/';
+        }
+        (void)mkdir(to, 0755);
+        if (mount(path, to, NULL, MS_BIND, NULL) < 0)
+                return -1;
+        return read_only ? mount(NULL, to, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) : 0;
+}
+
+/* What a container runtime makes of the chart's pod: the mounts of the variant, a /sys that cannot be written, a /dev with
+ * nothing of the host in it, no capability but those that are named, and none to be had. */
+static bool enter_pod(const char *variant)
+{
+        bool sees = streq(variant, "passthrough"), binds = sees || streq(variant, "passthroughBlind");
+
+        (void)mkdir("/host", 0755);
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount("tmpfs", "/host", "tmpfs", 0, NULL) < 0 || mount_host("/dev", true) < 0)
+                return false;
+        if (binds && (mount_host("/sys/bus/pci", false) < 0 || mount_host("/sys/devices", false) < 0))
+                return false;
+        if (sees && mount_host("/proc", true) < 0)
+                return false;
+        if (mount(NULL, "/sys", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0 || mount("tmpfs", "/dev", "tmpfs", 0, NULL) < 0 ||
+            mknod("/dev/null", S_IFCHR | 0666, makedev(1, 3)) < 0 || mknod("/dev/urandom", S_IFCHR | 0666, makedev(1, 9)) < 0)
+                return false;
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+                if (!(sees && (cap == CAP_SYS_PTRACE || cap == CAP_DAC_READ_SEARCH)) && prctl(PR_CAPBSET_DROP, cap) < 0)
+                        return false;
+        return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
+/* in-pod LOG PROGRAM ARGUMENT..., the variant in $VM_POD. */
+static int in_pod(char **argv)
+{
+        if (enter_pod(getenv("VM_POD")))
+                return logged(argv);
+        (void)fprintf(stderr, "no pod can be made: %s\n", strerror(errno));
+        return 127;
+}
+
 int main(int argc, char **argv)
 {
+        if (argc > 2 && streq(argv[0], "in-pod"))
+                return in_pod(argv);
         if (argc > 2 && streq(argv[0], "logged"))
                 return logged(argv);
         if (argc > 2 && streq(argv[0], "blind-logged"))

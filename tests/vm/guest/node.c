@@ -24,7 +24,7 @@ static struct fk *kubelet;
 static struct process sluiced;
 static char log_path[128];
 static const char *hand;
-static bool blind;
+static bool blind, in_pod;
 
 struct fk *node_kubelet(void)
 {
@@ -46,9 +46,15 @@ void daemon_set_blind(void)
         blind = true;
 }
 
+void daemon_set_pod(const char *variant)
+{
+        assert_int_equal(setenv("VM_POD", variant, 1), 0);
+        in_pod = true;
+}
+
 static struct process start_logging_to(const char *log)
 {
-        const char *argv[32] = { blind ? "blind-logged" : "logged",
+        const char *argv[32] = { in_pod ? "in-pod" : blind ? "blind-logged" : "logged",
                                  log,
                                  "sluiced",
                                  "--kubelet-dir",
@@ -69,6 +75,8 @@ static struct process start_logging_to(const char *log)
                 argv[n++] = "--hand";
                 argv[n++] = hand;
         }
+        if (in_pod)
+                argv[n++] = "--host-mounts=/host";
         return start_program(NULL, argv);
 }
 
@@ -136,7 +144,7 @@ int node_teardown(void **state)
                 (void)fk_stop(kubelet);
         kubelet = NULL;
         hand = NULL;
-        blind = false;
+        blind = in_pod = false;
         stop_all_processes();
         restore_kernel();
         (void)umount2(NODE_STATE_DIR, MNT_DETACH); /* mostly it is no mount */

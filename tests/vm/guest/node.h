@@ -37,6 +37,9 @@ void daemon_set_hand(const char *path);
 void daemon_set_blind(void);
 /* Until the teardown the state directory is a file system of its own ("size=128k"). Before node_start. */
 void node_mount_state(const char *options);
+/* From the next start to the teardown sluiced is what the chart's @variant (readOnly, passthrough, passthroughBlind) makes of it in a
+ * container: its mounts and its capabilities. */
+void daemon_set_pod(const char *variant);
 /* Another sluiced on the same node, beside the one that runs. */
 struct process daemon_start_second(const char *label);
 void node_stop(void); /* the daemon, unless it was stopped already, and kubelet */

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Topology gpu, sluiced with the rights that the Helm chart gives it in each variant, and no other: what they are enough for. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "node.h"
+
+#define L40S             "0000:01:00.0"
+#define GEFORCE          "0000:03:00.0"
+#define GEFORCE_AUDIO    "0000:03:00.1"
+#define GEFORCE_RESOURCE "test.example/GEFORCE"
+#define L40S_RULE        RULE("ids: [\"10de:26b9\"]")
+#define GEFORCE_RULE     RULE("ids: [\"10de:2204\"]") "  resource: " GEFORCE_RESOURCE "\n"
+#define SEES             "0000000000080004" /* CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH */
+#define NONE             "0000000000000000"
+
+/* The daemon and its hand. */
+static void expect_capabilities(const char *want)
+{
+        char line[64], path[64];
+
+        str_format(line, sizeof(line), "CapEff:\t%s", want);
+        int hand = atoi(kernel_read("/proc/%d/task/%d/children", (int)daemon_pid(), (int)daemon_pid()));
+        assert_string_equal(kernel_read("/proc/%d/comm", hand), "sluice-hand");
+        const int pids[] = { (int)daemon_pid(), hand };
+        for (size_t i = 0; i < 2; i++) {
+                char output[OUTPUT_BYTES];
+                str_format(path, sizeof(path), "/proc/%d/status", pids[i]);
+                assert_int_equal(RUN_PROGRAM(output, "grep", "CapEff", path), 0);
+                if (strstr(output, line) == NULL)
+                        fail_msg("process %d has %s instead of %s", pids[i], output, line);
+        }
+}
+
+static void test_pod_that_sees_holders_names_them_and_binds_what_is_idle(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        daemon_set_pod("passthrough");
+        struct process holder = hold_node("/dev/nvidia0");
+        (void)node_start("pod", L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_capabilities(SEES);
+        expect_refused("held", L40S_RESOURCE, "holder", "/dev/nvidia0");
+        assert_string_equal(driver_of(L40S), "nvidia");
+        (void)stop_process(&holder, SIGKILL);
+        expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        assert_string_equal(driver_of(L40S), "vfio-pci");
+        node_stop();
+}
+
+/* The node appears after the pod's mounts were made, and the removed one turns the device unhealthy: all of /dev is mounted. */
+static void test_pod_without_any_capability_binds_and_hands_out(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        daemon_set_pod("passthroughBlind");
+        (void)node_start("pod-blind", L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_capabilities(NONE);
+        expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        assert_string_equal(driver_of(L40S), "vfio-pci");
+        node_stop();
+}
+
+static void test_pod_without_sight_takes_nothing_from_a_driver_without_a_gate(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        load_modules("snd-hda-intel");
+        daemon_set_pod("passthroughBlind");
+        (void)node_start("pod-blind-audio", GEFORCE_RULE);
+        expect_counts(GEFORCE_RESOURCE, 1, 1);
+        expect_refused("pod", GEFORCE_RESOURCE, "holders-unknown", GEFORCE_AUDIO);
+        assert_string_equal(driver_of(GEFORCE_AUDIO), "snd_hda_intel");
+        node_stop();
+}
+
+static void test_read_only_pod_hands_out_what_is_bound(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        bind_vfio(L40S);
+        daemon_set_pod("readOnly");
+        (void)node_start("pod-read-only", NULL);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_capabilities(NONE);
+        expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
+static void test_read_only_pod_that_is_told_to_bind_refuses_and_changes_nothing(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        daemon_set_pod("readOnly");
+        (void)node_start("pod-read-only-bind", L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_refused("pod", L40S_RESOURCE, "Read-only file system", NULL);
+        assert_string_equal(driver_of(L40S), "nvidia");
+        assert_string_equal(kernel_read(PCI L40S "/driver_override"), "(null)");
+        node_stop();
+}
+
+int node_suite_pod(void)
+{
+        const struct CMUnitTest pod[] = {
+                NODE_TEST(test_pod_that_sees_holders_names_them_and_binds_what_is_idle),
+                NODE_TEST(test_pod_without_any_capability_binds_and_hands_out),
+                NODE_TEST(test_pod_without_sight_takes_nothing_from_a_driver_without_a_gate),
+                NODE_TEST(test_read_only_pod_hands_out_what_is_bound),
+                NODE_TEST(test_read_only_pod_that_is_told_to_bind_refuses_and_changes_nothing),
+        };
+        return RUN_SUITE(pod);
+}
