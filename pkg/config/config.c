@@ -142,9 +142,12 @@ static void add_rule(struct strbuf *b, const struct rule *rule)
                 strbuf_addf(b, "    prefix: \"%s\"\n", rule->prefix);
         if (rule->alias[0])
                 strbuf_addf(b, "    alias: \"%s\"\n", rule->alias);
-        strbuf_addf(b, "    bind: %s\n    release: %s\n    power: %s\n    mode: vfio\n    group: %s\n    topology: %s\n    prefer: %s\n",
-                    config_binds[rule->bind], config_releases[rule->release], config_powers[rule->power], config_groups[rule->group],
-                    config_topologies[rule->topology], config_prefers[rule->prefer]);
+        strbuf_addf(b,
+                    "    bind: %s\n    release: %s\n    power: %s\n    persistence: %s\n    mode: vfio\n    group: %s\n    topology: %s\n  "
+                    "  prefer: %s\n",
+                    config_binds[rule->bind], config_releases[rule->release], config_powers[rule->power],
+                    config_persistences[rule->persistence], config_groups[rule->group], config_topologies[rule->topology],
+                    config_prefers[rule->prefer]);
 }
 
 static void add_duration(struct strbuf *b, const char *key, unsigned ms)

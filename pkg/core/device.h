@@ -33,6 +33,9 @@ static inline bool release_restores(enum release_policy policy)
 /* Its power management while it is claimed. */
 enum power_policy { POWER_LEAVE, POWER_AWAKE };
 
+/* NVIDIA's persistence mode of a GPU that is to be bound. */
+enum persistence_policy { PERSISTENCE_LEAVE, PERSISTENCE_TURN_OFF };
+
 enum { DEVICE_ID_MAX = 40, RESOURCE_MAX = 320, DETAIL_MAX = 256, WARNINGS_MAX = 4 };
 
 /* State of a device towards kubelet. */

@@ -8,6 +8,7 @@ const char *step_kind_name(enum step_kind kind)
         static const char *const names[] = {
                 [STEP_NEED_DRIVER] = "need-driver",
                 [STEP_NEED_IDENTITY] = "need-identity",
+                [STEP_PERSISTENCE_OFF] = "persistence-off",
                 [STEP_GUARD_NODES] = "guard-nodes",
                 [STEP_GUARD_WEDGED] = "guard-wedged",
                 [STEP_GUARD_UNBIND_LOCK] = "guard-unbind-lock",
@@ -38,6 +39,9 @@ void step_describe(const struct step *step, char *out, size_t size)
                 return;
         case STEP_NEED_IDENTITY:
                 str_format(out, size, "need %s to be %04x:%04x still", bdf, step->number >> 16, step->number & 0xffff);
+                return;
+        case STEP_PERSISTENCE_OFF:
+                str_format(out, size, "turn nvidia-persistenced off for %s", bdf);
                 return;
         case STEP_GUARD_NODES:
                 str_format(out, size, "need nobody to have %s open", bdf);

@@ -14,6 +14,7 @@ enum step_kind {
         /* Conditions: change nothing. */
         STEP_NEED_DRIVER,       /* PCI driver @text is registered, and /dev/vfio/vfio exists */
         STEP_NEED_IDENTITY,     /* vendor:device of @bdf is still @number (vendor << 16 | device) */
+        STEP_PERSISTENCE_OFF,   /* nvidia-persistenced, if one runs, does not keep @bdf initialised (and open). undo: it does so again */
         STEP_GUARD_NODES,       /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>); with
                                  * @text "group" (an mdev, whose nodes are not its parent's): of IOMMU group @number */
         STEP_GUARD_WEDGED,      /* no other task hangs in the kernel with a device of this plan, for longer than @wait_ms */

@@ -11,6 +11,7 @@
 struct members {
         const struct inventory *inv;
         const struct function *list[PLAN_STEPS_MAX];
+        bool persistence_off[PLAN_STEPS_MAX]; /* beside it: its device's rule says so */
         size_t n;
 };
 
@@ -29,7 +30,8 @@ static bool is_bound(const struct function *fn)
 
 /* GPU and companions: those on a host driver must be bound for the group to be viable. When that happens, those without a
  * driver are bound along, so that no module that is loaded later takes them out from under a VM. */
-static void collect_group(const struct inventory *inv, const struct rules *rules, const struct function *gpu, struct members *ret)
+static void collect_group(const struct inventory *inv, const struct rules *rules, const struct function *gpu, bool persistence_off,
+                          struct members *ret)
 {
         bool needed = !is_bound(gpu);
 
@@ -43,8 +45,10 @@ static void collect_group(const struct inventory *inv, const struct rules *rules
                 enum member_role role = group_member_role(inv, rules, fn);
                 if (fn->group != gpu->group || is_bound(fn) || (fn != gpu && streq(fn->driver, "pci-stub")))
                         continue;
-                if ((fn == gpu || role == MEMBER_GPU || role == MEMBER_COMPANION) && !has_member(ret, fn) && ret->n < PLAN_STEPS_MAX)
+                if ((fn == gpu || role == MEMBER_GPU || role == MEMBER_COMPANION) && !has_member(ret, fn) && ret->n < PLAN_STEPS_MAX) {
+                        ret->persistence_off[ret->n] = persistence_off && streq(fn->driver, "nvidia") && !fn->is_vf;
                         ret->list[ret->n++] = fn;
+                }
         }
 }
 
@@ -58,18 +62,21 @@ static enum reason collect_device(const struct inventory *inv, const struct rule
                                   struct err *err)
 {
         enum group_rule group_rule = GROUP_WITHHOLD;
+        bool persistence_off = false;
 
         const struct function *gpu = inventory_function(inv, device->bdf);
         if (!gpu)
                 return refuse(err, ENODEV, REASON_GONE, device, "");
-        if (device->rule > 0 && device->rule <= rules->n_rules)
+        if (device->rule > 0 && device->rule <= rules->n_rules) {
                 group_rule = rules->rules[device->rule - 1].group;
+                persistence_off = rules->rules[device->rule - 1].persistence == PERSISTENCE_TURN_OFF;
+        }
         /* The offer was made a moment ago; the host may have changed since. */
         struct group_verdict verdict = group_judge(inv, rules, gpu, group_rule, false);
         if (verdict.reason)
                 return refuse(err, EPERM, verdict.reason, device, verdict.detail);
         size_t before = ret->n;
-        collect_group(inv, rules, gpu, ret);
+        collect_group(inv, rules, gpu, persistence_off, ret);
         if (ret->n > before && device->bind == BIND_NEVER)
                 return refuse(err, EPERM, REASON_NOT_BOUND, device, "its rule says 'bind: never'");
         return REASON_NONE;
@@ -99,9 +106,11 @@ static enum reason check_member(const struct inventory *inv, const struct functi
 
 /* ---- writing the plan ---- */
 
-static bool add_guards(struct plan *plan, const struct function *fn)
+/* nvidia-persistenced has the node open that is looked at next. */
+static bool add_guards(struct plan *plan, const struct function *fn, bool persistence_off)
 {
         return plan_add_function(plan, fn) &&
+               (!persistence_off || plan_add(plan, (struct step){ .kind = STEP_PERSISTENCE_OFF, .bdf = fn->bdf }, "")) &&
                (!fn->driver[0] || plan_add(plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = fn->bdf }, ""));
 }
 
@@ -147,7 +156,7 @@ static bool add_driver(struct plan *plan, const struct inventory *inv, const str
         return plan_add(plan, (struct step){ .kind = STEP_NEED_DRIVER }, target);
 }
 
-/* All conditions and looks before the first act, NVIDIA's lock (which changes something, if little) last among them. */
+/* All conditions and looks before the first act; among them persistence mode and NVIDIA's lock, which change something, if little. */
 static bool write_plan(struct plan *plan, const struct members *members)
 {
         bool fits = true;
@@ -155,7 +164,7 @@ static bool write_plan(struct plan *plan, const struct members *members)
         for (size_t i = 0; i < members->n; i++)
                 fits = fits && add_driver(plan, members->inv, members->list[i]);
         for (size_t i = 0; i < members->n; i++)
-                fits = fits && add_guards(plan, members->list[i]);
+                fits = fits && add_guards(plan, members->list[i], members->persistence_off[i]);
         fits = fits && plan_add_wedged(plan, members->list[0]->bdf);
         for (size_t i = 0; i < members->n; i++)
                 if (members->list[i]->unbind_lock && members->list[i]->driver[0])

@@ -119,8 +119,11 @@ enum reason_use {
           "ask for fewer devices, or bind them at start")                                                                                  \
         X(WEDGED, "wedged-task", REFUSAL, "another task hangs in the kernel while a device is taken from its driver",                      \
           "see the task's /proc/PID/stack and the kernel log; only a reboot frees the device")                                             \
+        X(PERSISTENCE, "nvidia-persistence", REFUSAL, "nvidia-persistenced does not let the GPU go",                                       \
+          "look at its log, turn persistence mode off by hand (nvidia-smi -i ADDRESS -pm 0), or stop nvidia-persistenced")                 \
         X(UNBIND_LOCK, "nvidia-unbind-lock", REFUSAL, "the NVIDIA driver does not release the GPU: it has clients",                        \
-          "stop persistence mode, DCGM, X and CUDA programs on this GPU")                                                                  \
+          "turn persistence mode off (a rule's 'persistence: off', or nvidia-smi -i ADDRESS -pm 0); stop DCGM, X and CUDA programs on "    \
+          "this GPU")                                                                                                                      \
         X(STEP_FAILED, "step-failed", REFUSAL, "a step of the plan failed and everything was undone", "read the step and the kernel log")  \
         X(DEADLINE, "deadline", REFUSAL, "the kernel did not answer in time", "the device is stuck: see the kernel log")                   \
         X(HAND_LOST, "hand-lost", REFUSAL, "the helper process ended in the middle of the plan",                                           \

@@ -2,6 +2,7 @@
 #include "hands/kernel.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
@@ -12,6 +13,7 @@ struct kernel {
         struct tree tree;          /* of the machine; unused with @sim */
         struct sim *sim;           /* NULL on the machine */
         int write_sys, write_proc; /* where a container writes; -1: where it reads */
+        char *root;
 };
 
 static struct kernel *kernel_new(void)
@@ -30,6 +32,7 @@ int kernel_open(struct kernel **ret, const char *sim_dir, struct err *err)
         int r = sim_dir && *sim_dir ? sim_open(&kernel->sim, sim_dir, err) : tree_open(&kernel->tree, NULL, err);
         if (r < 0)
                 return r;
+        kernel->root = xstrdup(sim_dir ? sim_dir : "");
         *ret = TAKE_PTR(kernel);
         return 0;
 }
@@ -43,6 +46,7 @@ int kernel_open_mounts(struct kernel **ret, const char *mounts, struct err *err)
                 r = tree_open_mount(&kernel->write_sys, mounts, "sys", err);
         if (r < 0)
                 return r;
+        kernel->root = xstrdup(mounts);
         kernel->write_proc = fs_open(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY, 0);
         if (kernel->write_proc < 0)
                 return err_set(err, -kernel->write_proc, "cannot open directory /proc");
@@ -57,10 +61,16 @@ struct kernel *kernel_free(struct kernel *kernel)
         tree_close(&kernel->tree);
         cleanup_close(&kernel->write_sys);
         cleanup_close(&kernel->write_proc);
+        free(kernel->root);
         if (kernel->sim)
                 sim_free(kernel->sim);
         free(kernel);
         return NULL;
+}
+
+const char *kernel_root(const struct kernel *kernel)
+{
+        return kernel->root;
 }
 
 const struct tree *kernel_tree(struct kernel *kernel)

@@ -24,6 +24,10 @@ DEFINE_CLEANUP(struct kernel *, kernel_free)
  * before each look. */
 const struct tree *kernel_tree(struct kernel *kernel);
 
+/* What to put before the path of a socket of the host ("/run/..."): "" on the machine, where it is mounted in a container, the
+ * directory of a simulated host. Borrowed until kernel_free. */
+const char *kernel_root(const struct kernel *kernel);
+
 /* A descriptor of the card that all daemons of the machine have in common, whatever directories they were given: to be
  * locked (flock), never read or written. -ENOENT: this machine has none for it (no function 0, or an old kernel), or the card has
  * left; -EROFS, -EACCES: nothing can be written here. */

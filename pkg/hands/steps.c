@@ -567,6 +567,7 @@ const struct step_ops *step_ops(enum step_kind kind)
                 [STEP_NEED_IDENTITY] = { need_identity, NULL },
                 [STEP_GUARD_NODES] = { guard_nodes, NULL },
                 [STEP_GUARD_WEDGED] = { step_guard_wedged, NULL },
+                [STEP_PERSISTENCE_OFF] = { step_persistence_off, step_undo_persistence_off },
                 [STEP_GUARD_UNBIND_LOCK] = { guard_unbind_lock, undo_unbind_lock },
                 [STEP_OVERRIDE] = { override, undo_override },
                 [STEP_UNBIND] = { unbind_step, undo_unbind },

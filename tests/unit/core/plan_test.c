@@ -100,6 +100,17 @@ static const struct row rows[] = {
           NEED "need 0000:3b:00.0 to be 10de:26b9 still\n" WITHOUT_DRIVER("0000:3b:00.0") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
           "0000:3b:00.0", REASON_NONE, NULL },
 
+        { "persistence off by rule, before its node is looked at", DESKTOP "nvidia lock g=7\n" AUDIO "snd_hda_intel g=7",
+          BIND " persistence=off", "0000:01:00.0",
+          NEED "need 0000:01:00.0 to be 10de:2204 still\nturn nvidia-persistenced off for 0000:01:00.0\n"
+               "need nobody to have 0000:01:00.0 open\nneed 0000:01:00.1 to be 10de:1aef still\n"
+               "need nobody to have 0000:01:00.1 open\ntake NVIDIA's unbindLock of 0000:01:00.0\n" ON_DRIVER("0000:01:00.0", "nvidia")
+                       ON_DRIVER("0000:01:00.1", "snd_hda_intel") "wait for /dev/vfio/7 of 0000:01:00.0\n",
+          "0000:01:00.0", REASON_NONE, NULL },
+        { "persistence off by rule, on another driver", GPU_A "nouveau", BIND " persistence=off", "0000:3b:00.0",
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
+                  "0000:3b:00.0", "nouveau") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
         { "a variant driver that is made for it, its companion on vfio-pci",
           "0000:01:00.0 10de:2342 0300 nvidia g=7\n" AUDIO "- g=7\n" GENERIC GRACE " nvgrace_gpu_vfio_pci", BIND, "0000:01:00.0",
           NEED_NVGRACE NEED "need 0000:01:00.0 to be 10de:2342 still\nneed nobody to have 0000:01:00.0 open\n"

@@ -239,6 +239,8 @@ static inline void world_rule_option(struct rule *rule, const char *word)
                 rule->release = RELEASE_RESET_RESTORE;
         else if (streq(word, "group=one-device"))
                 rule->group = GROUP_ONE_DEVICE;
+        else if (streq(word, "persistence=off"))
+                rule->persistence = PERSISTENCE_TURN_OFF;
         else if (streq(word, "topology=split"))
                 rule->topology = TOPOLOGY_SPLIT;
         else if (streq(word, "prefer=spread"))

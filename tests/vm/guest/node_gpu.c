@@ -162,6 +162,25 @@ static void test_driver_that_does_not_let_go_in_time_makes_only_its_device_stuck
         node_stop();
 }
 
+/* The kernel shows neither which device the task is at nor, any more, the device's driver. */
+static void test_unbind_by_somebody_else_that_hangs_is_named_and_no_hand_joins_it(void **state)
+{
+        static const char *const unbind[] = { "sh", "-c", "echo " L40S " > /sys/bus/pci/drivers/nvidia/unbind", NULL };
+
+        (void)state;
+        load_nvidia("hold_remove=0");
+        (void)node_start("wedged", L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        struct process admin = start_program(NULL, unbind);
+        assert_true(await_driver(L40S, "", 30000));
+        expect_refused("pod", L40S_RESOURCE, "(sh) hangs in the kernel", "has no driver and may be it");
+        expect_counts(L40S_RESOURCE, 1, 1); /* nobody is stuck */
+        set_nvidia("hold_remove", "-1");
+        assert_int_equal(stop_process(&admin, 0), 0);
+        expect_device_becomes_usable("after", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
 /* The companion's ids are on vfio-pci's list of devices that it refuses. */
 static void test_failed_bind_of_a_companion_is_rolled_back_to_the_host_driver(void **state)
 {
@@ -409,6 +428,7 @@ int node_suite_gpu(void)
                 NODE_TEST(test_at_start_binds_before_any_pod_asks),
                 NODE_TEST(test_driver_that_is_slow_to_let_go_is_waited_for),
                 NODE_TEST(test_driver_that_does_not_let_go_in_time_makes_only_its_device_stuck),
+                NODE_TEST(test_unbind_by_somebody_else_that_hangs_is_named_and_no_hand_joins_it),
                 NODE_TEST(test_failed_bind_of_a_companion_is_rolled_back_to_the_host_driver),
                 NODE_TEST(test_host_driver_that_does_not_come_back_is_said),
                 NODE_TEST(test_holder_of_the_host_drivers_node_is_named_and_nothing_touched),
