@@ -126,6 +126,21 @@ static void test_a_claim_tells_its_pod_and_ends_with_it(void **state)
         rig_stop(rig);
 }
 
+/* Kubelet up to 1.33 lists pods that have ended, without their devices. */
+static void test_a_pod_that_has_ended_may_still_be_listed(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8-vfio", NULL);
+        rig_kubelet(rig, "1.26");
+        start_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        run_a_vm(rig, "vm-a");
+        fk_pod_end(rig->k, "vms/vm-a");
+        wait_recorded(rig, "");
+        rig_stop(rig);
+}
+
 static void test_a_claim_stays_while_the_vm_has_its_device_open(void **state)
 {
         struct rig *rig = *state;
@@ -324,6 +339,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_claim_tells_its_pod_and_ends_with_it),
+                RIG_TEST(test_a_pod_that_has_ended_may_still_be_listed),
                 RIG_TEST(test_a_claim_stays_while_the_vm_has_its_device_open),
                 RIG_TEST(test_where_holders_cannot_be_seen_kubelets_word_is_enough),
                 RIG_TEST(test_a_kubelet_that_is_gone_ends_no_claim),
