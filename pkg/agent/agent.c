@@ -386,9 +386,12 @@ static int start(struct agent *agent, struct err *err)
                 rpc_attach(agent->rpc, &agent->loop);
         if (r < 0)
                 return r;
-        agent->n_binding++; /* no serving before what was under way has had its chance to end */
+        /* No serving before what was under way has had its chance to end, nor, where that is at once, before what is to be bound. */
+        agent->n_binding += 2;
         recovery_start(agent->claims, on_recovered, agent);
-        agent_reconcile(agent); /* serves when nothing is left to bind */
+        agent_reconcile(agent);
+        if (--agent->n_binding == 0)
+                agent_serve(agent);
         if (!agent->stopping)
                 agent_start_api(agent); /* not in the way of the first list */
         return 0;

@@ -266,7 +266,7 @@ static void test_the_daemon_is_ready_when_kubelet_is_served(void **state)
         struct rig *rig = *state;
 
         rig_prepare(rig, "l40s-8", AT_START);
-        rig_fault(rig, "unbind 0000:18:00.0 delay 1500 times 1");
+        rig_fault(rig, "unbind 0000:18:00.0 delay 7000 times 1");
         rig_kubelet(rig, "1.34");
         rig_daemon(rig);
         struct wire_conn *conn = connect_to_node(rig);
