@@ -2,16 +2,23 @@
 /* What a device is bound to, and what keeps it from being bound. */
 #include "rig.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fs.h"
 #include "base/str.h"
 
 #define GH200       "nvidia.com/GH100_GH200_120GB___480GB"
 #define GH200_ENV   "PCI_RESOURCE_NVIDIA_COM_GH100_GH200_120GB___480GB"
 #define ANY_GPU     CONFIG "rules:\n  - select: {ids: [\"10de:*\"]}\n    bind: on-allocate\n"
 #define ANY_AT_ONCE CONFIG "rules:\n  - select: {ids: [\"10de:*\"]}\n    bind: at-start\n"
+
+enum { DEADLINE_EXCEEDED = 4 };
 
 static const char GRACE0[] = "0009:01:00.0", GRACE1[] = "0019:01:00.0";
 
@@ -54,11 +61,100 @@ static void test_a_variant_that_is_not_loaded_is_waited_for_and_not_passed_over(
         rig_stop(rig);
 }
 
+/* ---- many hands that hang ---- */
+
+enum { HANGING = 32 /* HANDS_MAX_STUCK */, BESIDE = 4 };
+#define ALL      "nvidia.com/gpu"
+#define ONE_POOL CONFIG "bindDeadline: 1s\nrules:\n  - select: {ids: [\"10de:*\"]}\n    resource: " ALL "\n    bind: on-allocate\n"
+
+struct call {
+        struct rig *rig;
+        char id[16];
+        int code;
+        char text[FK_TEXT_MAX];
+        pthread_t thread;
+};
+
+static void *call_once(void *arg)
+{
+        struct call *call = arg;
+        const char *ids[] = { call->id };
+
+        call->code = fk_raw_allocate(call->rig->k, ALL, ids, 1, call->text);
+        return NULL;
+}
+
+/* The addresses of the GPUs of the host, in order. */
+static size_t find_gpus(struct rig *rig, struct call *calls, size_t max)
+{
+        _cleanup_fs_list_ struct fs_list devices = { 0 };
+        size_t n = 0;
+        struct err err;
+
+        ASSERT_OK(fs_list(sim_tree(rig->sim)->sys, "bus/pci/devices", &devices, &err), &err);
+        for (size_t i = 0; i < devices.n && n < max; i++) {
+                char driver[64];
+                rig_driver(rig, devices.names[i], driver, sizeof(driver));
+                if (!streq(driver, "nvidia"))
+                        continue;
+                calls[n] = (struct call){ .rig = rig };
+                (void)str_copy(calls[n++].id, sizeof(calls[0].id), devices.names[i]);
+        }
+        return n;
+}
+
+static void call_all(struct call *calls, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                assert_int_equal(pthread_create(&calls[i].thread, NULL, call_once, &calls[i]), 0);
+        for (size_t i = 0; i < n; i++)
+                assert_int_equal(pthread_join(calls[i].thread, NULL), 0);
+}
+
+/* A driver that lets none of its GPUs go must not fill the machine with processes that nobody can end. */
+static void test_a_number_of_hands_may_hang_and_then_no_plan_begins_any_more(void **state)
+{
+        static struct call calls[HANGING + BESIDE];
+        struct rig *rig = *state;
+        char line[64];
+
+        rig_open(rig, "gpus-64-of-16", "1.34", ONE_POOL);
+        rig_ready(rig, ALL, 64, 64);
+        assert_int_equal(find_gpus(rig, calls, N_ELEMENTS(calls)), N_ELEMENTS(calls));
+        rig_fault(rig, "unbind * hang");
+        call_all(calls, HANGING);
+        for (size_t i = 0; i < HANGING; i++)
+                if (calls[i].code != DEADLINE_EXCEEDED)
+                        fail_msg("%s: %d %s", calls[i].id, calls[i].code, calls[i].text);
+        rig_ready(rig, ALL, 64, 64 - HANGING);
+
+        call_all(calls + HANGING, BESIDE);
+        str_format(line, sizeof(line), "%d hands hang in the kernel", HANGING);
+        for (size_t i = HANGING; i < HANGING + BESIDE; i++) {
+                if (!strstr(calls[i].text, line))
+                        fail_msg("%s: %d %s", calls[i].id, calls[i].code, calls[i].text);
+                assert_driver(rig, calls[i].id, "nvidia");
+        }
+        /* It can be ended and replaced, and the next one leaves alone what hangs. */
+        int64_t before = clock_ms();
+        assert_int_equal(rig_end(rig, SIGTERM), 0);
+        assert_true(clock_ms() - before < 5000);
+        rig_daemon(rig);
+        rig_ready(rig, ALL, 64, 64 - HANGING);
+        rig_fault(rig, "");
+        call_all(calls + HANGING, BESIDE);
+        for (size_t i = HANGING; i < HANGING + BESIDE; i++)
+                if (calls[i].code != 0)
+                        fail_msg("%s: %d %s", calls[i].id, calls[i].code, calls[i].text);
+        rig_stop(rig);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_device_goes_to_the_vfio_driver_that_is_made_for_it),
                 RIG_TEST(test_a_variant_that_is_not_loaded_is_waited_for_and_not_passed_over),
+                RIG_TEST(test_a_number_of_hands_may_hang_and_then_no_plan_begins_any_more),
         };
 
         return RUN(tests);
