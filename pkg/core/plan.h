@@ -20,8 +20,8 @@ enum step_kind {
         STEP_GUARD_WEDGED,      /* no other task hangs in the kernel with a device of this plan, for longer than @wait_ms */
         STEP_GUARD_UNBIND_LOCK, /* write 1 to NVIDIA's unbindLock of @bdf, read 1 back (5 tries). undo: write 0 */
         /* Actions. */
-        STEP_OVERRIDE, /* driver_override of @bdf <- @text ("" = clear); refused when another driver than @text or @about is named there.
-                        * undo: the value read before */
+        STEP_OVERRIDE, /* driver_override of @bdf <- @text ("" = clear); refused when another driver than @text, @about or the
+                        * one that the plan awaits for @bdf is named there. undo: the value read before */
         STEP_UNBIND,   /* driver/unbind <- @bdf (nothing to do when it has no driver), gone within @wait_ms. undo: drivers_probe,
                         * @text bound again within @wait_ms */
         STEP_PROBE,    /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */

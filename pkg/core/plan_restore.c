@@ -41,6 +41,12 @@ static enum reason check_identity(const struct given *g, struct err *err)
         return REASON_IDENTITY;
 }
 
+/* A hand that was killed while it undid an unbind had the override name the former driver for that moment. */
+static bool is_undoing(const struct original *o, const char *override)
+{
+        return o->state != ORIGINAL_BOUND && streq(override, o->driver);
+}
+
 static enum reason check(const struct inventory *inv, const struct given *g, struct err *err)
 {
         const struct original *o = g->original;
@@ -54,7 +60,7 @@ static enum reason check(const struct inventory *inv, const struct given *g, str
                 return REASON_TAKEN_OVER;
         }
         if (fn->override_known && *fn->driver_override && !streq(fn->driver_override, o->target) &&
-            !streq(fn->driver_override, o->driver_override)) {
+            !streq(fn->driver_override, o->driver_override) && !is_undoing(o, fn->driver_override)) {
                 (void)err_say(err, EPERM, "somebody has set driver_override of " BDF_FMT " to %s", BDF_ARGS(o->bdf), fn->driver_override);
                 return REASON_FOREIGN_OWNER;
         }
@@ -108,12 +114,14 @@ static bool add_leaving(struct plan *plan, const struct given *g)
 static bool add_coming_back(struct plan *plan, const struct given *g)
 {
         const struct original *o = g->original;
+        const struct step await = { .kind = STEP_AWAIT_DRIVER, .bdf = o->bdf, .wait_ms = READ_BACK_MS };
         bool locked = g->fn->unbind_lock && o->state == ORIGINAL_BINDING;
 
         if (is_back(g)) /* a bind that was cut short may have the GPU locked against new clients */
-                return !locked || plan_add(plan, (struct step){ .kind = STEP_RELEASE_UNBIND_LOCK, .bdf = o->bdf }, "");
+                return (!locked || plan_add(plan, (struct step){ .kind = STEP_RELEASE_UNBIND_LOCK, .bdf = o->bdf }, "")) &&
+                       (o->state == ORIGINAL_BOUND || plan_add(plan, await, o->driver));
         return (!*o->driver || plan_add(plan, (struct step){ .kind = STEP_PROBE, .bdf = o->bdf, .wait_ms = READ_BACK_MS }, "")) &&
-               plan_add(plan, (struct step){ .kind = STEP_AWAIT_DRIVER, .bdf = o->bdf, .wait_ms = READ_BACK_MS }, o->driver);
+               plan_add(plan, await, o->driver);
 }
 
 static bool write_plan(struct plan *plan, const struct givens *givens)

@@ -369,13 +369,23 @@ static int write_override(struct work *work, struct bdf b, const char *value, st
         return r;
 }
 
+/* The driver that the plan gives @b to: an override that names it stands in nobody's way. The undoing of an unbind sets one for a
+ * moment, and its hand may have been killed in that moment. */
+static bool is_awaited(const struct plan *plan, struct bdf b, const char *driver)
+{
+        for (uint32_t i = 0; i < plan->n_steps; i++)
+                if (plan->steps[i].kind == STEP_AWAIT_DRIVER && bdf_equal(plan->steps[i].bdf, b))
+                        return streq(plan->steps[i].text, driver);
+        return false;
+}
+
 static int override(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         int r = read_override(work, s->bdf, deed->before, f);
         if (r < 0 || streq(deed->before, s->text))
                 return r;
         /* The plan's maker looked too, but maybe a minute ago, or (just started) not yet. */
-        if (*deed->before && !streq(deed->before, s->about))
+        if (*deed->before && !streq(deed->before, s->about) && !is_awaited(work->plan, s->bdf, deed->before))
                 return step_refuse(f, REASON_FOREIGN_OWNER, EPERM, "somebody has set driver_override of " BDF_FMT " to %s",
                                    BDF_ARGS(s->bdf), deed->before);
         deed->changed = true;

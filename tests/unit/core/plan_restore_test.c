@@ -12,11 +12,12 @@
 #define AUDIO   "0000:01:00.1 10de:1aef 0403 "
 #define DRIVERS "driver nvidia\ndriver snd_hda_intel\n"
 
-#define STILL(bdf, id) "need " bdf " to be " id " still\n"
-#define IDLE(bdf)      "need nobody to have " bdf " open\n"
-#define CLEAR(bdf)     "set driver_override of " bdf " to nothing\n"
-#define UNBIND(bdf)    "unbind " bdf " from vfio-pci\n"
-#define BACK(bdf, to)  "probe drivers for " bdf "\nwait until " bdf " is on " to "\n"
+#define STILL(bdf, id)  "need " bdf " to be " id " still\n"
+#define IDLE(bdf)       "need nobody to have " bdf " open\n"
+#define ON(bdf, driver) "wait until " bdf " is on " driver "\n"
+#define CLEAR(bdf)      "set driver_override of " bdf " to nothing\n"
+#define UNBIND(bdf)     "unbind " bdf " from vfio-pci\n"
+#define BACK(bdf, to)   "probe drivers for " bdf "\nwait until " bdf " is on " to "\n"
 
 struct row {
         const char *title, *host;
@@ -49,14 +50,21 @@ static const struct row rows[] = {
         { "a bind cut short after the unbind", GPU_A "-", "0000:3b:00.0 nvidia binding",
           STILL("0000:3b:00.0", "10de:26b9") CLEAR("0000:3b:00.0") BACK("0000:3b:00.0", "nvidia"), "0000:3b:00.0", REASON_NONE, NULL },
         { "a bind cut short before the unbind: the lock is given back, too", GPU_A "nvidia lock", "0000:3b:00.0 nvidia binding",
-          STILL("0000:3b:00.0", "10de:26b9") CLEAR("0000:3b:00.0") "give NVIDIA's unbindLock of 0000:3b:00.0 back\n", "0000:3b:00.0",
-          REASON_NONE, NULL },
+          STILL("0000:3b:00.0", "10de:26b9")
+                  CLEAR("0000:3b:00.0") "give NVIDIA's unbindLock of 0000:3b:00.0 back\n" ON("0000:3b:00.0", "nvidia"),
+          "0000:3b:00.0", REASON_NONE, NULL },
+        { "an undoing cut short: the override names the former driver", GPU_A "- override=nvidia", "0000:3b:00.0 nvidia binding",
+          STILL("0000:3b:00.0", "10de:26b9") CLEAR("0000:3b:00.0") BACK("0000:3b:00.0", "nvidia"), "0000:3b:00.0", REASON_NONE, NULL },
+        { "an undoing cut short when the driver is back", GPU_A "nvidia override=nvidia", "0000:3b:00.0 nvidia binding",
+          STILL("0000:3b:00.0", "10de:26b9") CLEAR("0000:3b:00.0") ON("0000:3b:00.0", "nvidia"), "0000:3b:00.0", REASON_NONE, NULL },
+        { "nobody was undoing: the override is somebody's", GPU_A VFIO " override=nvidia", "0000:3b:00.0 nvidia", NULL, NULL,
+          REASON_FOREIGN_OWNER, "driver_override of 0000:3b:00.0 to nvidia" },
         { "whose lock it is after that, nobody knows", GPU_A "nvidia lock", "0000:3b:00.0 nvidia",
           STILL("0000:3b:00.0", "10de:26b9") CLEAR("0000:3b:00.0"), "0000:3b:00.0", REASON_NONE, NULL },
         { "a bind cut short between GPU and companion", DESKTOP VFIO " g=7\n" AUDIO "snd_hda_intel g=7",
           "0000:01:00.0 nvidia binding\n0000:01:00.1 snd_hda_intel binding",
           STILL("0000:01:00.0", "10de:2204") IDLE("0000:01:00.0") STILL("0000:01:00.1", "10de:1aef") CLEAR("0000:01:00.1")
-                  CLEAR("0000:01:00.0") UNBIND("0000:01:00.0") BACK("0000:01:00.0", "nvidia"),
+                  CLEAR("0000:01:00.0") UNBIND("0000:01:00.0") BACK("0000:01:00.0", "nvidia") ON("0000:01:00.1", "snd_hda_intel"),
           "0000:01:00.0", REASON_NONE, NULL },
         { "what it was on was VFIO: the binding is not ours", GPU_A VFIO, "0000:3b:00.0 vfio-pci", STILL("0000:3b:00.0", "10de:26b9"),
           "0000:3b:00.0", REASON_NONE, NULL },

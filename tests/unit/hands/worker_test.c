@@ -565,6 +565,29 @@ static void test_an_override_set_before_does_not_keep_the_former_driver_away(voi
         host_done(&host);
 }
 
+/* The undoing of an unbind lets the override name the former driver for a moment; whoever goes on where its hand was killed gives
+ * the device to that driver. */
+static void test_an_override_that_names_the_driver_to_come_is_in_nobody_s_way(void **state)
+{
+        static const char *const comes[] = { "nvidia", "nouveau" };
+        struct record record;
+        struct host host;
+        struct plan plan;
+        struct err err;
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(comes); i++) {
+                host_make(&host);
+                ASSERT_OK(sim_write(host.sim, "bus/pci/devices/0000:3b:00.0/driver_override", "nvidia", &err), &err);
+                plan = (struct plan){ .n_cards = 1, .cards = { GPU } };
+                (void)str_copy(plan_add(&plan, STEP_OVERRIDE, GPU, "")->about, STEP_TEXT_MAX, "vfio-pci");
+                plan_add(&plan, STEP_AWAIT_DRIVER, GPU, comes[i])->wait_ms = 10;
+                assert_int_equal(run(&host, &plan, &record), i == 0 ? PLAN_DONE : PLAN_REFUSED);
+                assert_int_equal(record.last.reason, i == 0 ? REASON_NONE : REASON_FOREIGN_OWNER);
+                host_done(&host);
+        }
+}
+
 static void test_a_kernel_without_group_nodes_is_content_with_the_cdev(void **state)
 {
         struct host host;
@@ -898,6 +921,7 @@ int main(void)
                 TEST(test_a_locked_read_leaves_a_device_alone_that_a_task_hangs_with),
                 TEST(test_another_driver_than_planned_is_not_unbound),
                 TEST(test_an_override_set_before_does_not_keep_the_former_driver_away),
+                TEST(test_an_override_that_names_the_driver_to_come_is_in_nobody_s_way),
                 TEST(test_a_kernel_without_group_nodes_is_content_with_the_cdev),
                 TEST(test_a_slow_driver_is_waited_for),
                 TEST(test_a_device_that_vanishes_in_the_middle_ends_the_plan),
