@@ -4,7 +4,7 @@
  *
  * Paths begin with sys/, proc/ or dev/. Words with a $ are names of the host the table runs on:
  *   $GPU     a GPU that $DRIVER (the host's own driver) is bound to, no override set, in the IOMMU group $GROUP, not held
- *   $RESETS  what reset_method of $GPU reads; $RESET one method of it
+ *   $ALONE   a function whose bus has no other; $RESETS what its reset_method reads, $RESET one method of it
  *   $MATE    another function of $GROUP that needs binding (audio), bound to $MATEDRIVER
  *   $PF      a function with sriov_totalvfs >= 2, no VFs or VFs that may be removed, bound to $PFDRIVER, which makes and
  *            removes VFs
@@ -199,20 +199,24 @@ static const struct reaction_case reaction_cases[] = {
                 { SEE_LINK, PCI_ "$GPU/driver", "$DRIVER", 0 },
         } },
         { "a reset method is chosen from those the device has, and all come back by default", "reset-method", {
-                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESETS", 0 },
-                { DO, PCI_ "$GPU/reset_method", "no_such_method", -EINVAL },
-                { DO, PCI_ "$GPU/reset_method", "cxl_bus", -EINVAL },
-                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESETS", 0 },
-                { DO, PCI_ "$GPU/reset_method", "$RESET", 0 },
-                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESET", 0 },
-                { DO, PCI_ "$GPU/reset", "1", 0 },
-                { DO, PCI_ "$GPU/reset_method", "\n", 0 },
-                { SEE_VALUE, PCI_ "$GPU/reset_method", "", 0 },
-                { DO, PCI_ "$GPU/reset", "1", -ENOTTY },
-                { DO, PCI_ "$GPU/reset_method", "default\n", 0 },
-                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESETS", 0 },
-                { DO, PCI_ "$GPU/reset_method", "$RESETS", 0 },
-                { SEE_VALUE, PCI_ "$GPU/reset_method", "$RESETS", 0 },
+                { SEE_VALUE, PCI_ "$ALONE/reset_method", "$RESETS", 0 },
+                { DO, PCI_ "$ALONE/reset_method", "no_such_method", -EINVAL },
+                { DO, PCI_ "$ALONE/reset_method", "cxl_bus", -EINVAL },
+                { SEE_VALUE, PCI_ "$ALONE/reset_method", "$RESETS", 0 },
+                { DO, PCI_ "$ALONE/reset_method", "$RESET", 0 },
+                { SEE_VALUE, PCI_ "$ALONE/reset_method", "$RESET", 0 },
+                { DO, PCI_ "$ALONE/reset", "1", 0 },
+                { DO, PCI_ "$ALONE/reset_method", "\n", 0 },
+                { SEE_VALUE, PCI_ "$ALONE/reset_method", "", 0 },
+                { DO, PCI_ "$ALONE/reset", "1", -ENOTTY },
+                { DO, PCI_ "$ALONE/reset_method", "default\n", 0 },
+                { SEE_VALUE, PCI_ "$ALONE/reset_method", "$RESETS", 0 },
+                { DO, PCI_ "$ALONE/reset_method", "$RESETS", 0 },
+                { SEE_VALUE, PCI_ "$ALONE/reset_method", "$RESETS", 0 },
+        } },
+        { "a bus with another function on it is no way to reset one, whatever was listed before", "reset-method", {
+                { SEE, PCI_ "$MATE", "", 0 },
+                { DO, PCI_ "$GPU/reset_method", "bus", -EINVAL },
         } },
         { "vfio-pci lets a function sleep, and wakes it for good when it leaves", "power-control", {
                 { DO, PCI_ "$GPU/power/control", "off", -EINVAL },

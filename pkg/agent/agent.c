@@ -15,6 +15,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "claims/recovery.h"
+#include "claims/release.h"
 
 enum {
         LOOK_GAP_MS = 20,     /* two looks are at least this far apart, however many events come */
@@ -168,6 +169,13 @@ static bool at_work(void *ctx, struct bdf card)
         return claims && claims_at_work(claims, card);
 }
 
+static const char *releasing(void *ctx, const char *device)
+{
+        const struct claims *claims = ((struct agent *)ctx)->claims;
+
+        return claims ? release_of_device(claims, device) : NULL;
+}
+
 static bool ours(void *ctx, struct bdf card)
 {
         const struct claims *claims = ((struct agent *)ctx)->claims;
@@ -259,6 +267,7 @@ static void start_claims(struct agent *agent)
         agent->world.at_work = at_work;
         agent->world.ours = ours;
         agent->world.cordoned = agent_cordoned;
+        agent->world.releasing = releasing;
         agent->world.claims_ctx = agent;
         agent->claims = claims_new(&agent->loop, agent->hands, agent->ledger, &world, agent->world.config->bind_deadline_ms);
 }
@@ -389,6 +398,7 @@ static int start(struct agent *agent, struct err *err)
         /* No serving before what was under way has had its chance to end, nor, where that is at once, before what is to be bound. */
         agent->n_binding += 2;
         recovery_start(agent->claims, on_recovered, agent);
+        release_resume(agent->claims); /* behind the recovery of the same cards */
         agent_reconcile(agent);
         if (--agent->n_binding == 0)
                 agent_serve(agent);

@@ -53,6 +53,7 @@ static struct offer *make_offer(const struct world *world)
                 .n_marks = world->n_marks,
                 .at_work = world->at_work,
                 .cordoned = world->cordoned,
+                .releasing = world->releasing,
                 .ctx = world->claims_ctx,
         };
 

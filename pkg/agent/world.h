@@ -29,7 +29,8 @@ struct world {
         bool (*at_work)(void *ctx, struct bdf card);                     /* offer_input's */
         bool (*ours)(void *ctx, struct bdf card);                        /* narrate_inventory's */
         const char *(*cordoned)(void *ctx, const struct device *device); /* offer_input's */
-        void *claims_ctx;                                                /* of all three */
+        const char *(*releasing)(void *ctx, const char *device);         /* offer_input's */
+        void *claims_ctx;                                                /* of all four */
         struct probe *probe;                                             /* what hands read; borrowed, NULL = none */
         struct inventory *inventory;                                     /* NULL before the first look */
         struct offer *offer;                                             /* NULL before the first look */

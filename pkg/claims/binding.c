@@ -137,17 +137,6 @@ static void on_end(void *ctx, size_t index, const struct hands_result *result)
                 binding->on_over(binding->ctx, !binding->failed);
 }
 
-/* A hand that waits for a link to change is not one that hangs in the kernel: it has to see that in vain, and to undo, before
- * it is given up. */
-static void limit_waits(struct plan *plan, unsigned deadline_ms)
-{
-        const int32_t longest_ms = (int32_t)(deadline_ms / 4);
-
-        for (uint32_t i = 0; i < plan->n_steps; i++)
-                if (plan->steps[i].wait_ms > longest_ms)
-                        plan->steps[i].wait_ms = longest_ms;
-}
-
 void binding_run(struct binding *binding, struct hands *hands, unsigned deadline_ms, binding_failed_fn *failed, binding_over_fn *over,
                  void *ctx)
 {
@@ -155,7 +144,7 @@ void binding_run(struct binding *binding, struct hands *hands, unsigned deadline
         binding->on_over = over;
         binding->ctx = ctx;
         for (size_t i = 0; i < binding->n_plans; i++)
-                limit_waits(&binding->plans[i], deadline_ms);
+                plan_limit_waits(&binding->plans[i], (int32_t)(deadline_ms / 4));
         hands_run_all(hands, binding->plans, binding->n_plans, deadline_ms, on_end, binding);
 }
 

@@ -8,6 +8,7 @@
 #include "claims/claims_priv.h"
 #include "claims/observe.h"
 #include "claims/recovery.h"
+#include "claims/release.h"
 
 /* ---- the queue ---- */
 
@@ -174,6 +175,7 @@ void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx)
 {
         claims->stopping = true;
         recovery_stop(claims);
+        release_stop(claims);
         for (struct turn *turn = claims->turns, *next; turn; turn = next) {
                 next = turn->next;
                 turn->ops->stop(turn);

@@ -39,6 +39,7 @@ struct claims {
         size_t n_recovering;         /* of those that recovery_start() began, and that have not had their chance */
         void (*recovered)(void *ctx);
         void *recovered_ctx;
+        struct release *releases; /* release.c */
         bool stopping, pumping;
         void (*closed)(void *ctx);
         void *closed_ctx;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "claims/claims_priv.h"
+#include "claims/release.h"
 
 enum { ASKING_MAX = 4 /* hands that look for holders at once; who has to wait is looked at with the next list */ };
 
@@ -104,14 +105,15 @@ static bool is_kubelets(const struct claim *claim)
 
 static void end_claim(struct observer *o, const struct claim *claim)
 {
-        char key[CLAIM_KEY_MAX];
+        _cleanup_claim_ struct claim former = { 0 };
 
-        if (claim->pod[0])
-                log_debug("%s: its pod %s/%s is gone, its claim ends", claim->devices[0].id, claim->pod_namespace, claim->pod);
+        claim_copy(&former, claim);
+        if (!release_claim(o->claims, former.key))
+                return; /* the next list says so again */
+        if (former.pod[0])
+                log_debug("%s: its pod %s/%s is gone, its claim ends", former.devices[0].id, former.pod_namespace, former.pod);
         else
-                log_info("%s: it was given to kubelet and no pod has it, its claim ends", claim->devices[0].id);
-        (void)str_copy(key, sizeof(key), claim->key);
-        ledger_remove_claim(o->claims->ledger, key, NULL, NULL);
+                log_info("%s: it was given to kubelet and no pod has it, its claim ends", former.devices[0].id);
 }
 
 struct asked {

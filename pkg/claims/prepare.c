@@ -628,7 +628,7 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
                 (void)err_say(&err, EAGAIN, "%d requests are waiting already", JOBS_MAX);
                 reason = REASON_OVERLOAD;
         } else {
-                reason = request_check(world->offer(world->ctx), request, devices, &err);
+                reason = request_check_early(world->offer(world->ctx), request, devices, &err);
         }
 
         struct job *job = xcalloc(1, sizeof(*job));

@@ -14,7 +14,18 @@ static int by_id(const void *a, const void *b)
         return strcmp((*(const struct device *const *)a)->id, (*(const struct device *const *)b)->id);
 }
 
-static enum reason check_device(const struct offer *offer, const struct pool *pool, const char *id, bool verify_only,
+/* What a request may name although it is not healthy. */
+struct leave {
+        bool cordoned;  /* a cordon is for new pods: the container of one that has the device may start again */
+        bool releasing; /* it is going to wait for its turn, and that comes after the release's */
+};
+
+static bool has_leave(const struct leave *leave, const struct device *device)
+{
+        return (leave->cordoned && device->reason == REASON_CORDONED) || (leave->releasing && device->reason == REASON_RELEASING);
+}
+
+static enum reason check_device(const struct offer *offer, const struct pool *pool, const char *id, const struct leave *leave,
                                 const struct device **ret, struct err *err)
 {
         char clean[2 * DEVICE_ID_MAX];
@@ -25,8 +36,7 @@ static enum reason check_device(const struct offer *offer, const struct pool *po
                 (void)err_say(err, ENOENT, "device \"%s\" is not in pool %s", clean, pool->resource);
                 return REASON_UNKNOWN_DEVICE;
         }
-        /* A cordon is for new pods: the container of one that has the device may start again. */
-        if (device->state != DEVICE_HEALTHY && !(verify_only && device->reason == REASON_CORDONED)) {
+        if (device->state != DEVICE_HEALTHY && !has_leave(leave, device)) {
                 (void)err_say(err, EBUSY, "device %s of %s is not healthy: %s (%s)%s%s; %s", device->id, pool->resource,
                               reason_sentence(device->reason), reason_word(device->reason), device->detail[0] ? ": " : "", device->detail,
                               reason_remedy(device->reason));
@@ -36,7 +46,8 @@ static enum reason check_device(const struct offer *offer, const struct pool *po
         return REASON_NONE;
 }
 
-enum reason request_check(const struct offer *offer, const struct claim_request *request, const struct device **ret, struct err *err)
+static enum reason check(const struct offer *offer, const struct claim_request *request, bool early, const struct device **ret,
+                         struct err *err)
 {
         char clean[RESOURCE_MAX];
 
@@ -55,9 +66,10 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
                               request->n_devices, REQUEST_DEVICES_MAX);
                 return REASON_TOO_MANY_DEVICES;
         }
+        const struct leave leave = { .cordoned = request->verify_only, .releasing = early };
         const struct device *found[REQUEST_DEVICES_MAX];
         for (size_t i = 0; i < request->n_devices; i++) {
-                enum reason reason = check_device(offer, pool, request->devices[i], request->verify_only, &found[i], err);
+                enum reason reason = check_device(offer, pool, request->devices[i], &leave, &found[i], err);
                 if (reason)
                         return reason;
         }
@@ -70,6 +82,16 @@ enum reason request_check(const struct offer *offer, const struct claim_request 
                 }
         memcpy(ret, found, request->n_devices * sizeof(found[0]));
         return REASON_NONE;
+}
+
+enum reason request_check(const struct offer *offer, const struct claim_request *request, const struct device **ret, struct err *err)
+{
+        return check(offer, request, false, ret, err);
+}
+
+enum reason request_check_early(const struct offer *offer, const struct claim_request *request, const struct device **ret, struct err *err)
+{
+        return check(offer, request, true, ret, err);
 }
 
 static size_t add_card(struct bdf *cards, size_t n, size_t max, struct bdf card)

@@ -11,6 +11,9 @@ enum { REQUEST_DEVICES_MAX = 256 };
  * id, borrowed from @offer. Not REASON_NONE: @err says which id and why, and nothing may be touched. */
 enum reason request_check(const struct offer *offer, const struct claim_request *request, const struct device **ret, struct err *err);
 
+/* The same for a request that is going to wait for its turn: what is being released is none too early to ask for. */
+enum reason request_check_early(const struct offer *offer, const struct claim_request *request, const struct device **ret, struct err *err);
+
 /* The cards that preparing @devices concerns: theirs, and those of every other member of their groups. Sorted, without
  * repeats, at most @max; returns the count. */
 size_t request_cards(const struct inventory *inv, const struct device *const *devices, size_t n_devices, struct bdf *ret, size_t max);

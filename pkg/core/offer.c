@@ -285,6 +285,19 @@ static void overlook_half_way(const struct offer_input *in, struct offer *offer)
         }
 }
 
+/* Its last user is gone, the next one must not have it yet. What is withheld, gone or broken is no better for it. */
+static void apply_releases(const struct offer_input *in, struct offer *offer)
+{
+        for (size_t i = 0; in->releasing && i < offer->n_devices; i++) {
+                struct device *device = &offer->devices[i];
+                const char *detail =
+                        device->state == DEVICE_WITHHELD || device->reason == REASON_GONE ? NULL : in->releasing(in->ctx, device->id);
+
+                if (detail)
+                        set_unhealthy(device, REASON_RELEASING, detail);
+        }
+}
+
 struct offer *offer_decide(const struct offer_input *in)
 {
         struct offer *offer = xcalloc(1, sizeof(*offer));
@@ -294,6 +307,7 @@ struct offer *offer_decide(const struct offer_input *in)
         keep_past(in, offer);
         limit_ids(in, offer);
         overlook_half_way(in, offer);
+        apply_releases(in, offer);
         apply_marks(in, offer);
         apply_cordons(in, offer);
         pools_gather(in, offer);

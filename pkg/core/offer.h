@@ -58,6 +58,8 @@ struct offer_input {
         /* The note of an operator's hold on @device ("" = a hold without), NULL = none. NULL as a whole = never. What is not healthy
          * keeps its own reason. */
         const char *(*cordoned)(void *ctx, const struct device *device);
+        /* Is @device being released? NULL = no; else what that waits for, "" = nothing. NULL = none ever is. */
+        const char *(*releasing)(void *ctx, const char *device);
         void *ctx;
 };
 

@@ -351,6 +351,8 @@ void judge_function(const struct inventory *inv, const struct rules *rules, cons
         j.group = group_judge(inv, rules, fn, j.rule->group, j.kind == DEVICE_VGPU_VF);
         ret->needs_bind = j.kind != DEVICE_VGPU_VF && j.rule->bind != BIND_NEVER && j.group.n_to_bind > 0;
         run_checks(&j, checks, ret);
+        if (j.kind != DEVICE_VGPU_VF && j.rule->release != RELEASE_KEEP && !inv->holders_visible)
+                judge_warn(ret, REASON_RELEASE_BLIND, "");
         if (j.kind == DEVICE_GPU && fn->vendor == 0x10de && has_nvswitch(inv))
                 judge_warn(ret, REASON_FABRIC, "");
 }

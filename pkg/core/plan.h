@@ -25,7 +25,8 @@ enum step_kind {
         STEP_UNBIND,   /* driver/unbind <- @bdf (nothing to do when it has no driver), gone within @wait_ms. undo: drivers_probe,
                         * @text bound again within @wait_ms */
         STEP_PROBE,    /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
-        STEP_RESET,    /* resets @bdf by method @text; reset_method says @about again after that. undo: the same; a reset has none */
+        STEP_RESET,    /* resets @bdf by method @text; reset_method says @about again after that, as far as the kernel takes it. undo: the
+                        * same; a reset has none */
         STEP_POWER,    /* attribute @about of @bdf (power/control, d3cold_allowed) <- @text. undo: the value read before */
         STEP_RELEASE_UNBIND_LOCK, /* write 0 to NVIDIA's unbindLock of @bdf, which an interrupted plan took. undo: none */
         /* Read-back. */
@@ -72,6 +73,10 @@ struct plan {
 
 /* One sentence for a step: "unbind 0000:3b:00.0 from nvidia". */
 void step_describe(const struct step *step, char *out, size_t size);
+
+/* A hand that waits for a link to change is not one that hangs in the kernel: no step waits longer than @longest_ms, so that it
+ * has seen that in vain, and undone, before it is given up. */
+void plan_limit_waits(struct plan *plan, int32_t longest_ms);
 
 /* The plan that only asks whether somebody has one of @devices open, at most PLAN_STEPS_MAX of them. */
 void plan_ask_holders(const struct device *const *devices, size_t n_devices, struct plan *ret);

@@ -41,3 +41,10 @@ bool plan_add_function(struct plan *plan, const struct function *fn)
         return plan_add_card(plan, card_of(fn)) &&
                plan_add(plan, (struct step){ .kind = STEP_NEED_IDENTITY, .bdf = fn->bdf, .number = identity }, "");
 }
+
+void plan_limit_waits(struct plan *plan, int32_t longest_ms)
+{
+        for (uint32_t i = 0; i < plan->n_steps; i++)
+                if (plan->steps[i].wait_ms > longest_ms)
+                        plan->steps[i].wait_ms = longest_ms;
+}

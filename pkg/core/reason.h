@@ -110,6 +110,10 @@ enum reason_use {
           "leave it to that manager, or take the setting away (driverctl unset-override)")                                                 \
         X(TAKEN_OVER, "taken-over", REFUSAL, "somebody else has bound it to another driver since Sluice bound it",                         \
           "nothing: it is left to whoever did that")                                                                                       \
+        X(RELEASING, "releasing", UNHEALTHY, "its last user is gone and its release is under way",                                         \
+          "nothing, unless the detail names something that it waits for")                                                                  \
+        X(RELEASE_BLIND, "release-not-possible", WARNING, "its rule's release does not run: it cannot be seen who has a device open",      \
+          "give sluiced CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and the host's /proc, or say 'release: keep'")                                 \
         X(NO_ANSWER, "no-answer", UNHEALTHY, "it does not answer after its reset", "power the node off and on; look at the kernel log")    \
         X(NO_RESET, "no-reset-method", WITHHELD, "its rule asks for a reset, and no method of it resets this device and nothing else",     \
           "take 'release: reset' out of its rule, or see the detail")                                                                      \

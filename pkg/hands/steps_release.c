@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Steps of a release: reset, what it left of the device, power. Kernel facts (drivers/pci/pci.c): a write to "reset" tries the
- * methods of "reset_method" in their order and goes on to the next when one says that it is none for this device. */
+ * methods of "reset_method" in their order and goes on to the next when one says that it is none for this device. A write to
+ * "reset_method" asks each method again whether it would do now; a bus that has another function by then would not. */
 #include <errno.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/str.h"
@@ -29,7 +31,20 @@ static int put_back(struct work *work, struct bdf b, const char *attribute, cons
         return r < 0 || streq(now, value) ? r : write_back(work, b, attribute, value, f);
 }
 
-/* The kernel is left only the one method whose reach was looked at. */
+/* The list as it was. The kernel may have listed "bus" before it knew the other functions there, and not take it any more: then
+ * it makes the list anew. */
+static int leave_methods(struct work *work, const struct step *s, struct failure *f)
+{
+        char now[STEP_TEXT_MAX];
+
+        int r = step_read_attribute(work, s->bdf, "reset_method", now, sizeof(now), f);
+        if (r < 0 || streq(now, s->about))
+                return r;
+        r = step_write_attribute(work, s->bdf, "reset_method", s->about, f);
+        return r == -EINVAL ? step_write_attribute(work, s->bdf, "reset_method", "default", f) : r;
+}
+
+/* The kernel is left only the one method whose reach was looked at, unless that is what it tries first. */
 int step_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         char now[STEP_TEXT_MAX];
@@ -37,23 +52,23 @@ int step_reset(struct work *work, const struct step *s, struct deed *deed, struc
         int r = step_read_attribute(work, s->bdf, "reset_method", now, sizeof(now), f);
         if (r < 0)
                 return r;
-        if (!streq(now, s->text)) {
+        size_t first = strcspn(now, " ");
+        if (strlen(s->text) != first || strncmp(now, s->text, first) != 0) {
                 deed->changed = true;
                 r = write_back(work, s->bdf, "reset_method", s->text, f);
         }
         if (r == 0)
                 r = step_write_attribute(work, s->bdf, "reset", "1", f);
-        if (r == 0 && !streq(s->text, s->about)) {
-                r = write_back(work, s->bdf, "reset_method", s->about, f);
-                deed->changed = deed->changed && r < 0;
-        }
+        if (r == 0) /* also of a hand that was killed in the middle */
+                r = leave_methods(work, s, f);
+        deed->changed = deed->changed && r < 0;
         return r;
 }
 
 int step_undo_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         (void)deed;
-        return put_back(work, s->bdf, "reset_method", s->about, f);
+        return leave_methods(work, s, f);
 }
 
 int step_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f)

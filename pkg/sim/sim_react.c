@@ -219,6 +219,19 @@ static bool has_word(const char *list, const char *word, size_t n)
         return false;
 }
 
+/* pci_parent_bus_reset(): not while another function is on the bus. */
+static bool bus_is_shared(const struct sim *sim, const char *bdf)
+{
+        _cleanup_fs_list_ struct fs_list names = { 0 };
+        size_t n = strcspn(bdf, ".") - 2; /* "0000:3b:" */
+
+        sim_names(sim, "sys/bus/pci/devices", &names);
+        for (size_t i = 0; i < names.n; i++)
+                if (strncmp(names.names[i], bdf, n) == 0 && !streq(names.names[i], bdf))
+                        return true;
+        return false;
+}
+
 /* reset_method_store(): an empty line switches all off, "default" is what there was; else each must be one that the device has. */
 static int decide_reset_method(const struct sim *sim, const struct sim_request *q, struct sim_action *ret)
 {
@@ -232,6 +245,9 @@ static int decide_reset_method(const struct sim *sim, const struct sim_request *
         char had[SIM_VALUE];
         const struct capture_entry *source = capture_find(sim->source, path);
         str_format(had, sizeof(had), "%.*s", source ? (int)strcspn(source->value, "\n") : 0, source ? source->value : "");
+        char *bus = str_has_suffix(had, "bus") && !str_has_suffix(had, "cxl_bus") && bus_is_shared(sim, bdf) ? strrchr(had, 'b') : NULL;
+        if (bus) /* the last that the kernel lists */
+                bus[bus > had ? -1 : 0] = '\0';
         if (streq(q->value, "default"))
                 return decide_set(ret, bdf, "reset_method", had);
         for (const char *at = q->value + strspn(q->value, " "); *at; at += strspn(at, " ")) {

@@ -93,6 +93,15 @@ static const struct offer *see_offer(void *ctx)
         return &((struct node *)ctx)->offer;
 }
 
+/* None: every device is kept (release_test.c has the others). */
+static const struct rules *see_rules(void *ctx)
+{
+        static const struct rules rules = { .implicit = true };
+
+        (void)ctx;
+        return &rules;
+}
+
 static bool may_be_held(void *ctx, const struct device *device)
 {
         (void)device;
@@ -101,7 +110,9 @@ static bool may_be_held(void *ctx, const struct device *device)
 
 static void begin(struct node *node)
 {
-        const struct claims_world world = { .ctx = node, .inventory = see_inventory, .offer = see_offer, .may_be_held = may_be_held };
+        const struct claims_world world = {
+                .ctx = node, .inventory = see_inventory, .offer = see_offer, .rules = see_rules, .may_be_held = may_be_held
+        };
         struct err err;
 
         ASSERT_OK(ledger_open(node->dir, &node->loop, node->recorder, &node->ledger, &err), &err);

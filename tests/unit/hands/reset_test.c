@@ -27,7 +27,7 @@ static enum plan_end run(struct host *host, const struct plan *plan, struct repo
 static void make(struct host *host)
 {
         _cleanup_free_ char *text =
-                xasprintf("%sfile " GPU_DIR "/reset_method = flr bus\nfile " GPU_DIR "/power_state = D0\n", host_capture);
+                xasprintf("%sfile " GPU_DIR "/reset_method = pm flr\nfile " GPU_DIR "/power_state = D0\n", host_capture);
 
         host_make_of(host, text, strlen(text));
 }
@@ -46,7 +46,9 @@ static void test_a_reset_leaves_the_methods_as_they_were(void **state)
         static const struct {
                 const char *method, *now;
         } rows[] = {
-                { "flr", "flr bus" }, { "bus", "flr bus" }, { "flr", "flr" }, /* what a hand that was killed in the middle left */
+                { "flr", "pm flr" },
+                { "pm", "pm flr" },
+                /* the first */ { "flr", "flr" }, /* what a hand that was killed in the middle left */
         };
 
         (void)state;
@@ -58,12 +60,29 @@ static void test_a_reset_leaves_the_methods_as_they_were(void **state)
 
                 make(&host);
                 ASSERT_OK(sim_write(host.sim, "bus/pci/devices/0000:3b:00.0/reset_method", rows[i].now, &err), &err);
-                plan_reset(&plan, rows[i].method, "flr bus");
+                plan_reset(&plan, rows[i].method, "pm flr");
                 if (run(&host, &plan, &last) != PLAN_DONE)
                         fail_msg("%s of %s: %s", rows[i].method, rows[i].now, last.text);
-                assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "flr bus");
+                assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "pm flr");
                 host_done(&host);
         }
+}
+
+/* The kernel listed "bus" before it saw the audio function. */
+static void test_a_list_that_the_kernel_does_not_take_any_more_is_made_anew(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct report last;
+
+        (void)state;
+        _cleanup_free_ char *text = xasprintf("%sfile " GPU_DIR "/reset_method = pm flr bus\n", host_capture);
+        host_make_of(&host, text, strlen(text));
+        plan_reset(&plan, "flr", "pm flr bus");
+        if (run(&host, &plan, &last) != PLAN_DONE)
+                fail_msg("%s", last.text);
+        assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "pm flr");
+        host_done(&host);
 }
 
 static void test_only_the_chosen_method_is_tried(void **state)
@@ -75,7 +94,7 @@ static void test_only_the_chosen_method_is_tried(void **state)
 
         (void)state;
         make(&host);
-        plan_reset(&plan, "flr", "flr bus");
+        plan_reset(&plan, "flr", "pm flr");
         host_fault(&host, "reset 0000:3b:00.0 hang");
         pid_t pid = fork();
         if (pid == 0) {
@@ -87,7 +106,7 @@ static void test_only_the_chosen_method_is_tried(void **state)
         assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "flr"); /* at work: nothing else is allowed */
         ASSERT_OK(sim_fault(host.sim, "", &err), &err);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
-        assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "flr bus");
+        assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "pm flr");
         host_done(&host);
 }
 
@@ -98,12 +117,12 @@ static void check_failure(const char *fault, const char *method, enum plan_end e
         struct report last;
 
         make(&host);
-        plan_reset(&plan, method, "flr bus");
+        plan_reset(&plan, method, "pm flr");
         host_fault(&host, fault);
         enum plan_end got = run(&host, &plan, &last);
         if (got != end || last.reason != reason || !strstr(last.text, says))
                 fail_msg("%s: %s, %s: %s", fault, plan_end_name(got), reason_word(last.reason), last.text);
-        assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "flr bus");
+        assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "pm flr");
         host_done(&host);
 }
 
@@ -113,8 +132,8 @@ static void test_a_reset_that_fails_is_said_and_leaves_the_methods(void **state)
         check_failure("reset 0000:3b:00.0 refuse ENOTTY", "flr", PLAN_UNDONE, REASON_STEP_FAILED, "reset 0000:3b:00.0 by flr");
         check_failure("reset 0000:3b:00.0 dead", "flr", PLAN_REFUSED, REASON_NO_ANSWER,
                       "0000:3b:00.0 does not answer 50 ms after its reset");
-        check_failure("reset_method 0000:3b:00.0 ignore", "bus", PLAN_UNDONE, REASON_STEP_FAILED,
-                      "reset_method of 0000:3b:00.0 reads 'flr bus' after 'bus'");
+        check_failure("reset_method 0000:3b:00.0 ignore", "flr", PLAN_UNDONE, REASON_STEP_FAILED,
+                      "reset_method of 0000:3b:00.0 reads 'pm flr' after 'flr'");
 }
 
 static void test_a_function_that_hangs_in_an_error_does_not_answer(void **state)
@@ -127,7 +146,7 @@ static void test_a_function_that_hangs_in_an_error_does_not_answer(void **state)
         (void)state;
         make(&host);
         ASSERT_OK(fs_replace(host.dir, GPU_DIR "/power_state", "error\n", 6, 0644, &err), &err);
-        plan_reset(&plan, "flr", "flr bus");
+        plan_reset(&plan, "flr", "pm flr");
         assert_int_equal(run(&host, &plan, &last), PLAN_REFUSED);
         assert_int_equal(last.reason, REASON_NO_ANSWER);
         host_done(&host);
@@ -144,7 +163,7 @@ static void test_a_vf_answers_by_the_rest_of_its_header(void **state)
 
         (void)state;
         make(&host);
-        plan_reset(&plan, "flr", "flr bus");
+        plan_reset(&plan, "flr", "pm flr");
         plan.steps[1].number = 0;
         ASSERT_OK(fs_replace(host.dir, GPU_DIR "/config", (const char *)header, sizeof(header), 0644, &err), &err);
         assert_int_equal(run(&host, &plan, &last), PLAN_DONE);
@@ -191,11 +210,11 @@ static void test_a_step_is_about_nothing_else_than_it_may(void **state)
                 const char *text, *about;
                 int r;
         } rows[] = {
-                { STEP_POWER, "on", "power/control", 0 },   { STEP_POWER, "0", "d3cold_allowed", 0 },
-                { STEP_POWER, "1", "remove", -EPROTO },     { STEP_POWER, "1", "../rescan", -EPROTO },
-                { STEP_RESET, "flr", "flr af_flr bus", 0 }, { STEP_RESET, "flr", "", -EPROTO },
-                { STEP_RESET, "", "flr", -EPROTO },         { STEP_RESET, "flr", "flr\nbus", -EPROTO },
-                { STEP_OVERRIDE, "", "vfio-pci", 0 },       { STEP_OVERRIDE, "", "vfio/pci", -EPROTO },
+                { STEP_POWER, "on", "power/control", 0 },  { STEP_POWER, "0", "d3cold_allowed", 0 },
+                { STEP_POWER, "1", "remove", -EPROTO },    { STEP_POWER, "1", "../rescan", -EPROTO },
+                { STEP_RESET, "flr", "flr af_pm flr", 0 }, { STEP_RESET, "flr", "", -EPROTO },
+                { STEP_RESET, "", "flr", -EPROTO },        { STEP_RESET, "flr", "flr\nbus", -EPROTO },
+                { STEP_OVERRIDE, "", "vfio-pci", 0 },      { STEP_OVERRIDE, "", "vfio/pci", -EPROTO },
         };
 
         (void)state;
@@ -213,6 +232,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_reset_leaves_the_methods_as_they_were),
+                TEST(test_a_list_that_the_kernel_does_not_take_any_more_is_made_anew),
                 TEST(test_only_the_chosen_method_is_tried),
                 TEST(test_a_reset_that_fails_is_said_and_leaves_the_methods),
                 TEST(test_a_function_that_hangs_in_an_error_does_not_answer),

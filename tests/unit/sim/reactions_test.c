@@ -33,6 +33,7 @@ static const struct fixture fixtures[] = {
             { "$DRIVER", "nvidia" },
             { "$GROUP", "31" },
             { "$LOCKED", "0000:3b:00.0" },
+            { "$ALONE", "0000:3b:00.0" },
             { "$RESETS", "flr bus" },
             { "$RESET", "bus" } } },
         { "tests/fixtures/hosts/pf-with-vfs.capture", { { "$PF", "0000:4d:00.0" }, { "$PFDRIVER", "i915" } } },

@@ -113,7 +113,7 @@ static void test_every_reaction_is_tried_on_some_topology(void **state)
 const struct reaction_word gpu_words[] = {
         { "$GPU", "0000:03:00.0" },  { "$DRIVER", "nvidia" },           { "$GROUP", NULL },
         { "$MATE", "0000:03:00.1" }, { "$MATEDRIVER", "snd_hda_intel" }, { "$LOCKED", "0000:03:00.0" },
-        { "$RESETS", "flr" },        { "$RESET", "flr" },
+        { "$ALONE", "0000:04:00.0" }, { "$RESETS", "flr bus" },          { "$RESET", "bus" },
         { NULL, NULL },
 };
 
