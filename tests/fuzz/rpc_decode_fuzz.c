@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "deviceplugin.pb-c.h"
+#include "node.pb-c.h"
 #include "pluginregistration.pb-c.h"
 #include "podresources.pb-c.h"
 #include "rpc/decode.h"
@@ -31,6 +32,14 @@ static const ProtobufCMessageDescriptor *const messages[] = {
         &v1beta1__preferred_allocation_response__descriptor,
         &pluginregistration__plugin_info__descriptor,
         &v1__list_pod_resources_response__descriptor,
+        /* The node API: what it is asked, and what sluicectl reads. */
+        &sluice__node__v1__node_list_devices_request__descriptor,
+        &sluice__node__v1__node_list_prepared_request__descriptor,
+        &sluice__node__v1__node_explain_request__descriptor,
+        &sluice__node__v1__node_cordon_request__descriptor,
+        &sluice__node__v1__node_list_devices_response__descriptor,
+        &sluice__node__v1__node_list_prepared_response__descriptor,
+        &sluice__node__v1__node_explain_response__descriptor,
 };
 
 /* Small, so that the fuzzer meets the limit; the real one is RPC_DECODE_MAX. */

@@ -224,6 +224,40 @@ static void test_explain_names_who_has_it_open_and_why_it_is_not_offered(void **
         rig_stop(rig);
 }
 
+static void test_claims_name_what_was_given_and_explain_what_it_was_before(void **state)
+{
+        struct rig *rig = *state;
+        char text[SAID_MAX];
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        _cleanup_free_ char *none = said(rig, "claims", "");
+        assert_string_equal(none, "Nothing is claimed.\n");
+        struct fk_run run = rig_run(rig, "vm", L40S, 8);
+        _cleanup_free_ char *arguments = xasprintf("claims --run-dir %s", rig->run_dir);
+        for (int64_t until = clock_ms() + RIG_SOON_MS; clock_ms() < until; (void)usleep(20000)) {
+                assert_int_equal(ctl(rig, arguments, text, sizeof(text)), 0);
+                if (strstr(text, "0000:bb:00.0 "))
+                        break;
+        }
+        assert_tells(text, "DEVICE       POD ");
+        assert_tells(text, "\n0000:18:00.0 ");
+        assert_tells(text, "\n0000:bb:00.0 ");
+        _cleanup_free_ char *explained = said(rig, "explain", GPU0);
+        assert_tells(explained, "\nClaimed:\n  ");
+        assert_tells(explained, "0000:18:00.0: bound to vfio-pci by Sluice; before, driver nvidia, driver_override -\n");
+        _cleanup_free_ char *json = said(rig, "claims", "-o json");
+        json_t *tree = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+        assert_non_null(tree);
+        json_t *claims = json_object_get(tree, "claims");
+        assert_int_equal(json_array_size(claims), 8);
+        assert_string_equal(json_string_value(json_object_get(json_array_get(claims, 0), "key")), "kubelet:0000:18:00.0");
+        assert_true(json_integer_value(json_object_get(json_array_get(claims, 0), "since_ms")) > 1600000000000);
+        json_decref(tree);
+        fk_run_done(&run);
+        rig_stop(rig);
+}
+
 static void test_an_unknown_device_is_not_found_and_the_nearest_are_named(void **state)
 {
         static const struct {
@@ -508,6 +542,7 @@ int main(void)
                 RIG_TEST(test_the_live_inventory_is_that_of_the_host),
                 RIG_TEST(test_explain_tells_the_plan_that_allocate_then_runs),
                 RIG_TEST(test_explain_names_who_has_it_open_and_why_it_is_not_offered),
+                RIG_TEST(test_claims_name_what_was_given_and_explain_what_it_was_before),
                 RIG_TEST(test_an_unknown_device_is_not_found_and_the_nearest_are_named),
                 RIG_TEST(test_where_no_daemon_answers_the_status_is_3_and_says_what_to_do),
                 RIG_TEST(test_the_daemon_is_ready_when_kubelet_is_served),
