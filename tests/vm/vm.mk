@@ -3,7 +3,7 @@
 VM_FLAVOUR ?= asan
 VM_HOST_C := $(wildcard tests/vm/host/*.c)
 VM_GUEST_C := $(wildcard tests/vm/guest/*.c)
-VM_PROGRAMS = $(B)/tests/vm/vmtest $(B)/tests/vm/vfio_user $(BINS)
+VM_PROGRAMS = $(B)/tests/vm/vmtest $(B)/tests/vm/vfio_user $(BINS) $(B)/bin/sluiced-quick-pods
 
 test-vm: ## the main job on a real kernel, in QEMU; VM=gpu runs one topology
 	@$(MAKE) --no-print-directory FLAVOUR=$(VM_FLAVOUR) run-vm

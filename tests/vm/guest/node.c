@@ -16,15 +16,15 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 
-#define KUBELET_DIR    "/run/kubelet"
-#define CONFIG_FILE    "/run/config.yaml"
-#define PROFILE        "1.34"
+#define KUBELET_DIR "/run/kubelet"
+#define CONFIG_FILE "/run/config.yaml"
+#define PROFILE     "1.34"
 
 static struct fk *kubelet;
 static struct process sluiced;
 static char log_path[128];
 static const char *hand;
-static bool blind, in_pod;
+static bool blind, in_pod, quick_pods;
 
 struct fk *node_kubelet(void)
 {
@@ -46,6 +46,11 @@ void daemon_set_blind(void)
         blind = true;
 }
 
+void daemon_set_quick_pods(void)
+{
+        quick_pods = true;
+}
+
 void daemon_set_pod(const char *variant)
 {
         assert_int_equal(setenv("VM_POD", variant, 1), 0);
@@ -54,9 +59,11 @@ void daemon_set_pod(const char *variant)
 
 static struct process start_logging_to(const char *log)
 {
-        const char *argv[32] = { in_pod ? "in-pod" : blind ? "blind-logged" : "logged",
+        const char *argv[32] = { in_pod  ? "in-pod"
+                                 : blind ? "blind-logged"
+                                         : "logged",
                                  log,
-                                 "sluiced",
+                                 quick_pods ? "sluiced-quick-pods" : "sluiced",
                                  "--kubelet-dir",
                                  KUBELET_DIR,
                                  "--state-dir",
@@ -144,7 +151,7 @@ int node_teardown(void **state)
                 (void)fk_stop(kubelet);
         kubelet = NULL;
         hand = NULL;
-        blind = in_pod = false;
+        blind = in_pod = quick_pods = false;
         stop_all_processes();
         restore_kernel();
         (void)umount2(NODE_STATE_DIR, MNT_DETACH); /* mostly it is no mount */

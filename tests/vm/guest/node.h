@@ -33,6 +33,8 @@ void daemon_stop(int signal_number);
 pid_t daemon_pid(void);
 /* The helper program to start instead of the one beside sluiced; NULL = that one. Holds until the teardown. */
 void daemon_set_hand(const char *path);
+/* sluiced-quick-pods asks podresources ten times a second (tests/sim/quick_pods.h). From the next start to the teardown. */
+void daemon_set_quick_pods(void);
 /* From the next start to the teardown sluiced lacks the right to see other processes' descriptors (CAP_SYS_PTRACE). */
 void daemon_set_blind(void);
 /* Until the teardown the state directory is a file system of its own ("size=128k"). Before node_start. */

@@ -91,6 +91,32 @@ static void test_open_vfio_device_stays_its_holders_over_restart_and_kill(void *
         node_stop();
 }
 
+#define CLAIM NODE_STATE_DIR "/claims/kubelet:" L40S ".record"
+
+/* Kubelet's lists leave the pod out ten times a second; this kernel's vfio-pci, and /proc, say that somebody has the group open. */
+static void test_claim_outlives_its_pod_until_the_device_is_closed(void **state)
+{
+        struct fk_run run = { 0 };
+
+        (void)state;
+        load_nvidia("");
+        daemon_set_quick_pods();
+        (void)node_start("pod-gone", L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        allocate("first", L40S_RESOURCE, 1, &run);
+        fk_run_done(&run);
+        struct process user = hold_device(group_of(L40S), L40S);
+        assert_true(await_exists(true, 10000, CLAIM));
+        sleep_ms(1000); /* it is seen */
+        fk_pod_end(node_kubelet(), "first");
+        assert_false(await_exists(false, 4000, CLAIM));
+        (void)stop_process(&user, SIGKILL);
+        assert_true(await_exists(false, 30000, CLAIM));
+        assert_string_equal(driver_of(L40S), "vfio-pci");
+        expect_device_becomes_usable("second", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
 /* The new pod of an upgrade: it has the state directory the moment the old daemon is gone, and the old one's hand is still at
  * work in the kernel. */
 static void test_waiting_daemon_takes_over_from_one_that_is_killed_in_the_middle_of_a_plan(void **state)
@@ -171,6 +197,7 @@ int node_suite_lasting(void)
         const struct CMUnitTest lasting[] = {
                 NODE_TEST(test_card_pulled_out_in_the_middle_of_its_bind_is_not_given),
                 NODE_TEST(test_open_vfio_device_stays_its_holders_over_restart_and_kill),
+                NODE_TEST(test_claim_outlives_its_pod_until_the_device_is_closed),
                 NODE_TEST(test_waiting_daemon_takes_over_from_one_that_is_killed_in_the_middle_of_a_plan),
                 NODE_TEST(test_without_room_for_a_record_nothing_is_touched),
         };
