@@ -7,8 +7,8 @@
 
 #include "verbs.h"
 
-static const struct verb *const verbs[] = { &verb_inventory, &verb_claims,  &verb_explain, &verb_cordon,
-                                            &verb_uncordon,  &verb_reasons, &verb_capture, &verb_sim };
+static const struct verb *const verbs[] = { &verb_inventory, &verb_claims,  &verb_explain, &verb_cordon, &verb_uncordon,
+                                            &verb_health,    &verb_reasons, &verb_capture, &verb_sim };
 
 static const struct verb *find_verb(const char *name)
 {

@@ -317,6 +317,50 @@ static void test_the_daemon_is_ready_when_kubelet_is_served(void **state)
         rig_stop(rig);
 }
 
+/* Fails unless `sluicectl health @words` ends with @status and says @what. */
+static void assert_health(struct rig *rig, const char *words, int status, const char *what)
+{
+        char text[1024];
+        _cleanup_free_ char *arguments = xasprintf("health --run-dir %s %s", rig->run_dir, words);
+
+        int have = ctl(rig, arguments, text, sizeof(text));
+        if (have != status || !strstr(text, what))
+                fail_msg("health %s: status %d, not %d: %s", words, have, status, text);
+}
+
+static void test_health_is_for_probes(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8", AT_START);
+        assert_health(rig, "", 3, "no sluiced answers");
+        assert_health(rig, "--live", 3, "no sluiced answers");
+        rig_fault(rig, "unbind 0000:18:00.0 delay 3000 times 1");
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        wait_for_node(rig);
+        assert_health(rig, "", 1, "not ready: devices are being bound");
+        assert_health(rig, "--live", 0, "alive, not ready: devices are being bound");
+        rig_ready(rig, L40S, 8, 8);
+        assert_health(rig, "", 0, "ready: 8 of 8 devices in 1 pools are healthy\n");
+        _cleanup_free_ char *cordoned = said(rig, "cordon", GPU0);
+        assert_health(rig, "--live", 0, "ready: 7 of 8 devices in 1 pools are healthy\n");
+        assert_int_equal(kill(rig->pid, SIGSTOP), 0); /* the loop does not turn */
+        assert_health(rig, "--live", 3, "no sluiced answers");
+        assert_int_equal(kill(rig->pid, SIGCONT), 0);
+        rig_stop(rig);
+}
+
+static void test_a_node_that_offers_nothing_is_well(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8", "1.34", CONFIG "rules:\n  - deny: true\n");
+        wait_for_node(rig);
+        assert_health(rig, "", 0, "ready: nothing is offered; 'sluicectl inventory' says why of each of 8 devices\n");
+        rig_stop(rig);
+}
+
 static void test_pages_have_all_devices_once(void **state)
 {
         struct rig *rig = *state;
@@ -546,6 +590,8 @@ int main(void)
                 RIG_TEST(test_an_unknown_device_is_not_found_and_the_nearest_are_named),
                 RIG_TEST(test_where_no_daemon_answers_the_status_is_3_and_says_what_to_do),
                 RIG_TEST(test_the_daemon_is_ready_when_kubelet_is_served),
+                RIG_TEST(test_health_is_for_probes),
+                RIG_TEST(test_a_node_that_offers_nothing_is_well),
                 RIG_TEST(test_pages_have_all_devices_once),
                 RIG_TEST(test_a_cordon_withholds_from_new_pods_and_from_nobody_else),
                 RIG_TEST(test_a_cordon_outlives_the_daemon_and_ends_when_told),
