@@ -158,12 +158,17 @@ func asJSON(value any) string {
 // sluiced runs the daemon's program, when there is one.
 func sluiced(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	bin := os.Getenv("SLUICE_BIN")
-	if bin == "" {
+	out, err := exec.Command(filepath.Join(bin(t), "sluiced"), args...).CombinedOutput()
+	return string(out), err
+}
+
+func bin(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("SLUICE_BIN")
+	if dir == "" {
 		t.Skip("SLUICE_BIN is not set")
 	}
-	out, err := exec.Command(filepath.Join(bin, "sluiced"), args...).CombinedOutput()
-	return string(out), err
+	return dir
 }
 
 func read(t *testing.T, path string) string {

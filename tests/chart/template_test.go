@@ -5,6 +5,7 @@ package chart
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"sort"
@@ -68,7 +69,9 @@ var rows = []struct {
 		{"DaemonSet/sluice", pod + "priorityClassName", `"system-node-critical"`},
 		{"DaemonSet/sluice", pod + "nodeSelector", `{"kubernetes.io/os":"linux"}`},
 		{"DaemonSet/sluice", pod + "affinity", "null"},
-		{"DaemonSet/sluice", container + "livenessProbe", "null"},
+		{"DaemonSet/sluice", container + "livenessProbe.exec.command", `["/usr/bin/sluicectl","health","--live"]`},
+		{"DaemonSet/sluice", container + "readinessProbe.exec.command", `["/usr/bin/sluicectl","health"]`},
+		{"DaemonSet/sluice", container + "startupProbe", "null"},
 		{"DaemonSet/sluice", "spec.template.metadata.annotations", `{"kubectl.kubernetes.io/default-container":"sluiced"}`},
 		{"ConfigMap/sluice", "data", `{"config.yaml":"apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nregistration: socket\n"}`},
 		{"ServiceAccount/sluice", "automountServiceAccountToken", "false"},
@@ -182,6 +185,13 @@ var rows = []struct {
 	{name: "a host whose modules are not to be seen", values: `{variant: passthrough, modulesDir: ""}`, want: []expectation{
 		{"DaemonSet/sluice", pod + "volumes.host-modules", "null"},
 		{"DaemonSet/sluice", container + "volumeMounts.host-modules", "null"},
+	}},
+	{name: "no probes", values: `{livenessProbe: null, readinessProbe: null}`, want: []expectation{
+		{"DaemonSet/sluice", container + "livenessProbe", "null"},
+		{"DaemonSet/sluice", container + "readinessProbe", "null"},
+	}},
+	{name: "a word that YAML takes for a truth", values: `{config: {inline: {rules: [{persistence: off}, {persistence: "off"}, {persistence: leave}]}}}`, want: []expectation{
+		{"ConfigMap/sluice", "data.config|yaml", `"apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nregistration: socket\nrules:\n- persistence: \"off\"\n- persistence: \"off\"\n- persistence: leave\n"`},
 	}},
 	{name: "no service account", values: `{serviceAccount: {create: false}}`, want: []expectation{
 		{"ServiceAccount/sluice", "kind", "null"},
@@ -473,6 +483,7 @@ config:
         bind: on-allocate
         release: reset+restore
         power: awake
+        persistence: off
         mode: vfio
         group: one-device
         topology: split
@@ -481,13 +492,29 @@ config:
       - {deny: true}
 `
 
+// The programs that the pod runs know the words that it gives them.
+func TestTheProbesAreVerbsOfSluicectl(t *testing.T) {
+	ds := render(t, "").get("DaemonSet/sluice")
+	for _, probe := range []string{"livenessProbe", "readinessProbe"} {
+		var words []string
+		for _, w := range at(ds, container+probe+".exec.command").([]any) {
+			words = append(words, w.(string))
+		}
+		// No daemon is there, which is status 3; an unknown word would be 2.
+		out, err := exec.Command(filepath.Join(bin(t), filepath.Base(words[0])), append(words[1:], "--run-dir", t.TempDir())...).CombinedOutput()
+		if status, ok := err.(*exec.ExitError); !ok || status.ExitCode() != 3 {
+			t.Errorf("%s: %v: %s", probe, err, out)
+		}
+	}
+}
+
 func TestTheNotesSayWhatIsOfferedAndWhatComesNext(t *testing.T) {
 	for values, says := range map[string][]string{
 		"": {"in namespace gpus", "binds nothing itself (variant: readOnly)", "Without a rule only", "rollout status daemonset/sluice",
-			"kubectl get nodes", "sluicectl inventory --config /etc/sluice/config.yaml --host-mounts /host", "kubectl label namespace gpus pod-security.kubernetes.io/enforce=privileged"},
+			"kubectl get nodes", "exec daemonset/sluice -- /usr/bin/sluicectl inventory", "kubectl label namespace gpus pod-security.kubernetes.io/enforce=privileged"},
 		"variant: passthrough":              {"sees who has a device open"},
 		"variant: passthroughBlind":         {"cannot see who has a device open"},
-		"simulation: {enabled: true}":       {"nothing of the node is touched", "--sim-dir /run/sluice/sim"},
+		"simulation: {enabled: true}":       {"nothing of the node is touched"},
 		groups:                              {"sluice-train: may bind", "rollout status daemonset/sluice-train daemonset/sluice-rest daemonset/sluice-own"},
 		"config: {inline: {rules: [{}]}}":   {"!Without a rule only"},
 		"namespace: {create: true}":         {"!kubectl label namespace"},

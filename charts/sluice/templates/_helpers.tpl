@@ -106,10 +106,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "sluice.config" -}}
+{{- $inline := deepCopy (default dict .config.inline) -}}
+{{- range $inline.rules -}}
+{{- /* "persistence: off" of a values file is YAML's false. */ -}}
+{{- if eq (toString .persistence) "false" -}}{{- $_ := set . "persistence" "off" -}}{{- end -}}
+{{- end -}}
 apiVersion: sluice.dev/v1alpha1
 kind: NodeConfig
 registration: {{ .registration }}
-{{- with omit (default dict .config.inline) "apiVersion" "kind" "registration" }}
+{{- with omit $inline "apiVersion" "kind" "registration" }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}

@@ -115,6 +115,8 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "reasons --help", 0, "markdown", NULL },
                 { "capture --help", 0, "-o, --output FILE", NULL },
                 { "sim --help", 0, "unplug BDF", NULL },
+                { "health --help", 0, "--live ", NULL },
+                { "health extra", 2, NULL, "sluicectl: extra: unexpected\n" },
                 { "inventory --bogus", 2, NULL, "sluicectl: --bogus: no such option" },
                 { "inventory --host", 2, NULL, "sluicectl: --host: a value is missing\n" },
                 { "inventory --output xml", 2, NULL, "sluicectl: xml: not one of table, wide, json and yaml\n" },
