@@ -16,6 +16,7 @@
 #include "agent/lock.h"
 #include "base/alloc.h"
 #include "base/str.h"
+#include "hands/hands.h"
 #include "host/names.h"
 #include "options.h"
 #include "sim/sim.h"
@@ -139,12 +140,30 @@ static char *hand_beside_us(void)
         return xasprintf("%.*s/sluice-hand", (int)(slash - self), self);
 }
 
+/* sluice-hand comes up while this process reads its configuration and takes its locks. */
+static int start_hands(const struct options *o, const char *sim_dir, struct hands **ret, struct err *err)
+{
+        _cleanup_free_ char *program = o->hand ? xstrdup(o->hand) : hand_beside_us();
+        const struct hands_config config = {
+                .program = program,
+                .sim_dir = sim_dir,
+                .mounts = o->host_mounts,
+                .lock_dir = o->run_dir,
+        };
+
+        return hands_start(ret, &config, err);
+}
+
 static int run(const struct options *o)
 {
+        _cleanup_free_ char *sim_dir = o->sim_dir ? xstrdup(o->sim_dir) : o->host ? xasprintf("%s/sim", o->run_dir) : NULL;
+        _cleanup_(hands_freep) struct hands *hands = NULL;
         struct config *config = NULL;
         struct err err;
         struct locks locks;
 
+        if (start_hands(o, sim_dir, &hands, &err) < 0)
+                return fail("cannot start", &err);
         int status = load_config(o, &config);
         if (status != EXIT_OK)
                 return status;
@@ -167,8 +186,6 @@ static int run(const struct options *o)
         if (r > 0)
                 load_config_again(o, &config);
 
-        _cleanup_free_ char *hand = o->hand ? xstrdup(o->hand) : hand_beside_us();
-        _cleanup_free_ char *sim_dir = o->sim_dir ? xstrdup(o->sim_dir) : o->host ? xasprintf("%s/sim", o->run_dir) : NULL;
         if (sim_dir && (make_dir(sim_dir, &err) < 0 || sim_prepare(o->host, sim_dir, &err) < 0)) {
                 config_free(config);
                 locks_done(&locks);
@@ -183,7 +200,7 @@ static int run(const struct options *o)
                 .sim_dir = sim_dir,
                 .host_mounts = o->host_mounts,
                 .sim_node = o->sim_nodes,
-                .hand_program = hand,
+                .hands = TAKE_PTR(hands),
                 .signal_fd = signal_fd,
         };
         status = agent_run(&agent);

@@ -284,19 +284,6 @@ static void start_events(struct agent *agent)
         (void)uv_timer_start(&agent->backstop, agent_on_backstop, agent->world.config->rescan_ms, agent->world.config->rescan_ms);
 }
 
-/* The zygote is spawned here: before any thread exists. */
-static int start_hands(struct agent *agent, struct err *err)
-{
-        const struct hands_config hands = {
-                .program = agent->options->hand_program,
-                .sim_dir = agent->options->sim_dir,
-                .mounts = agent->options->host_mounts,
-                .lock_dir = agent->options->run_dir,
-        };
-
-        return hands_start(&agent->hands, &hands, err);
-}
-
 static int open_state(struct agent *agent, struct err *err)
 {
         _cleanup_close_ int dir = fs_open(AT_FDCWD, agent->options->state_dir, O_RDONLY | O_DIRECTORY, 0);
@@ -352,8 +339,6 @@ static int prepare(struct agent *agent, struct err *err)
                 const struct kubelet_config config = kubelet_config(agent);
                 r = kubelet_check(&config, err); /* Before anything is bound for a kubelet that could not be served. */
         }
-        if (r == 0)
-                r = start_hands(agent, err);
         if (r == 0 && uv_loop_init(&agent->loop) < 0)
                 r = err_say(err, ENOMEM, "no event loop can be made");
         return r;
@@ -409,7 +394,7 @@ static int start(struct agent *agent, struct err *err)
 
 int agent_run(const struct agent_options *options)
 {
-        struct agent agent = { .options = options, .state_dir = -1 };
+        struct agent agent = { .options = options, .hands = options->hands, .state_dir = -1 };
         struct err err;
 
         agent_stamp_names(&agent);

@@ -54,7 +54,7 @@ struct agent {
 
         struct attempt *attempts;
         size_t n_attempts, cap_attempts;
-        unsigned n_binding; /* binds at start under way */
+        unsigned n_binding; /* what the first list waits for: binds at start, the recovery, the start itself */
         bool serving, stopping, hands_stopping;
         bool kubelet_closed, claims_closed, hands_closed, node_closed;
         int status;

@@ -199,7 +199,7 @@ static bool want_workers(struct hands *hands)
         for (; have < want; have++) {
                 if (wire_send(hands->zygote->fd, &request, sizeof(request), -1) < 0)
                         return false;
-                if (hands->zygote->n_wanted++ == 0 && hands->loop)
+                if (hands->zygote->n_wanted++ == 0)
                         zygote_expect(hands);
         }
         return true;
@@ -277,8 +277,6 @@ int hands_start(struct hands **ret, const struct hands_config *config, struct er
                 r = err_say(err, ENAMETOOLONG, "the path of the simulation, of the mounts or of the run directory is too long for a hand");
         if (r == 0)
                 r = zygote_start(hands, err);
-        if (r == 0 && !want_workers(hands))
-                r = err_say(err, EPIPE, "%s ended at once", config->program);
         if (r < 0) {
                 hands_free(hands);
                 return r;
@@ -301,7 +299,7 @@ void hands_attach(struct hands *hands, uv_loop_t *loop)
                 zygote_drop(hands);
                 hands_retry_later(hands, err.msg);
         } else {
-                zygote_expect(hands);
+                hands_dispatch(hands); /* no plan yet: asks for a worker */
         }
 }
 

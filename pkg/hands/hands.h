@@ -20,11 +20,12 @@ struct hands_config {         /* copied */
 enum { HANDS_MAX_STUCK = 32 }; /* with that many stuck no further plan is started: PLAN_LOST with a sentence */
 
 /* Spawns the zygote (posix_spawn in a session of its own; only stderr and the control socket are inherited, no blocked or
- * ignored signal) and asks for the first worker. Call before grpc_init and before any thread. A zygote that dies, or does
+ * ignored signal), which comes up while the caller goes on. Call before grpc_init and before any thread. A zygote that dies, or does
  * not answer for 5 s, is spawned again: at once, then after growing pauses of at most 5 s; plans at work are not disturbed, plans waiting
  * go on waiting. */
 int hands_start(struct hands **ret, const struct hands_config *config, struct err *err);
-void hands_attach(struct hands *hands, uv_loop_t *loop); /* once; before hands_run and hands_stop */
+/* Asks for the first worker: what it opens (host, lock directory) exists by now. Once; before hands_run and hands_stop. */
+void hands_attach(struct hands *hands, uv_loop_t *loop);
 
 struct hands_result {
         enum plan_end end;
@@ -54,5 +55,9 @@ unsigned hands_stuck(const struct hands *hands); /* abandoned workers that have 
  * loop, once, after the last @done. */
 void hands_stop(struct hands *hands, void (*closed)(void *ctx), void *ctx);
 struct hands *hands_free(struct hands *hands); /* after closed(), or never attached. NULL-safe, returns NULL */
+static inline void hands_freep(struct hands **hands)
+{
+        *hands = hands_free(*hands);
+}
 
 #endif

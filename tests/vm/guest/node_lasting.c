@@ -15,6 +15,16 @@
 
 #define PLUG_H100 "device_add xpci,id=gpu4,bus=rp4,x-ids=10de:2330:030200:10de:16c1"
 
+/* Minors follow the order in which the kernel came to know the cards. */
+static void hold_remove_of(const char *bdf)
+{
+        static const char word[] = "Device Minor: \t ";
+        const char *minor = strstr(kernel_read("/proc/driver/nvidia/gpus/%s/information", bdf), word);
+
+        assert_non_null(minor);
+        set_nvidia("hold_remove", minor + strlen(word));
+}
+
 /* The kernel's removal of the card waits for the same device lock as the hand's next write: either may be first. */
 static void test_card_pulled_out_in_the_middle_of_its_bind_is_not_given(void **state)
 {
@@ -23,7 +33,8 @@ static void test_card_pulled_out_in_the_middle_of_its_bind_is_not_given(void **s
         char text[FK_TEXT_MAX] = "";
 
         (void)state;
-        load_nvidia("hold_remove=3"); /* 04:00.0 is the fourth */
+        load_nvidia("");
+        hold_remove_of(H100);
         (void)node_start("pulled-out", NAMED_RULE("10de:2330", H100_RESOURCE) "- select: {ids: [\"10de:26b9\"]}\n  bind: on-allocate\n"
                                                                               "bindDeadline: 30s\n");
         expect_counts(H100_RESOURCE, 1, 1);
@@ -145,6 +156,41 @@ static void test_waiting_daemon_takes_over_from_one_that_is_killed_in_the_middle
         node_stop();
 }
 
+static bool is_original_recorded(void)
+{
+        return RUN_PROGRAM(NULL, "sh", "-c", "ls " NODE_STATE_DIR "/originals/* > /dev/null 2>&1") == 0;
+}
+
+/* As in a container: with the daemon its hand ends, and what it was about to do next is not done. */
+static void test_hand_that_dies_with_its_daemon_between_two_steps_is_undone_by_the_next(void **state)
+{
+        struct admission pod;
+
+        (void)state;
+        load_nvidia("hold_remove=0");
+        (void)node_start("died-together", L40S_RULE "bindDeadline: 60s\n");
+        expect_counts(L40S_RESOURCE, 1, 1);
+        admission_start(&pod, "pod", L40S_RESOURCE);
+        assert_true(await_driver(L40S, "", 30000));
+        assert_true(is_original_recorded());
+        daemon_stop(SIGKILL);
+        (void)RUN_PROGRAM(NULL, "killall", "-9", "sluice-hand"); /* it ends when the kernel lets it */
+        assert_false(admission_end(&pod));
+        set_nvidia("hold_remove", "-1");
+        await_hand(L40S);
+        assert_string_equal(driver_of(L40S), "");
+        assert_string_equal(kernel_read(PCI L40S "/driver_override"), "vfio-pci");
+        unsigned before = fk_registers(node_kubelet());
+        daemon_start();
+        await_registered(before);
+        assert_true(await_driver(L40S, "nvidia", 30000));
+        assert_string_equal(kernel_read(PCI L40S "/driver_override"), "(null)");
+        assert_string_equal(kernel_read(UNBIND_LOCK), "0");
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_device_becomes_usable("after", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
 /* Takes the last byte of the state directory's file system, or its last inode. */
 static void fill_up(bool bytes)
 {
@@ -199,6 +245,7 @@ int node_suite_lasting(void)
                 NODE_TEST(test_open_vfio_device_stays_its_holders_over_restart_and_kill),
                 NODE_TEST(test_claim_outlives_its_pod_until_the_device_is_closed),
                 NODE_TEST(test_waiting_daemon_takes_over_from_one_that_is_killed_in_the_middle_of_a_plan),
+                NODE_TEST(test_hand_that_dies_with_its_daemon_between_two_steps_is_undone_by_the_next),
                 NODE_TEST(test_without_room_for_a_record_nothing_is_touched),
         };
         return RUN_SUITE(lasting);
