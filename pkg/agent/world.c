@@ -13,7 +13,14 @@
 
 int world_open(struct world *world, const char *sim_dir, const char *mounts, struct config *config, struct err *err)
 {
-        *world = (struct world){ .machine = TREE_NULL, .config = config, .modules = modules_new() };
+        *world = (struct world){
+                .machine = TREE_NULL,
+                .config = config,
+                .modules = modules_new(),
+                .owners = owners_new(sim_dir  ? sim_dir
+                                     : mounts ? mounts
+                                              : ""),
+        };
 
         int r = sim_dir  ? sim_open(&world->sim, sim_dir, err)
                 : mounts ? tree_open_mounts(&world->machine, mounts, err)
@@ -30,6 +37,7 @@ void world_close(struct world *world)
         inventory_unref(world->inventory);
         names_free(world->names);
         modules_free(world->modules);
+        owners_free(world->owners);
         config_free(world->config);
         sim_free(world->sim);
         tree_close(&world->machine);
@@ -174,6 +182,7 @@ int world_look(struct world *world, int64_t *ret_settle_ms, struct err *err)
         apply_modules(world, inventory);
         if (world->probe)
                 probe_apply(world->probe, inventory);
+        owners_apply(world->owners, inventory);
         if (ret_settle_ms)
                 *ret_settle_ms = settle_ms;
         narrate_inventory(world->inventory, inventory, world->ours, world->claims_ctx);

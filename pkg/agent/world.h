@@ -4,6 +4,7 @@
 #ifndef SLUICE_AGENT_WORLD_H
 #define SLUICE_AGENT_WORLD_H
 
+#include "agent/owners.h"
 #include "agent/probe.h"
 #include "base/err.h"
 #include "base/tree.h"
@@ -25,6 +26,7 @@ struct world {
         struct config *config;
         struct names *names;
         struct modules *modules;
+        struct owners *owners;
         int modules_error;                                               /* of the last look, 0 = none: said once */
         bool (*at_work)(void *ctx, struct bdf card);                     /* offer_input's */
         bool (*ours)(void *ctx, struct bdf card);                        /* narrate_inventory's */

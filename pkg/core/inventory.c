@@ -256,6 +256,7 @@ static const struct field function_fields[] = {
 static const struct field learnt_fields[] = {
         FN(BOOL, "override known", override_known),
         FN(TEXT, "driver override", driver_override),
+        FN(TEXT, "override owner", override_owner),
 };
 #undef FN
 

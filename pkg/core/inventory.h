@@ -26,6 +26,7 @@ enum {
         RESET_LEN = 64,
         N_BARS = 6,
         BOOT_ID_LEN = 37,
+        OWNER_LEN = 96,
         VARIANT_ALIAS_LEN = 80,
 };
 
@@ -76,6 +77,7 @@ struct function {
         /* Locked attributes, known only after a hand's probe (see host/attribute.h). */
         bool override_known;
         char driver_override[DRIVER_LEN]; /* "" = none */
+        char override_owner[OWNER_LEN];   /* of one that is no VFIO driver: "driverctl (...)"; "" = unknown */
 };
 
 /* An existing mediated device, from /sys/bus/mdev/devices/<uuid>. */

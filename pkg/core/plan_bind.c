@@ -88,7 +88,8 @@ static enum reason check_member(const struct inventory *inv, const struct functi
         char target[DRIVER_LEN];
 
         if (fn->override_known && fn->driver_override[0] && !vfio_driver_is(fn->driver_override)) {
-                (void)err_say(err, EPERM, "somebody has set driver_override of " BDF_FMT " to %s", BDF_ARGS(fn->bdf), fn->driver_override);
+                (void)err_say(err, EPERM, "%s has set driver_override of " BDF_FMT " to %s",
+                              *fn->override_owner ? fn->override_owner : "somebody", BDF_ARGS(fn->bdf), fn->driver_override);
                 return REASON_FOREIGN_OWNER;
         }
         /* Of vfio-pci itself the hand says so, since it may have been loaded since. */

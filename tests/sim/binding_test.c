@@ -2,6 +2,7 @@
 /* What a device is bound to, and what keeps it from being bound. */
 #include "rig.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 #define ANY_GPU     CONFIG "rules:\n  - select: {ids: [\"10de:*\"]}\n    bind: on-allocate\n"
 #define ANY_AT_ONCE CONFIG "rules:\n  - select: {ids: [\"10de:*\"]}\n    bind: at-start\n"
 
-enum { DEADLINE_EXCEEDED = 4 };
+enum { DEADLINE_EXCEEDED = 4, FAILED_PRECONDITION = 9 };
 
 static const char GRACE0[] = "0009:01:00.0", GRACE1[] = "0019:01:00.0";
 
@@ -58,6 +59,36 @@ static void test_a_variant_that_is_not_loaded_is_waited_for_and_not_passed_over(
         rig_ready(rig, GH200, 2, 2);
         assert_true(rig_logged(rig, "0009:01:00.0 is bound", RIG_SOON_MS));
         assert_driver(rig, GRACE0, "nvgrace_gpu_vfio_pci");
+        rig_stop(rig);
+}
+
+static void test_whoever_set_a_driver_override_is_named(void **state)
+{
+        static const char GPU0[] = "0000:18:00.0";
+        const char *ids[] = { GPU0 };
+        struct rig *rig = *state;
+        char path[160];
+        struct err err;
+
+        rig_prepare(rig, "l40s-8", ON_ALLOCATE);
+        ASSERT_OK(sim_write(rig->sim, "bus/pci/devices/0000:18:00.0/driver_override", "pci-stub", &err), &err);
+        for (const char *const *dir = (const char *const[]){ "etc", "etc/driverctl.d", NULL }; *dir; dir++) {
+                str_format(path, sizeof(path), "%s/%s", rig->sim_dir, *dir);
+                assert_int_equal(fs_mkdir(AT_FDCWD, path, 0755), 0);
+        }
+        str_format(path, sizeof(path), "%s/etc/driverctl.d/pci-%s", rig->sim_dir, GPU0);
+        ASSERT_OK(fs_replace(AT_FDCWD, path, "pci-stub\n", 9, 0644, &err), &err);
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        /* Whether the probing hand or the binding one finds it first, it is refused; then it is known who it was. */
+        for (int64_t until = clock_ms() + RIG_SOON_MS; !strstr(rig->text, "driverctl (/etc/driverctl.d/pci-0000:18:00.0) has set");) {
+                assert_true(clock_ms() < until);
+                assert_int_equal(fk_raw_allocate(rig->k, L40S, ids, 1, rig->text), FAILED_PRECONDITION);
+                assert_non_null(strstr(rig->text, "[foreign-owner]"));
+                (void)usleep(20 * 1000);
+        }
+        assert_driver(rig, GPU0, "nvidia");
         rig_stop(rig);
 }
 
@@ -154,6 +185,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_device_goes_to_the_vfio_driver_that_is_made_for_it),
                 RIG_TEST(test_a_variant_that_is_not_loaded_is_waited_for_and_not_passed_over),
+                RIG_TEST(test_whoever_set_a_driver_override_is_named),
                 RIG_TEST(test_a_number_of_hands_may_hang_and_then_no_plan_begins_any_more),
         };
 
