@@ -70,7 +70,12 @@ void agent_start_api(struct agent *agent)
                 .why_not_ready = why_not_ready,
                 .ask_holders = ask,
         };
-        const struct node_config config = { .run_dir = agent->options->run_dir, .simulated = agent->options->sim_dir != NULL };
+        const struct node_config config = {
+                .run_dir = agent->options->run_dir,
+                .simulated = agent->options->sim_dir != NULL,
+                .has_group = agent->world.config->node_group > 0,
+                .group = agent->world.config->node_group,
+        };
 
         agent->node = node_start(&agent->loop, agent->rpc, &world, &config);
 }

@@ -55,6 +55,8 @@ static bool put_in_force(struct agent *agent, struct config *config)
 
         if (config->registration != agent->world.config->registration)
                 log_warn("the new 'registration' takes effect at the next start");
+        if (config->node_group != agent->world.config->node_group)
+                log_warn("the new 'nodeSocketGroup' takes effect at the next start");
         if (world_configure(&agent->world, config, &err) < 0) {
                 log_error("%s is not used, the configuration in force stays: %s", agent->options->config_path, err.msg);
                 return false;

@@ -177,6 +177,8 @@ char *config_print(const struct config *config)
                 strbuf_add(&b, "\n");
         }
         strbuf_addf(&b, "registration: %s\n", config_registrations[config->registration]);
+        if (config->node_group > 0)
+                strbuf_addf(&b, "nodeSocketGroup: %u\n", config->node_group);
         add_duration(&b, "bindDeadline", config->bind_deadline_ms);
         add_duration(&b, "rescan", config->rescan_ms);
         strbuf_addf(&b, "rules:%s\n", rules->n_rules ? "" : " []  # the implicit rule: what is usable through VFIO already, bind nothing");

@@ -18,6 +18,7 @@ struct config {
         unsigned pci_ids_line; /* where it is named, for messages */
         enum registration registration;
         unsigned bind_deadline_ms; /* for each card; 1000..60000, default 10000 */
+        uint32_t node_group;       /* gid that may use the node API, beside root; 0 = none */
         unsigned rescan_ms;        /* backstop; 5000..600000, default 10000 */
 };
 

@@ -427,6 +427,19 @@ static void top_registration(struct yaml *yaml, const struct yaml_node *value, c
                 ((struct config *)target)->registration = (enum registration)i;
 }
 
+static void top_node_group(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)
+{
+        uint64_t group;
+
+        const char *text = yaml_scalar(yaml, value, path);
+        if (!text)
+                return;
+        if (!str_to_u64(text, 10, UINT32_MAX - 1, &group) || group == 0) /* (gid_t)-1 means none to the kernel, and 0 is root's own */
+                yaml_problem(yaml, value, path, "\"%.64s\" is no number of a group, from 1 to 4294967294", text);
+        else
+                ((struct config *)target)->node_group = (uint32_t)group;
+}
+
 static void top_bind_deadline(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)
 {
         (void)yaml_duration(yaml, value, path, 1000, 60 * 1000, &((struct config *)target)->bind_deadline_ms);
@@ -450,6 +463,7 @@ static const struct yaml_key top_keys[] = {
         { "aliases", top_aliases, false },
         { "pciIds", top_pci_ids, false },
         { "registration", top_registration, false },
+        { "nodeSocketGroup", top_node_group, false },
         { "bindDeadline", top_bind_deadline, false },
         { "rescan", top_rescan, false },
         { "rules", top_rules, false },

@@ -4,7 +4,9 @@
 #include "rig.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -478,6 +480,47 @@ static void test_the_socket_is_roots_alone_and_goes_with_the_daemon(void **state
         assert_int_equal(access(path, F_OK), -1);
 }
 
+/* As user 4711 with the group @gid: was the connection taken, or at once ended? */
+static bool may_ask(struct rig *rig, gid_t gid)
+{
+        int status = 0;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                char byte;
+                if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(4711, 4711, 4711) < 0)
+                        _exit(2);
+                int fd = dial(rig);
+                struct pollfd p = { .fd = fd, .events = POLLIN };
+                (void)poll(&p, 1, RIG_SOON_MS); /* gRPC's settings frame, or the end */
+                _exit(fd >= 0 && recv(fd, &byte, 1, 0) == 1 ? 0 : 1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 2);
+        return WEXITSTATUS(status) == 0;
+}
+
+static void test_a_group_of_the_configuration_may_ask_and_nobody_else(void **state)
+{
+        struct rig *rig = *state;
+
+        if (geteuid() != 0) {
+                print_message("# skipped: other users need root\n");
+                rig->over = true;
+                skip();
+        }
+        rig_open(rig, "l40s-8", "1.34", CONFIG "nodeSocketGroup: 4800\n");
+        wait_for_node(rig);
+        assert_int_equal(chmod(rig->dir, 0755), 0);
+        assert_true(may_ask(rig, 4800));
+        assert_false(may_ask(rig, 4711));
+        _cleanup_free_ char *path = xasprintf("%s/node.sock", rig->run_dir);
+        assert_int_equal(chmod(path, 0666) + chmod(rig->run_dir, 0755), 0);
+        assert_true(may_ask(rig, 4800));
+        assert_false(may_ask(rig, 4711)); /* it may connect, and is turned away */
+        rig_stop(rig);
+}
+
 static void test_what_a_killed_daemon_left_is_taken_over_and_what_is_lost_is_made_anew(void **state)
 {
         struct rig *rig = *state;
@@ -597,6 +640,7 @@ int main(void)
                 RIG_TEST(test_a_cordon_outlives_the_daemon_and_ends_when_told),
                 RIG_TEST(test_a_cordon_that_cannot_be_written_down_is_refused),
                 RIG_TEST(test_the_socket_is_roots_alone_and_goes_with_the_daemon),
+                RIG_TEST(test_a_group_of_the_configuration_may_ask_and_nobody_else),
                 RIG_TEST(test_what_a_killed_daemon_left_is_taken_over_and_what_is_lost_is_made_anew),
                 RIG_TEST(test_what_is_no_socket_is_left_alone_and_kubelet_is_served_all_the_same),
                 RIG_TEST(test_bytes_and_requests_that_are_none_end_alone),

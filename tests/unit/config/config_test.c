@@ -28,6 +28,9 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
                 { HEAD "rescan: 1s\nbindDeadline: 2\nregistration: both\n",
                   { "f:3: rescan: 1s is not between 5000ms and 600000ms", "f:4: bindDeadline: \"2\" is no duration",
                     "f:5: registration: \"both\" is none of socket, watcher" } },
+                { HEAD "nodeSocketGroup: 0\n", { "f:3: nodeSocketGroup: \"0\" is no number of a group, from 1 to 4294967294" } },
+                { HEAD "nodeSocketGroup: 4294967295\n", { "f:3: nodeSocketGroup: \"4294967295\" is no number of a group" } },
+                { HEAD "nodeSocketGroup: kvm\n", { "f:3: nodeSocketGroup: \"kvm\" is no number of a group" } },
                 { "apiVersion: v1\nkind: Pod\n", { "f:1: apiVersion: \"v1\" is not understood", "f:2: kind: \"Pod\" is not understood" } },
                 { HEAD "classes: []\n", { "f:3: classes: it is empty" } },
                 { HEAD "classes: [\"0302\", \"0200\", \"0108\", \"0604\"]\n",
@@ -102,15 +105,15 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
 
 static void test_what_is_printed_parses_to_the_same(void **state)
 {
-        static const char text[] =
-                HEAD "classes: [\"0302\", \"1200\"]\nnameRule: strip-brand\nregistration: watcher\nbindDeadline: 1500ms\n"
-                     "rescan: 1m\npciIds: /etc/pci \"x\".ids\naliases:\n  - {id: \"10DE:2321\", name: H100_94GB}\n"
-                     "rules:\n  - select: {ids: [\"10de:*\", \"*:26b9\"], subsystems: [\"10de:1851\"], addresses: [\"0000:3b:*\"],\n"
-                     "      classes: [\"0302\"], drivers: [none], role: vf, vfRange: 3, numaNodes: [-1, 0], models: [\"*L40S*\"]}\n"
-                     "    prefix: gpu.example\n    alias: big\n    bind: on-allocate\n    release: reset+restore\n    power: awake\n    "
-                     "persistence: off\n    "
-                     "group: one-device\n    topology: split\n"
-                     "    prefer: spread\n  - deny: true\n";
+        static const char text[] = HEAD
+                "classes: [\"0302\", \"1200\"]\nnameRule: strip-brand\nregistration: watcher\nbindDeadline: 1500ms\nnodeSocketGroup: 107\n"
+                "rescan: 1m\npciIds: /etc/pci \"x\".ids\naliases:\n  - {id: \"10DE:2321\", name: H100_94GB}\n"
+                "rules:\n  - select: {ids: [\"10de:*\", \"*:26b9\"], subsystems: [\"10de:1851\"], addresses: [\"0000:3b:*\"],\n"
+                "      classes: [\"0302\"], drivers: [none], role: vf, vfRange: 3, numaNodes: [-1, 0], models: [\"*L40S*\"]}\n"
+                "    prefix: gpu.example\n    alias: big\n    bind: on-allocate\n    release: reset+restore\n    power: awake\n    "
+                "persistence: off\n    "
+                "group: one-device\n    topology: split\n"
+                "    prefer: spread\n  - deny: true\n";
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *a = NULL, *b = NULL;
 
@@ -120,7 +123,8 @@ static void test_what_is_printed_parses_to_the_same(void **state)
         assert_int_equal(a->rules.n_rules, 2);
         assert_false(a->rules.implicit);
         const struct rule *rule = &a->rules.rules[0];
-        assert_int_equal(rule->line, 12);
+        assert_int_equal(rule->line, 13);
+        assert_int_equal(a->node_group, 107);
         assert_int_equal(rule->select.vf_first, 3);
         assert_int_equal(rule->select.vf_last, 3);
         assert_int_equal(rule->select.numa_nodes[0], -1);
