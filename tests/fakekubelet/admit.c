@@ -85,11 +85,11 @@ void fk_recompute(struct fk *k)
                 idset_add_all(&fk_resource_get(k, rec->resource)->allocated, &rec->ids);
 }
 
-void fk_pod_end(struct fk *k, const char *pod)
+/* Locked. */
+static void free_devices(struct fk *k, const char *pod)
 {
         bool had = false;
 
-        fk_lock(k);
         for (struct fk_record **at = &k->records; *at;) {
                 struct fk_record *r = *at;
                 if (!streq(r->pod, pod)) {
@@ -100,10 +100,29 @@ void fk_pod_end(struct fk *k, const char *pod)
                 record_free(r);
                 had = true;
         }
-        fk_pods_ended(k, pod);
         if (had) /* kubelet counts anew when a pod with devices is gone, or an Allocate has failed, and only then */
                 fk_recompute(k);
+}
+
+void fk_pod_end(struct fk *k, const char *pod)
+{
+        fk_lock(k);
+        fk_pods_ended(k, pod);
+        if (k->profile->keeps_last && k->last_pod && streq(k->last_pod, pod))
+                k->last_ended = true;
+        else
+                free_devices(k, pod);
         fk_unlock(k);
+}
+
+/* Locked. */
+static void begin_admission(struct fk *k, const char *pod)
+{
+        if (k->last_ended)
+                free_devices(k, k->last_pod);
+        k->last_ended = false;
+        free(k->last_pod);
+        k->last_pod = xstrdup(pod);
 }
 
 size_t fk_pod_devices(struct fk *k, const char *pod, const char *container, const char *resource, char (**ret)[FK_ID_MAX])
@@ -455,6 +474,7 @@ int fk_admit(struct fk *k, const char *pod, const char *container, bool init, co
 
         text[0] = '\0';
         fk_lock(k);
+        begin_admission(k, pod);
         reuse_clear(k, pod);
         for (size_t i = 0; i < n; i++)
                 order[i] = i;

@@ -23,6 +23,7 @@ struct fk_profile {
         bool percent_authority; /* of the plugin watcher: "%2Fvar%2F..." instead of the raw path (>= 1.30) */
         bool cdi;               /* reads cdi_devices (>= 1.30) */
         bool active_pods_only;  /* podresources: List leaves out pods that have ended, Get is served (>= 1.34) */
+        bool keeps_last;        /* the devices of the pod that was admitted last, until another one is (1.30; of 1.31, 1.32 not known) */
         bool watcher_retries;   /* also when it cannot connect to the service, or Notify fails (1.36; of 1.35 not known) */
 };
 const struct fk_profile *fk_profile(const char *name); /* NULL = no such */

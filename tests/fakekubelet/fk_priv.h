@@ -117,6 +117,8 @@ struct fk {
         struct fk_resource *resources;
         struct fk_record *records;
         struct fk_pod *pods; /* as they came */
+        char *last_pod;      /* that was admitted, or tried to be */
+        bool last_ended;     /* and its devices are kept (keeps_last) */
         struct fk_reuse *reuse;
         struct fk_refusal *refusals;
         struct fk_watcher *watcher;

@@ -14,7 +14,7 @@
 
 const struct fk_profile fk_profiles[] = {
         { "1.26", .wipe_all = true },
-        { "1.30", .wipe_all = true, .percent_authority = true, .cdi = true },
+        { "1.30", .wipe_all = true, .keeps_last = true, .percent_authority = true, .cdi = true },
         { "1.31", .wipe_all = true, .percent_authority = true, .cdi = true },
         { "1.32", .wipe_all = true, .percent_authority = true, .cdi = true },
         { "1.33", .percent_authority = true, .cdi = true },

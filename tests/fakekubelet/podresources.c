@@ -69,6 +69,7 @@ void fk_pods_done(struct fk *k)
                 k->pods = p->next;
                 pod_free(p);
         }
+        free(k->last_pod);
 }
 
 /* ---- making the messages; protobuf_c_message_free_unpacked() frees them ---- */

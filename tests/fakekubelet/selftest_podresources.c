@@ -105,6 +105,24 @@ static void test_until_1_33_pods_that_have_ended_are_listed_without_devices(void
         }
 }
 
+static void test_1_30_keeps_the_devices_of_the_last_pod_until_the_next(void **state)
+{
+        struct world w;
+
+        (void)state;
+        world_open(&w, "1.30", 2);
+        registered(&w, 2);
+        assert_int_equal(fk_admit_one(w.k, "a", GPU, 1, w.text), 0);
+        assert_int_equal(fk_admit_one(w.k, "b", GPU, 1, w.text), 0);
+        fk_pod_end(w.k, "b");
+        assert_list(&w, "default/a{main=d0@0} default/b{main=d1@1}");
+        fk_pod_end(w.k, "a");
+        assert_list(&w, "default/a{main=} default/b{main=d1@1}");
+        assert_int_equal(fk_admit_one(w.k, "c", GPU, 2, w.text), 0); /* both are free all the same */
+        assert_list(&w, "default/a{main=} default/b{main=} default/c{main=d0@0,d1@1}");
+        world_close(&w, false);
+}
+
 static void test_a_pod_that_was_refused_has_nothing(void **state)
 {
         struct world w;
@@ -235,9 +253,13 @@ static void test_a_list_may_be_larger_than_4_mib(void **state)
 int selftest_podresources(void)
 {
         static const struct CMUnitTest tests[] = {
-                TEST(test_podresources_shows_what_was_admitted), TEST(test_until_1_33_pods_that_have_ended_are_listed_without_devices),
-                TEST(test_a_pod_that_was_refused_has_nothing),   TEST(test_the_rate_limit_is_one_for_all),
-                TEST(test_get_is_served_from_1_34_on),           TEST(test_podresources_can_be_slow_hang_fail_and_talk_nonsense),
+                TEST(test_podresources_shows_what_was_admitted),
+                TEST(test_until_1_33_pods_that_have_ended_are_listed_without_devices),
+                TEST(test_1_30_keeps_the_devices_of_the_last_pod_until_the_next),
+                TEST(test_a_pod_that_was_refused_has_nothing),
+                TEST(test_the_rate_limit_is_one_for_all),
+                TEST(test_get_is_served_from_1_34_on),
+                TEST(test_podresources_can_be_slow_hang_fail_and_talk_nonsense),
                 TEST(test_a_list_may_be_larger_than_4_mib),
         };
 

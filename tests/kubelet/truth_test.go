@@ -433,9 +433,10 @@ var rows = []struct {
 		s.see("admitted: %q; %s", s.admit("all", all), s.podresources())
 		s.see("%s", s.podresourcesOf("all"))
 		s.end("all")
+		s.see("ended: %s", s.podresources())
 		init := wants("init", res, 1)
 		init.init = true
-		s.see("%q", s.admit("two", init, wants("main", res, 1), wants("side", res, 3))) // 1.30 keeps the last one that was admitted until then
+		s.see("%q", s.admit("two", init, wants("main", res, 1), wants("side", res, 3)))
 		said := s.podresources()
 		s.see("the one that has ended is in the list: %t; asked for: %s", strings.Contains(said, "default/all main="), s.podresourcesOf("all"))
 		s.see("with devices: %t", strings.Contains(said, "default/all main=example"))
