@@ -38,6 +38,7 @@ int node_suite_noiommu(void);
 int node_suite_amd(void);
 int node_suite_eight(void);
 int node_suite_lasting(void);
+int node_suite_release(void);
 
 /* ---- sysfs and procfs ---- */
 

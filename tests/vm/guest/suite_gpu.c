@@ -134,6 +134,7 @@ int suite_gpu(void)
         failed += run_reactions("reactions", gpu_words, NULL);
         failed += node_suite_gpu();
         failed += node_suite_lasting();
+        failed += node_suite_release();
         failed += node_suite_pod();
         return failed;
 }
