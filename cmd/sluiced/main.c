@@ -242,6 +242,7 @@ int main(int argc, char **argv)
         struct options options;
 
         tune_malloc();
+        (void)setenv("UV_THREADPOOL_SIZE", "1", 0); /* it writes records, one at a time */
         int status = options_parse(&options, argc, argv);
         if (status != 0)
                 return status;

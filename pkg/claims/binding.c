@@ -19,6 +19,7 @@ struct binding {
         } * devices; /* those that a plan concerns */
         size_t n_devices;
         bool failed;
+        binding_override_fn *on_override;
         binding_failed_fn *on_failed;
         binding_over_fn *on_over;
         void *ctx;
@@ -137,15 +138,23 @@ static void on_end(void *ctx, size_t index, const struct hands_result *result)
                 binding->on_over(binding->ctx, !binding->failed);
 }
 
-void binding_run(struct binding *binding, struct hands *hands, unsigned deadline_ms, binding_failed_fn *failed, binding_over_fn *over,
-                 void *ctx)
+static void on_override(void *ctx, size_t index, uint32_t step, const char *before)
 {
+        struct binding *binding = ctx;
+
+        binding->on_override(binding->ctx, binding->plans[index].steps[step].bdf, before);
+}
+
+void binding_run(struct binding *binding, struct hands *hands, unsigned deadline_ms, binding_override_fn *override,
+                 binding_failed_fn *failed, binding_over_fn *over, void *ctx)
+{
+        binding->on_override = override;
         binding->on_failed = failed;
         binding->on_over = over;
         binding->ctx = ctx;
         for (size_t i = 0; i < binding->n_plans; i++)
                 plan_limit_waits(&binding->plans[i], (int32_t)(deadline_ms / 4));
-        hands_run_all(hands, binding->plans, binding->n_plans, deadline_ms, on_end, binding);
+        hands_run_all(hands, binding->plans, binding->n_plans, deadline_ms, on_override, on_end, binding);
 }
 
 enum plan_end binding_end(const struct binding *binding, size_t plan)

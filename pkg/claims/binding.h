@@ -16,10 +16,11 @@ const struct plan *binding_plans(const struct binding *binding, size_t *ret_n);
 
 /* All plans are done, or none: hands_run_all(). @failed is called at the first that is not, after the world has been looked
  * at; what the others did is being undone then. @over is called last, when every plan has ended; it may free the binding. */
+typedef void binding_override_fn(void *ctx, struct bdf bdf, const char *before); /* what its hand read */
 typedef void binding_failed_fn(void *ctx, const struct hands_result *result);
 typedef void binding_over_fn(void *ctx, bool done);
-void binding_run(struct binding *binding, struct hands *hands, unsigned deadline_ms, binding_failed_fn *failed, binding_over_fn *over,
-                 void *ctx);
+void binding_run(struct binding *binding, struct hands *hands, unsigned deadline_ms, binding_override_fn *override,
+                 binding_failed_fn *failed, binding_over_fn *over, void *ctx);
 enum plan_end binding_end(const struct binding *binding, size_t plan); /* which has ended */
 bool binding_at_work(const struct binding *binding, struct bdf card);  /* has a plan on @card not ended yet? */
 bool binding_concerns(const struct binding *binding, struct bdf card); /* has it a plan on @card, ended or not? */

@@ -100,13 +100,16 @@ size_t intent_functions(const struct intent *intent, size_t plan, struct bdf ret
         return n;
 }
 
-void intent_override_was(struct intent *intent, struct bdf bdf, const char *before)
+void intent_override_was(struct intent *intent, struct ledger *ledger, struct bdf bdf, const char *before)
 {
+        struct err unused;
+
         for (size_t i = 0; i < intent->n; i++) {
                 struct original *original = &intent->list[i].original;
                 if (!bdf_equal(original->bdf, bdf) || original->override_known)
                         continue;
                 (void)str_copy(original->driver_override, sizeof(original->driver_override), before);
                 original->override_known = true;
+                (void)ledger_put_originals(ledger, original, 1, NULL, NULL, &unused); /* it is there: there is room */
         }
 }

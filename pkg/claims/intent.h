@@ -20,7 +20,7 @@ void intent_complete(const struct intent *intent, struct ledger *ledger, recorde
 void intent_withdraw(const struct intent *intent, struct ledger *ledger, size_t plan);
 /* The functions of plan @plan: up to as many as a plan has steps. */
 size_t intent_functions(const struct intent *intent, size_t plan, struct bdf ret[static PLAN_STEPS_MAX]);
-/* What the hand of @plan read just before it set driver_override of @bdf counts more than what was known before. */
-void intent_override_was(struct intent *intent, struct bdf bdf, const char *before);
+/* What a hand read just before it set driver_override of @bdf, where that was not known. */
+void intent_override_was(struct intent *intent, struct ledger *ledger, struct bdf bdf, const char *before);
 
 #endif

@@ -376,6 +376,13 @@ static void refuse_unrecorded(struct job *job, const char *why)
         job_refuse(job, REASON_NO_RECORD, &err);
 }
 
+static void on_override(void *ctx, struct bdf bdf, const char *before)
+{
+        struct job *job = ctx;
+
+        intent_override_was(job->intent, job->claims->ledger, bdf, before);
+}
+
 static void on_intent_recorded(void *ctx, const struct err *err)
 {
         struct job *job = ctx;
@@ -391,7 +398,7 @@ static void on_intent_recorded(void *ctx, const struct err *err)
                 return;
         }
         job->state = JOB_RUNNING;
-        binding_run(job->binding, claims->hands, time_left_ms(job), binding_failed, binding_over, job);
+        binding_run(job->binding, claims->hands, time_left_ms(job), on_override, binding_failed, binding_over, job);
 }
 
 static void job_bind(struct job *job)

@@ -47,7 +47,10 @@ void hands_run(struct hands *hands, const struct plan *plan, unsigned deadline_m
  * conditions of all hold. @done is called once for each plan, later, from the loop; after the first that is not PLAN_DONE the
  * request's fate is known. The plans concern different cards; a single one is run as by hands_run. */
 typedef void hands_each_fn(void *ctx, size_t index, const struct hands_result *result);
-void hands_run_all(struct hands *hands, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_each_fn *done, void *ctx);
+/* What driver_override read before STEP_OVERRIDE @step of plan @index, as soon as that is done; "" = nothing. May be NULL. */
+typedef void hands_override_fn(void *ctx, size_t index, uint32_t step, const char *before);
+void hands_run_all(struct hands *hands, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_override_fn *override,
+                   hands_each_fn *done, void *ctx);
 
 unsigned hands_stuck(const struct hands *hands); /* abandoned workers that have not ended */
 

@@ -28,8 +28,8 @@ struct job {
         unsigned stage;       /* 0 until all conditions hold everywhere, 1 until all are done, 2 = is kept */
         uint64_t deadline_at; /* of stages 0 and 1, uv_now() */
         struct hands_result result;
-        hands_value_fn *value;
-        void (*waiting)(void *ctx); /* waits for the others, without a deadline of its own */
+        hands_value_fn *value, *override; /* @override: of each STEP_OVERRIDE, what was there before */
+        void (*waiting)(void *ctx);       /* waits for the others, without a deadline of its own */
         hands_done_fn *done;
         void *ctx;
 };

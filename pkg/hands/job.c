@@ -286,6 +286,8 @@ static void worker_heard(struct worker *worker, const struct report *report)
         }
         if (report->kind == REPORT_AFTER && step_tells(job->plan.steps[job->step].kind) && job->value)
                 job->value(job->ctx, report->step, report->result, report->text);
+        if (report->kind == REPORT_AFTER && job->plan.steps[job->step].kind == STEP_OVERRIDE && report->result == 0 && job->override)
+                job->override(job->ctx, report->step, report->result, report->text);
 }
 
 static void worker_listen(struct worker *worker, int n_max)

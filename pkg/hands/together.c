@@ -21,6 +21,7 @@ struct together {
         size_t n, n_waiting, n_ended;
         unsigned stage; /* of all; as job.stage */
         bool called_off, late;
+        hands_override_fn *override;
         hands_each_fn *done;
         void *ctx;
         struct member members[];
@@ -58,6 +59,14 @@ static void on_waiting(void *ctx)
                 go_on(all);
 }
 
+static void on_override(void *ctx, uint32_t step, int result, const char *before)
+{
+        const struct member *member = ctx;
+
+        (void)result;
+        member->all->override(member->all->ctx, member->index, step, before);
+}
+
 static void on_end(void *ctx, const struct hands_result *result)
 {
         struct member *member = ctx;
@@ -79,16 +88,20 @@ static void on_end(void *ctx, const struct hands_result *result)
                 free(all);
 }
 
-void hands_run_all(struct hands *hands, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_each_fn *done, void *ctx)
+void hands_run_all(struct hands *hands, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_override_fn *override,
+                   hands_each_fn *done, void *ctx)
 {
         struct together *all = xcalloc(1, sizeof(*all) + n_plans * sizeof(all->members[0]));
 
-        *all = (struct together){ .loop = hands->loop, .deadline_ms = deadline_ms, .n = n_plans, .done = done, .ctx = ctx };
+        *all = (struct together){
+                .loop = hands->loop, .deadline_ms = deadline_ms, .n = n_plans, .override = override, .done = done, .ctx = ctx
+        };
         all->half_time = uv_now(hands->loop) + deadline_ms / 2;
         for (size_t i = 0; i < n_plans; i++) {
                 struct job *job = job_new(hands, &plans[i], deadline_ms, on_end, &all->members[i]);
                 job->plan.awaits_word = n_plans > 1;
                 job->waiting = on_waiting;
+                job->override = override ? on_override : NULL;
                 all->members[i] = (struct member){ .all = all, .job = job, .index = i };
                 job_start(job);
         }

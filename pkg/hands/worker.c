@@ -135,7 +135,10 @@ static int act(struct execution *x, uint32_t i, struct failure *f)
         if (r < 0)
                 report(x, REPORT_AFTER, i, r, f->reason, f->err.msg);
         else
-                report(x, REPORT_AFTER, i, 0, REASON_NONE, step_tells(step->kind) ? x->work.value : "");
+                report(x, REPORT_AFTER, i, 0, REASON_NONE,
+                       step_tells(step->kind)        ? x->work.value
+                       : step->kind == STEP_OVERRIDE ? x->work.deeds[i].before
+                                                     : "");
         return step_tells(step->kind) ? 0 : r;
 }
 

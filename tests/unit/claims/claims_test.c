@@ -25,6 +25,7 @@ static struct {
         void *ctx[8];
         struct plan plans[8];
         unsigned deadline_ms[8];
+        hands_override_fn *override;
         size_t n;
 } hands;
 
@@ -41,9 +42,11 @@ void hands_run(struct hands *h, const struct plan *plan, unsigned deadline_ms, h
         hands.ctx[hands.n++] = ctx;
 }
 
-void hands_run_all(struct hands *h, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_each_fn *done, void *ctx)
+void hands_run_all(struct hands *h, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_override_fn *override,
+                   hands_each_fn *done, void *ctx)
 {
         (void)h;
+        hands.override = override;
         assert_true(n_plans > 0 && hands.n + n_plans <= N_ELEMENTS(hands.done));
         for (size_t i = 0; i < n_plans; i++, hands.n++) {
                 hands.plans[hands.n] = plans[i];
@@ -720,6 +723,24 @@ static void test_the_intent_is_on_the_disk_before_a_hand_begins(void **state)
         assert_int_equal(o.reason, REASON_NONE);
 }
 
+/* It was not known yet what driver_override had been. */
+static void test_what_the_hand_read_of_the_override_is_remembered(void **state)
+{
+        struct outcome o = { 0 };
+
+        (void)state;
+        ask(&o, OWNER_KUBELET, false, CARD0, NULL);
+        assert_false(book.originals[0].override_known);
+        assert_int_equal(hands.plans[0].steps[0].kind, STEP_OVERRIDE);
+        hands.override(hands.ctx[0], 0, 0, "vfio-pci");
+        assert_true(book.originals[0].override_known);
+        bind_world(true);
+        end_plan(0, PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(book.originals[0].state, ORIGINAL_BOUND);
+        assert_string_equal(book.originals[0].driver_override, "vfio-pci");
+        assert_true(book.originals[0].override_known);
+}
+
 static void test_what_is_done_is_granted_although_the_disk_refuses_to_know(void **state)
 {
         struct outcome o = { 0 };
@@ -1226,6 +1247,7 @@ int main(void)
                 CASE(test_of_a_unit_that_cannot_be_restored_only_the_broken_group_is_marked),
                 CASE(test_without_a_record_of_the_intent_nothing_is_touched),
                 CASE(test_the_intent_is_on_the_disk_before_a_hand_begins),
+                CASE(test_what_the_hand_read_of_the_override_is_remembered),
                 CASE(test_what_is_done_is_granted_although_the_disk_refuses_to_know),
                 CASE(test_what_is_undone_is_forgotten_and_what_is_left_behind_is_not),
                 CASE(test_an_undone_rebind_leaves_what_was_remembered_before),

@@ -40,9 +40,10 @@ void hands_run(struct hands *h, const struct plan *plan, unsigned deadline_ms, h
         hands.done[hands.n++] = done;
 }
 
-void hands_run_all(struct hands *h, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_each_fn *done, void *ctx)
+void hands_run_all(struct hands *h, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_override_fn *override,
+                   hands_each_fn *done, void *ctx)
 {
-        (void)h, (void)plans, (void)deadline_ms, (void)done, (void)ctx;
+        (void)h, (void)plans, (void)deadline_ms, (void) override, (void)done, (void)ctx;
         fail_msg("%zu plans", n_plans); /* nothing is bound here */
 }
 

@@ -308,7 +308,16 @@ static void two_plans(struct plan plans[static N_PLANS])
 struct outcomes {
         unsigned n_done, order[N_PLANS];
         struct outcome each[N_PLANS];
+        char override[N_PLANS][16]; /* as it was before, by the hands' word */
 };
+
+static void on_override(void *ctx, size_t index, uint32_t step, const char *before)
+{
+        struct outcomes *all = ctx;
+
+        assert_true(index < N_PLANS && step == 0 && all->n_done == 0);
+        str_format(all->override[index], sizeof(all->override[index]), "was '%s'", before);
+}
 
 static void on_each(void *ctx, size_t index, const struct hands_result *result)
 {
@@ -325,7 +334,7 @@ static void start_both(struct bench *bench, unsigned deadline_ms, struct outcome
 
         two_plans(plans);
         *all = (struct outcomes){ 0 };
-        hands_run_all(bench->hands, plans, N_PLANS, deadline_ms, on_each, all);
+        hands_run_all(bench->hands, plans, N_PLANS, deadline_ms, on_override, on_each, all);
         assert_int_equal(all->n_done, 0);
 }
 
@@ -362,9 +371,11 @@ static void test_plans_of_one_request_are_kept_when_the_last_is_done(void **stat
 {
         struct bench bench;
         struct outcomes all;
+        struct err err;
 
         (void)state;
         bench_make(&bench);
+        ASSERT_OK(sim_write(bench.host.sim, "bus/pci/devices/0000:3b:00.1/driver_override", "vfio-pci", &err), &err);
         host_fault(&bench.host, "unbind 0000:3b:00.0 delay 2500 times 1");
         start_both(&bench, 8000, &all);
         wait_for_driver(&bench.host, &bench, AUDIO, "vfio-pci");
@@ -377,6 +388,8 @@ static void test_plans_of_one_request_are_kept_when_the_last_is_done(void **stat
         ASSERT_ENDED(all.each[SLOW], PLAN_DONE);
         assert_string_equal(host_driver(&bench.host, GPU), "vfio-pci");
         assert_string_equal(host_driver(&bench.host, AUDIO), "vfio-pci");
+        assert_string_equal(all.override[QUICK], "was 'vfio-pci'");
+        assert_string_equal(all.override[SLOW], "was ''");
         assert_true(host_lock_is_free(&bench.host) && audio_lock_is_free(&bench.host));
         bench_done(&bench);
 }
@@ -482,7 +495,7 @@ static void test_a_hand_killed_at_work_has_the_others_undone(void **state)
         slow_first[0] = plans[SLOW];
         slow_first[1] = plans[QUICK];
         pid_t slow = wait_for_warm_worker(&bench);
-        hands_run_all(bench.hands, slow_first, N_PLANS, 8000, on_each, &all);
+        hands_run_all(bench.hands, slow_first, N_PLANS, 8000, NULL, on_each, &all);
         wait_for_driver(&bench.host, &bench, AUDIO, "vfio-pci");
         wait_for_override(&bench.host, &bench);
         kill_and_wait_gone(slow);
@@ -510,7 +523,7 @@ static void test_a_plan_without_a_hand_is_called_off_untouched(void **state)
         plans[QUICK] = checked;
         pid_t zygote = find_zygote();
         assert_int_equal(kill(zygote, SIGSTOP), 0); /* one hand is there, no second one comes */
-        hands_run_all(bench.hands, plans, N_PLANS, 8000, on_each, &all);
+        hands_run_all(bench.hands, plans, N_PLANS, 8000, NULL, on_each, &all);
         wait_both(&bench, &all);
         assert_int_equal(all.order[0], QUICK);
         ASSERT_ENDED(all.each[QUICK], PLAN_REFUSED);
@@ -563,7 +576,7 @@ static void test_no_plan_begins_before_the_conditions_of_all_hold(void **state)
         _cleanup_free_ char *before = host_picture(&bench.host);
         host_fault(&bench.host, "unbindLock 0000:3b:00.0 delay 1000 times 1");
         two_plans_with_a_slow_check(plans);
-        hands_run_all(bench.hands, plans, N_PLANS, 8000, on_each, &all);
+        hands_run_all(bench.hands, plans, N_PLANS, 8000, NULL, on_each, &all);
         run_for(&bench, 600);
         assert_false(audio_lock_is_free(&bench.host));
         assert_host_unchanged(&bench.host, before, "a plan that waits for the others' conditions");
@@ -585,7 +598,7 @@ static void test_plans_whose_conditions_took_too_long_do_not_begin(void **state)
         _cleanup_free_ char *before = host_picture(&bench.host);
         host_fault(&bench.host, "unbindLock 0000:3b:00.0 delay 2000 times 1");
         two_plans_with_a_slow_check(plans);
-        hands_run_all(bench.hands, plans, N_PLANS, 3000, on_each, &all);
+        hands_run_all(bench.hands, plans, N_PLANS, 3000, NULL, on_each, &all);
         wait_both(&bench, &all);
         for (int i = 0; i < N_PLANS; i++) {
                 ASSERT_ENDED(all.each[i], PLAN_REFUSED);
@@ -1144,7 +1157,7 @@ static void daemon_main(const struct host *host, void (*make)(struct plan plans[
         if (make)
                 make(plans);
         if (make)
-                hands_run_all(bench.hands, plans, N_PLANS, 60000, on_each, &all);
+                hands_run_all(bench.hands, plans, N_PLANS, 60000, NULL, on_each, &all);
         else
                 hands_run(bench.hands, &plan, 60000, NULL, on_done, &outcome);
         (void)uv_run(&bench.loop, UV_RUN_DEFAULT);
