@@ -84,6 +84,6 @@ const struct verb verb_health = {
         .name = "health",
         .words = "[OPTION...]",
         .summary = "say whether sluiced is at work on this node; its status is for probes",
-        .help = "  --live               0 also when sluiced answers and does not serve kubelet yet\n" HELP_DAEMON,
+        .help = "  --live               0 also when sluiced answers and kubelet has not registered every pool\n" HELP_DAEMON,
         .run = run,
 };

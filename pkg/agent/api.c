@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the node API sees of the daemon. */
 #include "agent/agent_priv.h"
+#include "base/str.h"
+
+enum { POOLS_TOLD = 64 }; /* more pools than a node has models; what lies beyond counts as registered */
 
 static const struct inventory *see_inventory(void *ctx)
 {
@@ -22,13 +25,33 @@ static const struct ledger *see_ledger(void *ctx)
         return ((struct agent *)ctx)->ledger;
 }
 
+/* The first pool that kubelet does not list: a sentence, valid until the next call; NULL = it lists all of them. */
+static const char *unregistered(const struct kubelet *kubelet)
+{
+        static char text[512];
+        struct kubelet_status pools[POOLS_TOLD];
+
+        size_t n = kubelet_status(kubelet, pools, N_ELEMENTS(pools));
+        for (size_t i = 0; i < n && i < N_ELEMENTS(pools); i++) {
+                const struct kubelet_status *pool = &pools[i];
+                if (streq(pool->state, "serving"))
+                        continue;
+                str_format(text, sizeof(text), "%s is not registered with kubelet: %s", pool->resource,
+                           *pool->problem                     ? pool->problem
+                           : streq(pool->state, "no-kubelet") ? "kubelet is not there"
+                                                              : pool->state);
+                return text;
+        }
+        return NULL;
+}
+
 static const char *why_not_ready(void *ctx)
 {
         const struct agent *agent = ctx;
 
         if (agent->stopping)
                 return "sluiced is ending";
-        return agent->serving ? NULL : "devices are being bound, kubelet is served when that is done";
+        return agent->serving ? unregistered(agent->kubelet) : "devices are being bound, kubelet is served when that is done";
 }
 
 static struct cordons *see_cordons(void *ctx)

@@ -24,7 +24,7 @@ struct node_world {
         const struct ledger *(*ledger)(void *ctx);
         struct cordons *(*cordons)(void *ctx);
         void (*cordons_changed)(void *ctx);      /* decide anew; offer() tells it afterwards */
-        const char *(*why_not_ready)(void *ctx); /* a sentence; NULL = kubelet is served */
+        const char *(*why_not_ready)(void *ctx); /* a sentence; NULL = kubelet has registered every pool */
         void (*ask_holders)(void *ctx, const struct device *device, ask_fn *done, void *done_ctx); /* ask.h */
 };
 

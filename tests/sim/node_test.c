@@ -353,6 +353,21 @@ static void test_health_is_for_probes(void **state)
         rig_stop(rig);
 }
 
+static void test_a_node_is_not_ready_while_kubelet_is_away(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8-vfio", NULL);
+        rig_daemon(rig);
+        wait_for_node(rig);
+        assert_health(rig, "", 1, "not ready: " L40S " is not registered with kubelet: kubelet is not there\n");
+        assert_health(rig, "--live", 0, "alive, not ready: " L40S);
+        rig_kubelet(rig, "1.34");
+        rig_ready(rig, L40S, 8, 8);
+        assert_health(rig, "", 0, "ready: 8 of 8 devices in 1 pools are healthy\n");
+        rig_stop(rig);
+}
+
 static void test_a_node_that_offers_nothing_is_well(void **state)
 {
         struct rig *rig = *state;
@@ -634,6 +649,7 @@ int main(void)
                 RIG_TEST(test_where_no_daemon_answers_the_status_is_3_and_says_what_to_do),
                 RIG_TEST(test_the_daemon_is_ready_when_kubelet_is_served),
                 RIG_TEST(test_health_is_for_probes),
+                RIG_TEST(test_a_node_is_not_ready_while_kubelet_is_away),
                 RIG_TEST(test_a_node_that_offers_nothing_is_well),
                 RIG_TEST(test_pages_have_all_devices_once),
                 RIG_TEST(test_a_cordon_withholds_from_new_pods_and_from_nobody_else),
