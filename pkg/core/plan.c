@@ -25,6 +25,7 @@ const char *step_kind_name(enum step_kind kind)
                 [STEP_LIST_HOLDERS] = "list-holders",
         };
 
+        _Static_assert(N_ELEMENTS(names) == STEP_KINDS, "the last kind of step is the last");
         return names[kind];
 }
 

@@ -40,6 +40,7 @@ enum step_kind {
         STEP_LIST_HOLDERS, /* who has a node of @bdf open (nodes as of STEP_GUARD_NODES): "all" or, where not every process can be
                             * seen or named here, "some", then "; PID NODE COMM" for each */
 };
+enum { STEP_KINDS = STEP_LIST_HOLDERS + 1 };
 const char *step_kind_name(enum step_kind kind); /* "need-driver", "override", ... */
 /* It only tells something: its value is in the report, and that it fails stops nothing. */
 static inline bool step_tells(enum step_kind kind)

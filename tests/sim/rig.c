@@ -113,9 +113,9 @@ void rig_kubelet(struct rig *rig, const char *profile)
 
 pid_t rig_spawn(struct rig *rig, const char *log)
 {
-        const char *bin = getenv("SLUICE_BIN");
-        _cleanup_free_ char *program = rig->program ? xstrdup(rig->program) : xasprintf("%s/sluiced", bin ? bin : "build/asan/bin");
-        _cleanup_free_ char *hand = xasprintf("%s/sluice-hand", bin ? bin : "build/asan/bin");
+        const char *bin = getenv("SLUICE_BIN") ? getenv("SLUICE_BIN") : "build/asan/bin", *suffix = rig->suffix ? rig->suffix : "";
+        _cleanup_free_ char *program = rig->program ? xstrdup(rig->program) : xasprintf("%s/sluiced%s", bin, suffix);
+        _cleanup_free_ char *hand = xasprintf("%s/sluice-hand%s", bin, suffix);
         char *argv[] = { program,
                          (char *)"--kubelet-dir",
                          rig->kubelet_dir,

@@ -26,6 +26,7 @@ enum { RIG_SOON_MS = 20000 };
 struct rig {
         char dir[40], kubelet_dir[64], state_dir[64], run_dir[64], sim_dir[64], config[64], log[64], host[128];
         const char *program; /* NULL = $SLUICE_BIN/sluiced */
+        const char *suffix;  /* of that and of sluice-hand: "-held"; NULL = none */
         struct fk *k;
         struct sim *sim;
         pid_t pid; /* of sluiced, 0 = none */

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scene.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "claims/request.h"
+#include "config/config.h"
+#include "core/plan.h"
+#include "hands/worker.h"
+#include "host/host.h"
+#include "host/modules.h"
+#include "picture.h"
+#include "sim/sim.h"
+#include "tmp.h"
+
+#define HEAD "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nrules:\n"
+#define ALL  "  - bind: on-allocate\n    group: one-device\n" /* every GPU may be bound */
+
+const struct scene_kind scene_kinds[] = {
+        { .name = "bind",
+          .bind = "on-allocate",
+          .what = "plan",
+          .n_devices = 1,
+          .asks = true,
+          .ends_bound = true,
+          .last = "plan over-said" },
+        { .name = "bind-several",
+          .bind = "on-allocate",
+          .what = "plan",
+          .n_devices = SCENE_DEVICES_MAX,
+          .asks = true,
+          .ends_bound = true,
+          .last = "plan over-said" },
+        { .name = "bind-undone",
+          .bind = "on-allocate",
+          .what = "plan",
+          .n_devices = 1,
+          .fails = true,
+          .asks = true,
+          .last = "plan over-said" },
+        { .name = "bind-at-start", .bind = "at-start", .what = "plan", .n_devices = 1, .ends_bound = true, .last = "plan over-said" },
+        { .name = "look", .bind = "on-allocate", .what = "look", .n_devices = 1, .last = "look over-said" },
+};
+const size_t scene_n_kinds = N_ELEMENTS(scene_kinds);
+
+char *scene_config(const struct scene *scene)
+{
+        struct strbuf b = { 0 };
+
+        strbuf_add(&b, HEAD);
+        if (!scene->kind->asks)
+                strbuf_addf(&b, "  - select: {addresses: [\"%s\"]}\n    bind: %s\n    group: one-device\n", scene->ids[0],
+                            scene->kind->bind);
+        strbuf_add(&b, ALL);
+        return strbuf_take(&b);
+}
+
+void scene_make_class(const char *sim_dir)
+{
+        _cleanup_free_ char *class = xasprintf("%s/sys/class", sim_dir), *vfio_dev = xasprintf("%s/vfio-dev", class);
+
+        if (fs_mkdir(AT_FDCWD, class, 0755) < 0 || fs_mkdir(AT_FDCWD, vfio_dev, 0755) < 0)
+                abort();
+}
+
+/* ---- one look at a host of our own ---- */
+
+struct stage {
+        char dir[48];
+        struct sim *sim;
+        struct inventory *inventory;
+        struct config *config;
+        struct offer *offer;
+};
+
+static void check(int r, const struct err *err)
+{
+        if (r >= 0)
+                return;
+        (void)fprintf(stderr, "%s\n", err->msg);
+        abort();
+}
+
+static void stage_open(struct stage *stage, const char *fixture, const char *config)
+{
+        _cleanup_free_ char *source = xasprintf("tests/fixtures/hosts/%s.capture", fixture);
+        _cleanup_strbuf_ struct strbuf problems = { 0 };
+        struct names *names;
+        struct err err = { 0 };
+
+        *stage = (struct stage){ 0 };
+        str_format(stage->dir, sizeof(stage->dir), "%s/sluice-scene-XXXXXX", tmp_base());
+        if (!mkdtemp(stage->dir))
+                abort();
+        check(sim_prepare(source, stage->dir, &err), &err);
+        check(sim_open(&stage->sim, stage->dir, &err), &err);
+        scene_make_class(stage->dir);
+        check(config_parse("scene", config, strlen(config), &stage->config, &problems), &err);
+        check(names_new(&names, NULL, NULL, &err), &err);
+        check(host_scan(sim_tree(stage->sim), names, true, &stage->inventory, &err), &err);
+        names_free(names);
+        struct modules *modules = modules_new();
+        check(modules_apply(modules, sim_tree(stage->sim), stage->inventory, &err), &err);
+        modules_free(modules);
+        stage->offer = offer_decide(&(struct offer_input){ .inventory = stage->inventory, .rules = &stage->config->rules });
+}
+
+static void stage_close(struct stage *stage)
+{
+        _cleanup_free_ char *command = xasprintf("rm -rf %s", stage->dir);
+
+        offer_unref(stage->offer);
+        inventory_unref(stage->inventory);
+        config_free(stage->config);
+        sim_free(stage->sim);
+        if (system(command) != 0)
+                abort();
+}
+
+/* The plan that binds @device alone; false when there is none, or nothing to do. */
+static bool plan_of(const struct stage *stage, const struct device *device, struct plan *ret)
+{
+        struct err err;
+
+        return device->state == DEVICE_HEALTHY && device->needs_bind &&
+               plan_bind(stage->inventory, &stage->config->rules, &device, 1, ret, &err) == REASON_NONE && ret->n_steps > 0;
+}
+
+static bool ignore_report(void *ctx, const struct report *report)
+{
+        (void)ctx;
+        (void)report;
+        return true;
+}
+
+static void execute(const struct stage *stage, const struct plan *plan)
+{
+        _cleanup_kernel_ struct kernel *kernel = NULL;
+        struct err err;
+
+        _cleanup_close_ int locks = open(stage->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        check(kernel_open(&kernel, stage->dir, &err), &err);
+        if (worker_execute(kernel, locks, plan, ignore_report, NULL) != PLAN_DONE)
+                abort();
+}
+
+/* ---- scenes ---- */
+
+static const char whole_config[] = HEAD ALL;
+
+static bool same_shape(const struct plan *a, const struct plan *b)
+{
+        if (a->n_steps != b->n_steps)
+                return false;
+        for (uint32_t i = 0; i < a->n_steps; i++)
+                if (a->steps[i].kind != b->steps[i].kind)
+                        return false;
+        return true;
+}
+
+/* The first device of each shape. Caller frees. */
+static const struct device **distinct(const struct stage *stage, size_t *ret_n)
+{
+        const struct device **list = xcalloc(stage->offer->n_devices + 1, sizeof(const struct device *));
+        struct plan *plans = xcalloc(stage->offer->n_devices + 1, sizeof(*plans));
+        size_t n = 0;
+
+        for (size_t i = 0; i < stage->offer->n_devices; i++) {
+                bool known = !plan_of(stage, &stage->offer->devices[i], &plans[n]);
+                for (size_t k = 0; k < n && !known; k++)
+                        known = same_shape(&plans[k], &plans[n]);
+                if (!known)
+                        list[n++] = &stage->offer->devices[i];
+        }
+        free(plans);
+        *ret_n = n;
+        return list;
+}
+
+static bool share_a_card(const struct stage *stage, const struct device *a, const struct device *b)
+{
+        const struct device *both[] = { a, b };
+        size_t unit[2];
+
+        request_units(stage->inventory, both, 2, unit);
+        return unit[1] == unit[0];
+}
+
+/* @first and what can be asked for together with it. */
+static void choose(const struct stage *stage, const struct device *first, struct scene *scene)
+{
+        const struct device *chosen[SCENE_DEVICES_MAX] = { first };
+        struct plan plan;
+        unsigned n = 1;
+
+        for (size_t i = 0; i < stage->offer->n_devices && n < scene->kind->n_devices; i++) {
+                const struct device *d = &stage->offer->devices[i];
+                bool fits = streq(d->resource, first->resource) && plan_of(stage, d, &plan);
+                for (unsigned k = 0; k < n && fits; k++)
+                        fits = !share_a_card(stage, chosen[k], d);
+                if (fits)
+                        chosen[n++] = d;
+        }
+        (void)str_copy(scene->resource, sizeof(scene->resource), first->resource);
+        for (unsigned i = 0; i < n; i++)
+                (void)str_copy(scene->ids[i], sizeof(scene->ids[i]), chosen[i]->id);
+        scene->n_ids = n;
+        const struct pool *pool = offer_pool(stage->offer, first->resource);
+        scene->n_listed = (unsigned)pool->n_devices;
+        for (size_t i = 0; i < pool->n_devices; i++)
+                scene->n_healthy += stage->offer->devices[pool->devices[i]].state == DEVICE_HEALTHY;
+}
+
+void scene_draw(struct scene *scene)
+{
+        for (unsigned mask = 0; mask < 1U << scene->n_ids; mask++) {
+                struct stage stage;
+                struct plan plan;
+                stage_open(&stage, scene->fixture, whole_config);
+                for (unsigned i = 0; i < scene->n_ids; i++) {
+                        const struct device *d = offer_device(stage.offer, scene->ids[i]);
+                        if ((mask & 1U << i) && plan_of(&stage, d, &plan))
+                                execute(&stage, &plan);
+                }
+                scene->world[mask] = picture_of(stage.dir);
+                stage_close(&stage);
+        }
+}
+
+void scene_done(struct scene *scene)
+{
+        for (unsigned mask = 0; mask < 1U << scene->n_ids; mask++) {
+                free(scene->world[mask]);
+                scene->world[mask] = NULL;
+        }
+}
+
+void scenes_of(const char *fixture, struct scene **ret, size_t *n, size_t *cap)
+{
+        struct stage stage;
+        size_t n_devices;
+
+        stage_open(&stage, fixture, whole_config);
+        const struct device **devices = distinct(&stage, &n_devices);
+        for (size_t d = 0; d < n_devices; d++)
+                for (size_t k = 0; k < scene_n_kinds; k++) {
+                        struct scene scene = { .kind = &scene_kinds[k] };
+                        (void)str_copy(scene.fixture, sizeof(scene.fixture), fixture);
+                        choose(&stage, devices[d], &scene);
+                        if (scene.kind->n_devices > 1 && scene.n_ids < 2)
+                                continue;
+                        GROW(*ret, *n, *cap);
+                        (*ret)[(*n)++] = scene;
+                }
+        free(devices);
+        stage_close(&stage);
+}

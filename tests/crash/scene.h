@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is interrupted: a kind of plan on a captured host. For each host one scene per kind and shape of plan (the kinds of its steps
+ * in order), so that the eight equal cards of a node are one. */
+#ifndef SLUICE_TESTS_CRASH_SCENE_H
+#define SLUICE_TESTS_CRASH_SCENE_H
+
+#include "core/device.h"
+
+enum { SCENE_DEVICES_MAX = 3 };
+
+struct scene_kind {
+        const char *name;
+        const char *bind;   /* of the rule: "on-allocate", "at-start" */
+        const char *what;   /* which points belong to it: "plan", "look" */
+        unsigned n_devices; /* asked for in one Allocate, or bound at start; of several cards, as many as there are up to it */
+        bool fails;         /* the first probe of the last device's function fails */
+        bool asks;          /* the plan belongs to an Allocate; else to the start of the daemon */
+        bool ends_bound;
+        const char *last; /* ends the name of the last point */
+};
+extern const struct scene_kind scene_kinds[];
+extern const size_t scene_n_kinds;
+
+struct scene {
+        const struct scene_kind *kind;
+        char fixture[48];
+        char resource[RESOURCE_MAX];
+        char ids[SCENE_DEVICES_MAX][DEVICE_ID_MAX];
+        unsigned n_listed, n_healthy;        /* in the pool */
+        unsigned n_ids;                      /* each of a card of its own: a plan each */
+        char *world[1 << SCENE_DEVICES_MAX]; /* picture_of() the host with the devices of this mask bound; see scene_draw() */
+};
+
+/* sys/class/vfio-dev comes with the first VFIO device and stays; a host has it from the beginning, so that undone is as before. */
+void scene_make_class(const char *sim_dir);
+
+char *scene_config(const struct scene *scene); /* the caller frees it */
+
+/* Fills @world: executes the plans, in this process, on hosts of its own. */
+void scene_draw(struct scene *scene);
+void scene_done(struct scene *scene); /* forgets @world */
+
+/* All scenes of the captured host @fixture; *ret grows. Looks at it and plans as the daemon does. */
+void scenes_of(const char *fixture, struct scene **ret, size_t *n, size_t *cap);
+
+#endif
