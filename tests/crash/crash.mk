@@ -20,8 +20,16 @@ $(B)/$(CRASH_DIR)/crash: $(CRASH_O) $(B)/libfakekubelet.a $(B)/libsluice.a
 	$(call SAY,LD  $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libfakekubelet.a $(B)/libsluice.a -lcmocka $(LIBS)
 
-test-crash: ## kill daemon, hand or both at every point of every kind of plan: a sample of the runs (CRASH_EVERY=1: all)
+CRASH_EVERY ?= 5
+test-crash: ## kill daemon, hand or both at the points of every kind of plan: each fifth run (CRASH_EVERY=N)
+	@$(MAKE) crash-release CRASH_NAME=$@
+test-crash-all: ## the same, every run
+	@$(MAKE) crash-release CRASH_NAME=$@ CRASH_EVERY=1
+test-crash-asan: ## the same under ASan and UBSan, some 200 runs
+	@$(MAKE) FLAVOUR=asan run-crash CRASH_NAME=$@ CRASH_EVERY=31
+crash-release:
 	@$(MAKE) FLAVOUR=release build/release/bin/sluiced-held build/release/bin/sluice-hand-held
-	@$(MAKE) FLAVOUR=release LINK=dynamic build/release/$(CRASH_DIR)/crash
-	@SLUICE_BIN=build/release/bin build/release/$(CRASH_DIR)/crash
-.PHONY: test-crash
+	@$(MAKE) FLAVOUR=release LINK=dynamic run-crash
+run-crash: $(B)/$(CRASH_DIR)/crash $(if $(filter asan,$(FLAVOUR)),$(B)/bin/sluiced-held $(B)/bin/sluice-hand-held)
+	@SLUICE_BIN=$(B)/bin CRASH_EVERY=$(CRASH_EVERY) $(B)/$(CRASH_DIR)/crash $(CRASH_NAME)
+.PHONY: test-crash test-crash-all test-crash-asan crash-release run-crash

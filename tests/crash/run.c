@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "kept.h"
 #include "picture.h"
 
 const char *const victim_names[N_VICTIMS] = { "daemon", "daemon, the next one beside the hand", "hand", "both" };
@@ -132,7 +133,7 @@ static unsigned all_of(const struct run *run)
         return (1U << run->scene->n_ids) - 1;
 }
 
-/* Waits until nobody is at work and the host is one of the worlds that it may be. */
+/* Waits until nobody is at work, the host is one of the worlds that it may be, and what is written down is true of it. */
 static unsigned settle(struct run *run, const char *when)
 {
         char why[2048] = "";
@@ -141,11 +142,26 @@ static unsigned settle(struct run *run, const char *when)
                 bool idle = all_locks_free(run->rig);
                 _cleanup_free_ char *now = look(run);
                 int mask = which_world(run, now, why, sizeof(why));
-                if (idle && mask >= 0)
+                if (idle && mask >= 0 && kept_originals_are(run->rig->state_dir, run->scene, (unsigned)mask, why, sizeof(why)))
                         return (unsigned)mask;
                 if (clock_ms() > until)
-                        fail_msg("%s the host is %s:%s", when, idle ? "neither as before nor as after" : "still being worked on", why);
+                        fail_msg("%s %s:%s", when,
+                                 !idle      ? "somebody is still at work on the host"
+                                 : mask < 0 ? "the host is neither as before nor as after"
+                                            : "the records are not true",
+                                 why);
         }
+}
+
+/* They are written a moment later than the answer goes. */
+static void await_claims(struct run *run, unsigned mask)
+{
+        char why[512] = "";
+
+        for (int64_t until = clock_ms() + RIG_SOON_MS; !kept_claims_are(run->rig->state_dir, run->scene, mask, why, sizeof(why));
+             (void)usleep(2000))
+                if (clock_ms() > until)
+                        fail_msg("%s", why);
 }
 
 /* ---- the course ---- */
@@ -272,6 +288,7 @@ static void ask_anew(struct run *run)
         if (run->code != 0)
                 fail_msg("a fresh Allocate is refused: %s", run->text);
         assert_int_equal(settle(run, "after a fresh Allocate"), all_of(run));
+        await_claims(run, all_of(run));
 }
 
 static void await_aim(struct run *run)
@@ -317,11 +334,11 @@ void run_play(void **state)
         if (run->trace)
                 *run->trace = held_traced(run->held);
         await_list(run);
+        (void)settle(run, "after that");
+        await_claims(run, 0);
         if (run->scene->kind->asks)
                 ask_anew(run);
         else
                 await_aim(run);
-        kill_daemon(run);
-        held_await_hands(held_hands(run->held));
-        run->rig->over = true;
+        rig_stop(run->rig);
 }

@@ -193,6 +193,17 @@ static bool share_a_card(const struct stage *stage, const struct device *a, cons
         return unit[1] == unit[0];
 }
 
+static void note_functions(const struct stage *stage, const struct device *device, struct bdf *ret, unsigned *ret_n)
+{
+        struct plan plan;
+
+        if (!plan_of(stage, device, &plan))
+                abort();
+        for (uint32_t i = 0; i < plan.n_steps && *ret_n < SCENE_FUNCTIONS_MAX; i++)
+                if (plan.steps[i].kind == STEP_PROBE)
+                        ret[(*ret_n)++] = plan.steps[i].bdf;
+}
+
 /* @first and what can be asked for together with it. */
 static void choose(const struct stage *stage, const struct device *first, struct scene *scene)
 {
@@ -212,6 +223,8 @@ static void choose(const struct stage *stage, const struct device *first, struct
         for (unsigned i = 0; i < n; i++)
                 (void)str_copy(scene->ids[i], sizeof(scene->ids[i]), chosen[i]->id);
         scene->n_ids = n;
+        for (unsigned i = 0; i < n; i++)
+                note_functions(stage, chosen[i], scene->functions[i], &scene->n_functions[i]);
         const struct pool *pool = offer_pool(stage->offer, first->resource);
         scene->n_listed = (unsigned)pool->n_devices;
         for (size_t i = 0; i < pool->n_devices; i++)

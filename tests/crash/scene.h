@@ -6,7 +6,7 @@
 
 #include "core/device.h"
 
-enum { SCENE_DEVICES_MAX = 3 };
+enum { SCENE_DEVICES_MAX = 3, SCENE_FUNCTIONS_MAX = 16 };
 
 struct scene_kind {
         const char *name;
@@ -26,8 +26,10 @@ struct scene {
         char fixture[48];
         char resource[RESOURCE_MAX];
         char ids[SCENE_DEVICES_MAX][DEVICE_ID_MAX];
-        unsigned n_listed, n_healthy;        /* in the pool */
-        unsigned n_ids;                      /* each of a card of its own: a plan each */
+        unsigned n_listed, n_healthy;                                 /* in the pool */
+        unsigned n_ids;                                               /* each of a card of its own: a plan each */
+        struct bdf functions[SCENE_DEVICES_MAX][SCENE_FUNCTIONS_MAX]; /* that the plan of each device binds */
+        unsigned n_functions[SCENE_DEVICES_MAX];
         char *world[1 << SCENE_DEVICES_MAX]; /* picture_of() the host with the devices of this mask bound; see scene_draw() */
 };
 
