@@ -371,7 +371,7 @@ static int start(struct agent *agent, struct err *err)
         int r = rpc_start(&agent->rpc, err);
 
         hands_attach(agent->hands, &agent->loop);
-        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, at_work, agent);
+        agent->probe = probe_new(agent->hands, on_probed, on_probe_stuck, ours, agent);
         agent->world.probe = agent->probe;
         init_handles(agent);
         if (r == 0)

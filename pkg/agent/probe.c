@@ -69,9 +69,14 @@ void probe_apply(struct probe *probe, struct inventory *inventory)
 {
         for (size_t i = 0; i < inventory->n_functions; i++) {
                 struct function *fn = &inventory->functions[i];
-                const struct known *k = find(probe, fn->bdf);
+                struct known *k = find(probe, fn->bdf);
                 if (!k || !k->read || !is_same(k, fn))
                         continue;
+                if (probe->at_work(probe->ctx, card_of(fn))) {
+                        k->read = false;
+                        k->read_ms = 0;
+                        continue;
+                }
                 fn->override_known = true;
                 (void)str_copy(fn->driver_override, sizeof(fn->driver_override), k->override);
         }

@@ -12,13 +12,15 @@
 typedef void probe_done_fn(void *ctx);                                     /* something new is known: look again */
 typedef void probe_stuck_fn(void *ctx, struct bdf card, const char *text); /* the kernel does not answer for @card */
 
-typedef bool probe_at_work_fn(void *ctx, struct bdf card); /* is a plan of ours at work on @card? */
+/* Is a plan of ours at work on @card, or was it until just now? */
+typedef bool probe_at_work_fn(void *ctx, struct bdf card);
 
 struct probe;
 struct probe *probe_new(struct hands *hands, probe_done_fn *done, probe_stuck_fn *stuck, probe_at_work_fn *at_work, void *ctx);
 struct probe *probe_free(struct probe *probe); /* after hands_stop: no walk is under way */
 
-/* Writes what is known into @inventory (not shared yet). A function that changed its driver or identity is unknown again. */
+/* Writes what is known into @inventory (not shared yet). A function that changed its driver or identity is unknown again, and so is
+ * one of a card that a plan of ours is changing: what was read before may be what an earlier hand left half-done. */
 void probe_apply(struct probe *probe, struct inventory *inventory);
 
 /* @card is stuck: none of its functions is read again in this boot. */

@@ -30,7 +30,8 @@ struct recovery {
         size_t n_functions;
         uv_timer_t *timer; /* the next attempt */
         bool in_queue, at_work;
-        bool busy; /* another hand has one of the cards' locks */
+        bool just_ended; /* the look at what its plan did is under way */
+        bool busy;       /* another hand has one of the cards' locks */
         int64_t kept_until_ms;
         int64_t pause_ms;
         char said[ERR_MSG_MAX]; /* why the last attempt was none; said once */
@@ -49,8 +50,9 @@ static struct recovery *recovery_of_turn(const struct turn *turn)
 
 static bool changes(const struct turn *turn, struct bdf card, bool ended)
 {
-        (void)ended;
-        for (size_t i = 0; recovery_of_turn(turn)->at_work && i < turn->n_cards; i++)
+        const struct recovery *recovery = recovery_of_turn(turn);
+
+        for (size_t i = 0; (recovery->at_work || (ended && recovery->just_ended)) && i < turn->n_cards; i++)
                 if (bdf_equal(turn->cards[i], card))
                         return true;
         return false;
@@ -244,7 +246,9 @@ static void on_restored(void *ctx, const struct hands_result *result)
                 claims->world.mark_stuck(claims->world.ctx, recovery->cards[i], result->text);
         if (result->end == PLAN_BROKEN)
                 mark_broken(recovery, result->text);
+        recovery->just_ended = true;
         (void)claims->world.rescan(claims->world.ctx);
+        recovery->just_ended = false;
         if (result->end == PLAN_REFUSED || result->end == PLAN_UNDONE || result->end == PLAN_LOST)
                 try_later(recovery, result->text);
         else

@@ -274,6 +274,22 @@ static void test_a_card_that_our_own_plan_is_at_work_on_is_not_asked(void **stat
         assert_int_equal(w.n_stuck, 0);
 }
 
+/* What a hand that died had left half-done was read, and is put right by this plan. */
+static void test_what_was_read_before_a_plan_of_ours_is_not_believed_after_it(void **state)
+{
+        (void)state;
+        (void)walk();
+        say(0, 0, "nvidia");
+        end(PLAN_DONE, 4);
+        w.at_work = 1;
+        probe_apply(w.probe, w.inv);
+        assert_false(w.inv->functions[0].override_known);
+        w.at_work = 0;
+        probe_apply(w.probe, w.inv);
+        assert_false(w.inv->functions[0].override_known);
+        assert_string_equal(walk(), "01.0"); /* asked again, though it is not old */
+}
+
 static void test_a_walk_that_got_no_hand_is_made_again(void **state)
 {
         (void)state;
@@ -300,6 +316,7 @@ int main(void)
                 CASE(test_a_card_at_work_for_too_long_is_stuck),
                 CASE(test_a_card_with_which_a_task_hangs_for_too_long_is_stuck_and_the_task_named),
                 CASE(test_a_card_that_our_own_plan_is_at_work_on_is_not_asked),
+                CASE(test_what_was_read_before_a_plan_of_ours_is_not_believed_after_it),
                 CASE(test_a_walk_that_got_no_hand_is_made_again),
         };
 

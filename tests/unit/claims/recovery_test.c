@@ -110,12 +110,19 @@ static struct {
         struct device device; /* of the GPU */
         enum reason marked;
         unsigned n_stuck, n_recovered;
+        bool changed_in_look; /* GPU, when the host was looked at last */
 } f;
 
 static const struct inventory *see_inventory(void *ctx)
 {
         (void)ctx;
         return f.inv;
+}
+
+static const struct inventory *look_again(void *ctx)
+{
+        f.changed_in_look = f.claims && claims_change(f.claims, BDFS[GPU]);
+        return see_inventory(ctx);
 }
 
 static const struct offer *see_offer(void *ctx)
@@ -157,7 +164,7 @@ static void on_recovered(void *ctx)
 static void open_claims(void)
 {
         const struct claims_world world = {
-                .inventory = see_inventory, .offer = see_offer, .rescan = see_inventory, .mark = mark, .mark_stuck = mark_stuck
+                .inventory = see_inventory, .offer = see_offer, .rescan = look_again, .mark = mark, .mark_stuck = mark_stuck
         };
         struct err err;
 
@@ -335,6 +342,8 @@ static void test_a_bind_that_is_half_done_is_undone(void **state)
         assert_int_equal(state_of(OTHER), ORIGINAL_BOUND);
         assert_int_equal(f.n_recovered, 1);
         assert_false(claims_at_work(f.claims, BDFS[GPU]));
+        assert_true(f.changed_in_look); /* what was read before does not count */
+        assert_false(claims_change(f.claims, BDFS[GPU]));
 }
 
 static void test_a_hand_that_outlived_its_daemon_is_waited_for(void **state)
