@@ -93,6 +93,7 @@ static pb_rule *rule_message(struct pile *pile, const struct explanation_input *
         m->line = rule ? rule->line : 0;
         m->deny = rule && rule->deny;
         m->bind = pb_text(bind_policy_name(device->bind));
+        m->release = pb_text(release_policy_name(rule ? rule->release : RELEASE_KEEP));
         m->group = pb_text(rule && rule->group == GROUP_ONE_DEVICE ? "one-device" : "withhold");
         return m;
 }
@@ -112,21 +113,13 @@ static pb_step *step_of(struct pile *pile, const struct step *step)
         return m;
 }
 
-static pb_plan *plan_of(struct pile *pile, const struct explanation_input *in)
+static pb_plan *plan_message(struct pile *pile, const struct plan *plan, enum reason refusal, const struct err *err)
 {
-        const struct device *devices[] = { in->device };
-        _cleanup_free_ struct plan *plan = xcalloc(1, sizeof(*plan));
         pb_plan *m = pb_new(pile, plan);
         char text[BDF_TEXT_MAX];
-        struct err err;
 
-        if (in->device->state != DEVICE_HEALTHY) {
-                m->refusal = pb_reason_of(pile, in->device->reason, in->device->detail);
-                return m;
-        }
-        enum reason reason = plan_bind(in->inventory, in->rules, devices, 1, plan, &err);
-        if (reason) {
-                m->refusal = pb_reason_of(pile, reason, pile_text(pile, err.msg));
+        if (refusal) {
+                m->refusal = pb_reason_of(pile, refusal, pile_text(pile, err->msg));
                 return m;
         }
         m->steps = pile_take(pile, plan->n_steps, sizeof(*m->steps));
@@ -136,6 +129,34 @@ static pb_plan *plan_of(struct pile *pile, const struct explanation_input *in)
         for (uint32_t i = 0; i < plan->n_cards; i++)
                 m->cards[m->n_cards++] = pile_text(pile, bdf_format(plan->cards[i], text));
         return m;
+}
+
+static pb_plan *allocate_of(struct pile *pile, const struct explanation_input *in)
+{
+        const struct device *devices[] = { in->device };
+        _cleanup_free_ struct plan *plan = xcalloc(1, sizeof(*plan));
+        struct err err;
+
+        if (in->device->state == DEVICE_HEALTHY) {
+                enum reason refusal = plan_bind(in->inventory, in->rules, devices, 1, plan, &err);
+                return plan_message(pile, plan, refusal, &err);
+        }
+        pb_plan *m = pb_new(pile, plan);
+        m->refusal = pb_reason_of(pile, in->device->reason, in->device->detail);
+        return m;
+}
+
+/* Only of what is bound, or needs no binding: before, there is nothing to give back. */
+static pb_plan *release_of(struct pile *pile, const struct explanation_input *in)
+{
+        const struct device *devices[] = { in->device };
+        _cleanup_free_ struct plan *plan = xcalloc(1, sizeof(*plan));
+        struct err err;
+
+        if (in->device->state == DEVICE_WITHHELD || in->device->needs_bind || in->device->reason == REASON_GONE)
+                return NULL;
+        enum reason refusal = plan_release(in->inventory, in->rules, devices, 1, in->originals, in->n_originals, plan, &err);
+        return plan_message(pile, plan, refusal, &err);
 }
 
 /* ---- claims and originals ---- */
@@ -206,6 +227,7 @@ pb_node_explain_response *pb_explanation_of(struct pile *pile, const struct expl
         m->originals = pile_take(pile, in->n_originals, sizeof(*m->originals));
         for (size_t i = 0; i < in->n_originals; i++)
                 m->originals[m->n_originals++] = original_of(pile, in->originals[i]);
-        m->allocate = plan_of(pile, in);
+        m->allocate = allocate_of(pile, in);
+        m->release = release_of(pile, in);
         return m;
 }

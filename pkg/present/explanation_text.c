@@ -96,8 +96,8 @@ static void add_rule(const pb_rule *rule, struct strbuf *out)
         else if (rule->number == 0)
                 strbuf_add(out, "\nRule: none is written; what VFIO can use already is offered, nothing is bound\n");
         else
-                strbuf_addf(out, "\nRule: number %u, in line %u: %s%s\n", rule->number, rule->line, rule->deny ? "deny" : "bind ",
-                            rule->deny ? "" : rule->bind);
+                strbuf_addf(out, "\nRule: number %u, in line %u: %s%s%s%s\n", rule->number, rule->line, rule->deny ? "deny" : "bind ",
+                            rule->deny ? "" : rule->bind, rule->deny ? "" : ", release ", rule->deny ? "" : rule->release);
 }
 
 static void add_use(const pb_node_explain_response *m, int64_t now_ms, struct strbuf *out)
@@ -132,17 +132,20 @@ static void add_use(const pb_node_explain_response *m, int64_t now_ms, struct st
         }
 }
 
-static void add_plan(const pb_plan *plan, struct strbuf *out)
+struct plan_words {
+        const char *refused, *nothing, *steps;
+};
+
+static void add_plan(const pb_plan *plan, const struct plan_words *words, struct strbuf *out)
 {
         if (!plan)
                 return;
         if (plan->refusal) {
-                strbuf_add(out, "\nAllocate would refuse it:\n");
+                strbuf_addf(out, "\n%s:\n", words->refused);
                 add_reason("  ", plan->refusal, out);
                 return;
         }
-        strbuf_add(out, plan->n_steps ? "\nAllocate would do this, and undo it when a step fails:\n"
-                                      : "\nAllocate would answer at once: nothing has to be done\n");
+        strbuf_addf(out, "\n%s\n", plan->n_steps ? words->steps : words->nothing);
         for (size_t i = 0; i < plan->n_steps; i++)
                 strbuf_addf(out, "  %2zu. %c %s\n", i + 1, plan->steps[i]->acts ? '*' : ' ', plan->steps[i]->sentence);
         if (plan->n_steps > 0)
@@ -151,6 +154,10 @@ static void add_plan(const pb_plan *plan, struct strbuf *out)
 
 static int explanation_text(const pb_node_explain_response *m, int64_t now_ms, struct strbuf *out, struct err *err)
 {
+        static const struct plan_words allocate = { "Allocate would refuse it", "Allocate would answer at once: nothing has to be done",
+                                                    "Allocate would do this, and undo it when a step fails:" };
+        static const struct plan_words release = { "When its pod is gone, it cannot be released as its rule says",
+                                                   "When its pod is gone, it stays as it is", "When its pod is gone, this is done:" };
         _cleanup_strbuf_ struct strbuf text = { 0 };
 
         add_device(m, &text);
@@ -159,7 +166,8 @@ static int explanation_text(const pb_node_explain_response *m, int64_t now_ms, s
                 return r;
         add_rule(m->rule, &text);
         add_use(m, now_ms, &text);
-        add_plan(m->allocate, &text);
+        add_plan(m->allocate, &allocate, &text);
+        add_plan(m->release, &release, &text);
         strbuf_add_n(out, text.text, text.len);
         return 0;
 }

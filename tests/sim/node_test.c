@@ -185,7 +185,7 @@ static void test_explain_tells_the_plan_that_allocate_then_runs(void **state)
         static const char *const parts[] = { "0000:18:00.0  AD102GL [L40S], healthy",
                                              "8 devices, 8 healthy; KubeVirt looks in " L40S_ENV,
                                              "may be handed out, 1 to be bound first",
-                                             "Rule: number 1, in line 4: bind on-allocate",
+                                             "Rule: number 1, in line 4: bind on-allocate, release keep\n",
                                              "Open by nobody",
                                              " * set driver_override of 0000:18:00.0 to vfio-pci\n",
                                              " * unbind 0000:18:00.0 from nvidia\n",
@@ -197,7 +197,7 @@ static void test_explain_tells_the_plan_that_allocate_then_runs(void **state)
         rig_driver(rig, GPU0, driver, sizeof(driver));
         assert_string_equal(driver, "vfio-pci");
         _cleanup_free_ char *bound = said(rig, "explain", GPU0);
-        assert_tells(bound, "Allocate would answer at once: nothing has to be done\n");
+        assert_tells(bound, "Allocate would answer at once: nothing has to be done\n\nWhen its pod is gone, it stays as it is\n");
         rig_stop(rig);
 }
 

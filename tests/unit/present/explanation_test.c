@@ -127,6 +127,32 @@ static void test_claims_holders_originals_and_a_hold_are_told(void **state)
         json_decref(tree);
 }
 
+static void test_the_end_of_its_claim_is_told_as_its_rule_has_it(void **state)
+{
+        static const char bound[] = "0000:3b:00.0 10de:26b9 0302 vfio-pci g=7\n";
+        const struct original original = { .bdf = { 0, 0x3b, 0, 0 },
+                                           .card = { 0, 0x3b, 0, 0 },
+                                           .state = ORIGINAL_BOUND,
+                                           .vendor = 0x10de,
+                                           .device = 0x26b9,
+                                           .target = "vfio-pci" };
+        const struct original *originals[] = { &original };
+        const struct explanation_input known = { .originals = originals, .n_originals = 1 };
+
+        (void)state;
+        _cleanup_free_ char *kept = explained(bound, BIND, "0000:3b:00.0", PRESENT_TABLE, &known);
+        assert_tells(kept, ": bind on-allocate, release keep\n");
+        assert_tells(kept, "\nWhen its pod is gone, it stays as it is\n");
+        _cleanup_free_ char *back = explained(bound, "ids=10de:* bind=on-allocate release=restore", "0000:3b:00.0", PRESENT_TABLE, &known);
+        assert_tells(back, "\nWhen its pod is gone, this is done:\n");
+        assert_tells(back, " * unbind 0000:3b:00.0 from vfio-pci\n");
+        _cleanup_free_ char *blind = explained("0000:3b:00.0 10de:26b9 0302 vfio-pci g=7\n!holders\n",
+                                               "ids=10de:* bind=on-allocate release=restore", "0000:3b:00.0", PRESENT_TABLE, &known);
+        assert_tells(blind, "\nWhen its pod is gone, it cannot be released as its rule says:\n  holders-unknown: ");
+        _cleanup_free_ char *unbound = explained(HOST, BIND, "0000:3b:00.0", PRESENT_TABLE, NULL);
+        assert_null(strstr(unbound, "When its pod is gone"));
+}
+
 static void test_the_table_of_claims_names_pods_by_their_whole_name(void **state)
 {
         struct claim_device device = { .id = "0000:3b:00.0" };
@@ -167,6 +193,7 @@ int main(void)
                 TEST(test_a_device_that_is_not_offered_has_the_culprit_and_what_to_do),
                 TEST(test_what_is_healthy_and_cannot_be_bound_is_refused_by_its_plan),
                 TEST(test_claims_holders_originals_and_a_hold_are_told),
+                TEST(test_the_end_of_its_claim_is_told_as_its_rule_has_it),
                 TEST(test_the_table_of_claims_names_pods_by_their_whole_name),
         };
 

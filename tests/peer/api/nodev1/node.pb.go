@@ -1421,8 +1421,9 @@ type Rule struct {
 	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // from 1; 0 = the implicit rule
 	Line          uint32                 `protobuf:"varint,2,opt,name=line,proto3" json:"line,omitempty"`     // in the configuration file; 0 = implicit
 	Deny          bool                   `protobuf:"varint,3,opt,name=deny,proto3" json:"deny,omitempty"`
-	Bind          string                 `protobuf:"bytes,4,opt,name=bind,proto3" json:"bind,omitempty"`   // "never", "on-allocate", "at-start"
-	Group         string                 `protobuf:"bytes,5,opt,name=group,proto3" json:"group,omitempty"` // "withhold", "one-device"
+	Bind          string                 `protobuf:"bytes,4,opt,name=bind,proto3" json:"bind,omitempty"`       // "never", "on-allocate", "at-start"
+	Group         string                 `protobuf:"bytes,5,opt,name=group,proto3" json:"group,omitempty"`     // "withhold", "one-device"
+	Release       string                 `protobuf:"bytes,6,opt,name=release,proto3" json:"release,omitempty"` // "keep", "restore", "reset", "reset+restore"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1488,6 +1489,13 @@ func (x *Rule) GetBind() string {
 func (x *Rule) GetGroup() string {
 	if x != nil {
 		return x.Group
+	}
+	return ""
+}
+
+func (x *Rule) GetRelease() string {
+	if x != nil {
+		return x.Release
 	}
 	return ""
 }
@@ -1835,7 +1843,7 @@ func (x *Step) GetWaitMs() uint32 {
 	return 0
 }
 
-// What Allocate would do with the device now: refuse, or run these steps. No steps and no refusal: it is answered as it is.
+// What would be done with the device now: nothing but to refuse, or these steps. No steps and no refusal: it stays as it is.
 type Plan struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Refusal       *Reason                `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"` // absent = not refused. A holder is found by the plan itself: see Holders
@@ -1908,6 +1916,7 @@ type NodeExplainResponse struct {
 	Holders       *Holders               `protobuf:"bytes,8,opt,name=holders,proto3" json:"holders,omitempty"`
 	Originals     []*Original            `protobuf:"bytes,9,rep,name=originals,proto3" json:"originals,omitempty"` // of the functions of its group that Sluice bound
 	Allocate      *Plan                  `protobuf:"bytes,10,opt,name=allocate,proto3" json:"allocate,omitempty"`
+	Release       *Plan                  `protobuf:"bytes,11,opt,name=release,proto3" json:"release,omitempty"` // what the end of its claim would run as things are; absent = there is nothing to release: it is not bound, or gone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2008,6 +2017,13 @@ func (x *NodeExplainResponse) GetOriginals() []*Original {
 func (x *NodeExplainResponse) GetAllocate() *Plan {
 	if x != nil {
 		return x.Allocate
+	}
+	return nil
+}
+
+func (x *NodeExplainResponse) GetRelease() *Plan {
+	if x != nil {
+		return x.Release
 	}
 	return nil
 }
@@ -2316,14 +2332,15 @@ const file_node_proto_rawDesc = "" +
 	"\x06viable\x18\x02 \x01(\bR\x06viable\x120\n" +
 	"\averdict\x18\x03 \x01(\v2\x16.sluice.node.v1.ReasonR\averdict\x12\x17\n" +
 	"\ato_bind\x18\x04 \x01(\rR\x06toBind\x125\n" +
-	"\amembers\x18\x05 \x03(\v2\x1b.sluice.node.v1.GroupMemberR\amembers\"\x7f\n" +
+	"\amembers\x18\x05 \x03(\v2\x1b.sluice.node.v1.GroupMemberR\amembers\"\x90\x01\n" +
 	"\x04Rule\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\rR\x04line\x12\x12\n" +
 	"\x04deny\x18\x03 \x01(\bR\x04deny\x12\x12\n" +
 	"\x04bind\x18\x04 \x01(\tR\x04bind\x12\x14\n" +
-	"\x05group\x18\x05 \x01(\tR\x05groupJ\x04\b\x06\x10\n" +
-	"R\arelease\"O\n" +
+	"\x05group\x18\x05 \x01(\tR\x05group\x12\x18\n" +
+	"\arelease\x18\x06 \x01(\tR\areleaseJ\x04\b\a\x10\n" +
+	"\"O\n" +
 	"\x06Cordon\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x12\n" +
 	"\x04note\x18\x02 \x01(\tR\x04note\x12\x19\n" +
@@ -2352,7 +2369,7 @@ const file_node_proto_rawDesc = "" +
 	"\x04Plan\x120\n" +
 	"\arefusal\x18\x01 \x01(\v2\x16.sluice.node.v1.ReasonR\arefusal\x12*\n" +
 	"\x05steps\x18\x02 \x03(\v2\x14.sluice.node.v1.StepR\x05steps\x12\x14\n" +
-	"\x05cards\x18\x03 \x03(\tR\x05cards\"\x98\x04\n" +
+	"\x05cards\x18\x03 \x03(\tR\x05cards\"\xbf\x04\n" +
 	"\x13NodeExplainResponse\x12.\n" +
 	"\x06device\x18\x01 \x01(\v2\x16.sluice.node.v1.DeviceR\x06device\x122\n" +
 	"\bwarnings\x18\x02 \x03(\v2\x16.sluice.node.v1.ReasonR\bwarnings\x12(\n" +
@@ -2364,7 +2381,8 @@ const file_node_proto_rawDesc = "" +
 	"\aholders\x18\b \x01(\v2\x17.sluice.node.v1.HoldersR\aholders\x126\n" +
 	"\toriginals\x18\t \x03(\v2\x18.sluice.node.v1.OriginalR\toriginals\x120\n" +
 	"\ballocate\x18\n" +
-	" \x01(\v2\x14.sluice.node.v1.PlanR\ballocateJ\x04\b\v\x10\x14R\areleaseR\tinstancesR\x06layout\"?\n" +
+	" \x01(\v2\x14.sluice.node.v1.PlanR\ballocate\x12.\n" +
+	"\arelease\x18\v \x01(\v2\x14.sluice.node.v1.PlanR\areleaseJ\x04\b\f\x10\x14R\tinstancesR\x06layout\"?\n" +
 	"\x11NodeCordonRequest\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x12\n" +
 	"\x04note\x18\x02 \x01(\tR\x04note\".\n" +
@@ -2459,25 +2477,26 @@ var file_node_proto_depIdxs = []int32{
 	22, // 23: sluice.node.v1.NodeExplainResponse.holders:type_name -> sluice.node.v1.Holders
 	23, // 24: sluice.node.v1.NodeExplainResponse.originals:type_name -> sluice.node.v1.Original
 	25, // 25: sluice.node.v1.NodeExplainResponse.allocate:type_name -> sluice.node.v1.Plan
-	0,  // 26: sluice.node.v1.Identity.GetPluginInfo:input_type -> sluice.node.v1.GetPluginInfoRequest
-	2,  // 27: sluice.node.v1.Identity.Probe:input_type -> sluice.node.v1.ProbeRequest
-	10, // 28: sluice.node.v1.Node.NodeListDevices:input_type -> sluice.node.v1.NodeListDevicesRequest
-	14, // 29: sluice.node.v1.Node.NodeListPrepared:input_type -> sluice.node.v1.NodeListPreparedRequest
-	16, // 30: sluice.node.v1.Node.NodeExplain:input_type -> sluice.node.v1.NodeExplainRequest
-	27, // 31: sluice.node.v1.Node.NodeCordon:input_type -> sluice.node.v1.NodeCordonRequest
-	29, // 32: sluice.node.v1.Node.NodeUncordon:input_type -> sluice.node.v1.NodeUncordonRequest
-	1,  // 33: sluice.node.v1.Identity.GetPluginInfo:output_type -> sluice.node.v1.GetPluginInfoResponse
-	3,  // 34: sluice.node.v1.Identity.Probe:output_type -> sluice.node.v1.ProbeResponse
-	11, // 35: sluice.node.v1.Node.NodeListDevices:output_type -> sluice.node.v1.NodeListDevicesResponse
-	15, // 36: sluice.node.v1.Node.NodeListPrepared:output_type -> sluice.node.v1.NodeListPreparedResponse
-	26, // 37: sluice.node.v1.Node.NodeExplain:output_type -> sluice.node.v1.NodeExplainResponse
-	28, // 38: sluice.node.v1.Node.NodeCordon:output_type -> sluice.node.v1.NodeCordonResponse
-	30, // 39: sluice.node.v1.Node.NodeUncordon:output_type -> sluice.node.v1.NodeUncordonResponse
-	33, // [33:40] is the sub-list for method output_type
-	26, // [26:33] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	25, // 26: sluice.node.v1.NodeExplainResponse.release:type_name -> sluice.node.v1.Plan
+	0,  // 27: sluice.node.v1.Identity.GetPluginInfo:input_type -> sluice.node.v1.GetPluginInfoRequest
+	2,  // 28: sluice.node.v1.Identity.Probe:input_type -> sluice.node.v1.ProbeRequest
+	10, // 29: sluice.node.v1.Node.NodeListDevices:input_type -> sluice.node.v1.NodeListDevicesRequest
+	14, // 30: sluice.node.v1.Node.NodeListPrepared:input_type -> sluice.node.v1.NodeListPreparedRequest
+	16, // 31: sluice.node.v1.Node.NodeExplain:input_type -> sluice.node.v1.NodeExplainRequest
+	27, // 32: sluice.node.v1.Node.NodeCordon:input_type -> sluice.node.v1.NodeCordonRequest
+	29, // 33: sluice.node.v1.Node.NodeUncordon:input_type -> sluice.node.v1.NodeUncordonRequest
+	1,  // 34: sluice.node.v1.Identity.GetPluginInfo:output_type -> sluice.node.v1.GetPluginInfoResponse
+	3,  // 35: sluice.node.v1.Identity.Probe:output_type -> sluice.node.v1.ProbeResponse
+	11, // 36: sluice.node.v1.Node.NodeListDevices:output_type -> sluice.node.v1.NodeListDevicesResponse
+	15, // 37: sluice.node.v1.Node.NodeListPrepared:output_type -> sluice.node.v1.NodeListPreparedResponse
+	26, // 38: sluice.node.v1.Node.NodeExplain:output_type -> sluice.node.v1.NodeExplainResponse
+	28, // 39: sluice.node.v1.Node.NodeCordon:output_type -> sluice.node.v1.NodeCordonResponse
+	30, // 40: sluice.node.v1.Node.NodeUncordon:output_type -> sluice.node.v1.NodeUncordonResponse
+	34, // [34:41] is the sub-list for method output_type
+	27, // [27:34] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_node_proto_init() }
