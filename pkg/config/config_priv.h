@@ -11,7 +11,6 @@
 static const char *const config_roles[] = { "any", "pf", "vf" };
 static const char *const config_binds[] = { "never", "on-allocate", "at-start" };
 static const char *const config_releases[] = { "keep", "restore", "reset", "reset+restore" };
-static const char *const config_powers[] = { "leave", "awake" };
 static const char *const config_persistences[] = { "leave", "off" };
 static const char *const config_groups[] = { "withhold", "one-device" };
 static const char *const config_topologies[] = { "drop", "split" };

@@ -27,7 +27,6 @@ enum step_kind {
         STEP_PROBE,    /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
         STEP_RESET,    /* resets @bdf by method @text; reset_method says @about again after that, as far as the kernel takes it. undo: the
                         * same; a reset has none */
-        STEP_POWER,    /* attribute @about of @bdf (power/control, d3cold_allowed) <- @text. undo: the value read before */
         STEP_RELEASE_UNBIND_LOCK, /* write 0 to NVIDIA's unbindLock of @bdf, which an interrupted plan took. undo: none */
         /* Read-back. */
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */

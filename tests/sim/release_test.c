@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What becomes of a device whose pod has gone, by its rule: sluiced, hands and kubelet's lists are real, and quick. */
+#include "rig.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/str.h"
+
+#define GPU0       "0000:18:00.0"
+#define BACK_AGAIN ON_ALLOCATE "    release: reset+restore\n"
+
+static void start_daemon(struct rig *rig)
+{
+        static char program[512];
+        const char *bin = getenv("SLUICE_BIN");
+
+        str_format(program, sizeof(program), "%s/sluiced-quick-pods", bin ? bin : "build/asan/bin");
+        rig->program = program;
+        rig_daemon(rig);
+}
+
+static bool says(struct rig *rig, const char *dir, const char *text)
+{
+        _cleanup_free_ char *path = xasprintf("%s/%s", rig->state_dir, dir);
+        _cleanup_fs_list_ struct fs_list list = { 0 };
+        char content[8192];
+        struct err err;
+
+        if (fs_list(AT_FDCWD, path, &list, &err) < 0)
+                return false;
+        for (size_t i = 0; i < list.n; i++) {
+                _cleanup_free_ char *record = xasprintf("%s/%s", path, list.names[i]);
+                if (fs_read(AT_FDCWD, record, content, sizeof(content), NULL, &err) >= 0 && strstr(content, text))
+                        return true;
+        }
+        return false;
+}
+
+static void wait_says(struct rig *rig, const char *dir, const char *text, bool want)
+{
+        for (int64_t until = clock_ms() + RIG_SOON_MS; says(rig, dir, text) != want; (void)usleep(10 * 1000))
+                if (clock_ms() > until)
+                        fail_msg("%s %s: %s", dir, want ? "never said" : "still says", text);
+}
+
+static void wait_driver(struct rig *rig, const char *driver)
+{
+        char now[64];
+
+        for (int64_t until = clock_ms() + RIG_SOON_MS; rig_driver(rig, GPU0, now, sizeof(now)), !streq(now, driver);
+             (void)usleep(10 * 1000))
+                if (clock_ms() > until)
+                        fail_msg("%s is on \"%s\" instead of \"%s\"", GPU0, now, driver);
+}
+
+/* All eight in one pod, so that GPU0 is among them. */
+static void begin(struct rig *rig, const char *config)
+{
+        rig_prepare(rig, "l40s-8", config);
+        rig_kubelet(rig, "1.34");
+        start_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        struct fk_run run = rig_run(rig, "vms/vm-a", L40S, 8);
+        fk_run_done(&run);
+        wait_driver(rig, "vfio-pci");
+        wait_says(rig, "claims", "\"state\":\"seen\"", true);
+}
+
+static void assert_given_back(struct rig *rig)
+{
+        wait_says(rig, "claims", GPU0, false);
+        wait_says(rig, "originals", GPU0, false);
+        wait_driver(rig, "nvidia");
+        rig_ready(rig, L40S, 8, 8);
+}
+
+static void test_a_device_is_reset_and_given_back_when_its_pod_is_gone(void **state)
+{
+        struct rig *rig = *state;
+
+        begin(rig, BACK_AGAIN);
+        fk_pod_end(rig->k, "vms/vm-a");
+        assert_given_back(rig);
+        assert_true(rig_logged(rig, GPU0 " was reset (flr)", RIG_SOON_MS));
+        struct fk_run run = rig_run(rig, "vms/vm-b", L40S, 8); /* and taken again */
+        fk_run_done(&run);
+        wait_driver(rig, "vfio-pci");
+        rig_stop(rig);
+}
+
+static void test_it_is_unhealthy_while_that_goes_on_and_never_absent(void **state)
+{
+        struct rig *rig = *state;
+
+        begin(rig, ON_ALLOCATE "    release: reset\nbindDeadline: 60s\n");
+        rig_fault(rig, "reset " GPU0 " hang");
+        fk_pod_end(rig->k, "vms/vm-a");
+        rig_ready(rig, L40S, 8, 7);
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        assert_true(says(rig, "claims", "\"state\":\"releasing\""));
+        rig_fault(rig, "");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Healthy", RIG_SOON_MS));
+        wait_says(rig, "claims", GPU0, false);
+        wait_driver(rig, "vfio-pci"); /* reset, and kept */
+        rig_stop(rig);
+}
+
+static void test_a_device_that_does_not_come_back_from_its_reset_is_not_offered(void **state)
+{
+        struct rig *rig = *state;
+
+        begin(rig, ON_ALLOCATE "    release: reset\n");
+        rig_fault(rig, "reset " GPU0 " dead");
+        fk_pod_end(rig->k, "vms/vm-a");
+        assert_true(rig_logged(rig, "no-answer", RIG_SOON_MS));
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        wait_says(rig, "claims", GPU0, false);
+        rig_ready(rig, L40S, 8, 7);
+        rig_stop(rig);
+}
+
+/* The daemon is killed while a hand is in the middle of giving the GPU back; the next one finishes it. */
+static void check_killed(struct rig *rig, const char *fault, const char *driver_then)
+{
+        begin(rig, BACK_AGAIN "bindDeadline: 60s\n");
+        rig_fault(rig, fault);
+        fk_pod_end(rig->k, "vms/vm-a");
+        wait_says(rig, "originals", "\"state\":\"restoring\"", true);
+        wait_driver(rig, driver_then);
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
+        rig_fault(rig, "");
+        start_daemon(rig);
+        assert_given_back(rig);
+        rig_stop(rig);
+}
+
+static void test_a_release_that_was_killed_in_its_reset_is_finished(void **state)
+{
+        check_killed(*state, "reset " GPU0 " hang", "vfio-pci");
+}
+
+static void test_a_release_that_was_killed_without_driver_is_finished(void **state)
+{
+        check_killed(*state, "drivers_probe " GPU0 " hang", "");
+}
+
+int main(void)
+{
+        static const struct CMUnitTest tests[] = {
+                RIG_TEST(test_a_device_is_reset_and_given_back_when_its_pod_is_gone),
+                RIG_TEST(test_it_is_unhealthy_while_that_goes_on_and_never_absent),
+                RIG_TEST(test_a_device_that_does_not_come_back_from_its_reset_is_not_offered),
+                RIG_TEST(test_a_release_that_was_killed_in_its_reset_is_finished),
+                RIG_TEST(test_a_release_that_was_killed_without_driver_is_finished),
+        };
+
+        return RUN(tests);
+}
