@@ -190,8 +190,15 @@ var rows = []struct {
 		{"DaemonSet/sluice", container + "livenessProbe", "null"},
 		{"DaemonSet/sluice", container + "readinessProbe", "null"},
 	}},
-	{name: "a word that YAML takes for a truth", values: `{config: {inline: {rules: [{persistence: off}, {persistence: "off"}, {persistence: leave}]}}}`, want: []expectation{
+	{name: "a word that YAML takes for a truth", values: `{nvidiaPersistenced: true, config: {inline: {rules: [{persistence: off}, {persistence: "off"}, {persistence: leave}]}}}`, want: []expectation{
 		{"ConfigMap/sluice", "data.config|yaml", `"apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nregistration: socket\nrules:\n- persistence: \"off\"\n- persistence: \"off\"\n- persistence: leave\n"`},
+	}},
+	{name: "nvidia-persistenced is asked", values: `{variant: passthroughBlind, nvidiaPersistenced: true}`, want: []expectation{
+		{"DaemonSet/sluice", pod + "volumes.host-persistenced.hostPath", `{"path":"/run/nvidia-persistenced","type":"Directory"}`},
+		{"DaemonSet/sluice", container + "volumeMounts.host-persistenced", `{"mountPath":"/host/run/nvidia-persistenced","name":"host-persistenced","readOnly":true}`},
+	}},
+	{name: "by a pod that binds nothing it is not", values: `{nvidiaPersistenced: true}`, want: []expectation{
+		{"DaemonSet/sluice", pod + "volumes.host-persistenced", "null"},
 	}},
 	{name: "no service account", values: `{serviceAccount: {create: false}}`, want: []expectation{
 		{"ServiceAccount/sluice", "kind", "null"},
@@ -350,6 +357,7 @@ var refused = []struct{ name, values, says string }{
 	{"a release that nobody can look before", `{variant: passthroughBlind, config: {inline: {rules: [{bind: on-allocate, release: restore}]}}}`, "rules[0].release is restore, which runs only where it can be seen"},
 	{"a reset in a pod that writes nothing", `{config: {inline: {rules: [{release: reset}]}}}`, "rules[0].release is reset"},
 	{"a card kept awake in a pod that writes nothing", `{config: {inline: {rules: [{power: awake}]}}}`, "rules[0].power is awake"},
+	{"nvidia-persistenced that cannot be reached", `{variant: passthrough, config: {inline: {rules: [{persistence: off}]}}}`, "rules[0].persistence is off, and nvidia-persistenced cannot be reached"},
 	{"the same in a group", `{nodeGroups: [{name: a, config: {inline: {rules: [{bind: at-start}]}}}]}`, `nodeGroups[a]: config.inline.rules[0].bind`},
 	{"two configurations", `{config: {existingConfigMap: a, inline: {rescan: 5s}}}`, "only one of them"},
 	{"a registration that is mounted for the other one", `{config: {inline: {registration: watcher}}}`, "set the value registration instead"},
@@ -467,6 +475,7 @@ func TestSluicedTakesWhatTheChartGives(t *testing.T) {
 // Every key of the configuration at once.
 const example = `
 variant: passthrough
+nvidiaPersistenced: true
 config:
   inline:
     apiVersion: sluice.dev/v1alpha1

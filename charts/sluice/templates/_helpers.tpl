@@ -77,12 +77,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* What no schema can say of a group. */}}
 {{- define "sluice.check" -}}
+{{- $persistenced := .nvidiaPersistenced -}}
 {{- $where := ternary "" (printf "nodeGroups[%s]: " .name) (eq .name "") -}}
 {{- if and .config.inline .config.existingConfigMap -}}
 {{- fail (printf "%sconfig.inline and config.existingConfigMap: only one of them" $where) -}}
 {{- end -}}
 {{- if and (hasKey (default dict .config.inline) "registration") (ne (get .config.inline "registration") .registration) -}}
 {{- fail (printf "%sconfig.inline.registration: set the value registration instead, which also decides what is mounted" $where) -}}
+{{- end -}}
+{{- if not .simulation.enabled -}}
+{{- range $i, $rule := (default dict .config.inline).rules -}}
+{{- if and (has (toString $rule.persistence) (list "off" "false")) (not $persistenced) -}}
+{{- fail (printf "%sconfig.inline.rules[%d].persistence is off, and nvidia-persistenced cannot be reached: set nvidiaPersistenced to true" $where $i) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if and (ne .variant "passthrough") (not .simulation.enabled) -}}
 {{- $readOnly := eq .variant "readOnly" -}}
