@@ -111,3 +111,16 @@ bool reset_choose(const struct inventory *inv, const struct function *fn, char r
         }
         return false;
 }
+
+void reset_describe(const struct function *fn, char *out, size_t size)
+{
+        char method[RESET_LEN];
+
+        str_format(out, size, "%s", "");
+        for (const char *at = fn->reset_methods + strspn(fn->reset_methods, " "); *at; at += strspn(at, " ")) {
+                str_format(method, sizeof(method), "%.*s", (int)strcspn(at, " "), at);
+                at += strcspn(at, " ");
+                size_t used = strlen(out);
+                str_format(out + used, size - used, "%s%s (%s)", used ? ", " : "", method, reset_scope_name(reset_method_scope(method)));
+        }
+}

@@ -19,6 +19,9 @@ enum reset_scope {
 enum reset_scope reset_method_scope(const char *method);
 const char *reset_scope_name(enum reset_scope scope); /* "function", "bus", "doubtful", "unknown" */
 
+/* The function's methods, each with its scope: "flr (function), bus (bus)"; "" = none. */
+void reset_describe(const struct function *fn, char *out, size_t size);
+
 /* Of the function's methods, in the kernel's order, the first that resets this function and nothing else. True: @ret is its name.
  * False: none does, and @why says of each why not. */
 bool reset_choose(const struct inventory *inv, const struct function *fn, char ret[static RESET_LEN], char *why, size_t why_size);

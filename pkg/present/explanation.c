@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "core/group.h"
+#include "core/reset.h"
 #include "core/plan.h"
 
 enum { MEMBERS_MAX = 256 };
@@ -32,7 +33,7 @@ static void add_member(struct pile *pile, pb_group *m, const char *name, const c
 static void add_members(struct pile *pile, pb_group *m, const struct explanation_input *in, int group)
 {
         const struct inventory *inv = in->inventory;
-        char name[BDF_TEXT_MAX];
+        char name[BDF_TEXT_MAX], resets[4 * RESET_LEN];
 
         m->members = pile_take(pile, MEMBERS_MAX, sizeof(*m->members));
         for (size_t i = 0; i < inv->n_functions; i++) {
@@ -45,6 +46,8 @@ static void add_members(struct pile *pile, pb_group *m, const struct explanation
                            role == MEMBER_BRIDGE || group_member_accepted(fn));
                 m->members[m->n_members - 1]->class_ = pile_textf(pile, "%06x", fn->class_code);
                 m->members[m->n_members - 1]->model = pb_text(fn->model);
+                reset_describe(fn, resets, sizeof(resets));
+                m->members[m->n_members - 1]->resets = pile_text(pile, resets);
         }
         for (size_t i = 0; i < inv->n_broken; i++)
                 if (inv->broken[i].group == group)

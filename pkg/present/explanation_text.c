@@ -61,9 +61,8 @@ static void add_device(const pb_node_explain_response *m, struct strbuf *out)
 
 static int add_group(const pb_group *group, struct strbuf *out, struct err *err)
 {
-        static const struct column columns[] = {
-                { "  MEMBER", false }, { "ROLE", false }, { "DRIVER", false }, { "VFIO TAKES IT", false }, { "MODEL", false }
-        };
+        static const struct column columns[] = { { "  MEMBER", false },      { "ROLE", false },   { "DRIVER", false },
+                                                 { "VFIO TAKES IT", false }, { "RESETS", false }, { "MODEL", false } };
         _cleanup_text_table_ struct text_table *table = NULL;
 
         if (!group) {
@@ -83,7 +82,8 @@ static int add_group(const pb_group *group, struct strbuf *out, struct err *err)
                 const pb_group_member *member = group->members[i];
                 _cleanup_strbuf_ struct strbuf name = { 0 };
                 strbuf_addf(&name, "  %s", member->name);
-                const char *const cells[] = { name.text, member->role, member->driver, member->accepted ? "yes" : "no", member->model };
+                const char *const cells[] = { name.text,      member->role, member->driver, member->accepted ? "yes" : "no",
+                                              member->resets, member->model };
                 r = text_table_add(table, cells, err);
         }
         return r < 0 ? r : text_table_print(table, out, err);

@@ -23,6 +23,22 @@ static void test_every_method_has_its_scope(void **state)
                 assert_string_equal(reset_scope_name(reset_method_scope(rows[i].method)), rows[i].scope);
 }
 
+static void test_each_method_is_shown_with_its_scope(void **state)
+{
+        struct function fn = { .reset_methods = "flr  pm bus" };
+        char text[128];
+
+        (void)state;
+        reset_describe(&fn, text, sizeof(text));
+        assert_string_equal(text, "flr (function), pm (doubtful), bus (bus)");
+        fn.reset_methods[0] = '\0';
+        reset_describe(&fn, text, sizeof(text));
+        assert_string_equal(text, "");
+        memset(fn.reset_methods, 'a', sizeof(fn.reset_methods) - 1); /* cut, not beyond */
+        reset_describe(&fn, text, 20);
+        assert_int_equal(strlen(text), 19);
+}
+
 static void test_a_method_is_chosen_that_resets_this_function_and_nothing_else(void **state)
 {
         static const struct {
@@ -72,6 +88,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_every_method_has_its_scope),
+                TEST(test_each_method_is_shown_with_its_scope),
                 TEST(test_a_method_is_chosen_that_resets_this_function_and_nothing_else),
         };
 

@@ -46,8 +46,8 @@ static void test_a_device_to_be_bound_has_its_group_and_its_plan(void **state)
         _cleanup_free_ char *text = explained(HOST, BIND, "0000:3b:00.0", PRESENT_TABLE, NULL);
         assert_tells(text, "0000:3b:00.0  AD102GL [L40S], healthy\n  gpu on card 0000:3b:00.0, 10de:26b9, driver nvidia, NUMA node 0\n");
         assert_tells(text, "IOMMU group 7: may be handed out, 2 to be bound first\n");
-        assert_tells(text, "\n  0000:3a:00.0 bridge    pcieport      yes           -\n");
-        assert_tells(text, "\n  0000:3b:00.1 companion snd_hda_intel no            -\n");
+        assert_tells(text, "\n  0000:3a:00.0 bridge    pcieport      yes           -      -\n");
+        assert_tells(text, "\n  0000:3b:00.1 companion snd_hda_intel no            -      -\n");
         assert_tells(text, "\nClaimed by nobody\n");
         assert_tells(text, "\nAllocate would do this, and undo it when a step fails:\n   1.   need the driver vfio-pci");
         assert_tells(text, " * unbind 0000:3b:00.1 from snd_hda_intel\n");
