@@ -36,7 +36,7 @@ $(B)/quick-pods/%.o: %.c tests/sim/quick_pods.h | $(GEN_C)
 	$(Q)$(CC) $(CPPFLAGS) -include tests/sim/quick_pods.h $(CFLAGS) $(WARN) -MMD -MP -c $< -o $@
 $(B)/bin/sluiced-quick-pods: $(patsubst %.c,$(B)/%.o,$(wildcard cmd/sluiced/*.c)) $(SIM_PODS_C:%.c=$(B)/quick-pods/%.o) $(B)/libsluice.a
 	$(call SAY,LD  $@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDFLAGS_sluiced) -o $@ $(filter %.o,$^) $(B)/libsluice.a $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDFLAGS_sluiced) -o $@ $(filter %.o,$^) $(B)/libsluice.a $(LIBS) $(QUIET_LD)
 
 test-sim: ## sluiced on captured hosts over the simulated kernel, against the fake kubelet
 	@$(MAKE) FLAVOUR=asan run-sim

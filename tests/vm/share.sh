@@ -12,6 +12,7 @@ cp -u "$kernel/nvidia.ko" "$share/"
 for p in "$@"; do
         cp -u "$p" "$share/bin/"
         # "libx.so => /path/libx.so (...)" and the loader, "/lib64/ld-linux-x86-64.so.2 (...)"
-        { ldd "$p" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r lib; do cp -Lu "$lib" "$share/lib/"; done
+        # A static program has none.
+        { ldd "$p" 2>/dev/null | grep -o '/[^ ]*' || true; } | while read -r lib; do cp -Lu "$lib" "$share/lib/"; done
 done
 for name in holder logged blind-logged in-pod; do ln -sfn vmtest "$share/bin/$name"; done

@@ -24,7 +24,7 @@ static struct fk *kubelet;
 static struct process sluiced;
 static char log_path[128];
 static const char *hand;
-static bool blind, in_pod, quick_pods;
+static bool blind, in_pod, quick_pods, quiet;
 
 struct fk *node_kubelet(void)
 {
@@ -44,6 +44,11 @@ void daemon_set_hand(const char *path)
 void daemon_set_blind(void)
 {
         blind = true;
+}
+
+void daemon_set_quiet(void)
+{
+        quiet = true;
 }
 
 void daemon_set_quick_pods(void)
@@ -71,7 +76,7 @@ static struct process start_logging_to(const char *log)
                                  "--run-dir",
                                  NODE_RUN_DIR,
                                  "--log-level",
-                                 "debug" };
+                                 quiet ? "warn" : "debug" };
         size_t n = 11;
 
         if (access(CONFIG_FILE, F_OK) == 0) { /* a named file must be there; the default place has none in the guest */
@@ -151,7 +156,7 @@ int node_teardown(void **state)
                 (void)fk_stop(kubelet);
         kubelet = NULL;
         hand = NULL;
-        blind = in_pod = quick_pods = false;
+        blind = in_pod = quick_pods = quiet = false;
         stop_all_processes();
         restore_kernel();
         (void)umount2(NODE_STATE_DIR, MNT_DETACH); /* mostly it is no mount */

@@ -33,6 +33,8 @@ void daemon_stop(int signal_number);
 pid_t daemon_pid(void);
 /* The helper program to start instead of the one beside sluiced; NULL = that one. Holds until the teardown. */
 void daemon_set_hand(const char *path);
+/* Only warnings from the next start to the teardown, as in production: the log lies on the slow shared folder. */
+void daemon_set_quiet(void);
 /* sluiced-quick-pods asks podresources ten times a second (tests/sim/quick_pods.h). From the next start to the teardown. */
 void daemon_set_quick_pods(void);
 /* From the next start to the teardown sluiced lacks the right to see other processes' descriptors (CAP_SYS_PTRACE). */

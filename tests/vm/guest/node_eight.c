@@ -196,6 +196,7 @@ static void test_figures_of_a_bind_and_of_eight(void **state)
         (void)state;
         load_nvidia("");
         double kernel_1 = kernel_us(1), kernel_8 = kernel_us(CARDS);
+        daemon_set_quiet();
         (void)node_start("eight-figures", RULE("ids: [\"10de:26b9\"]"));
         double allocate_1 = allocate_us(1), allocate_8 = allocate_us(CARDS);
         (void)printf("# figure bind-1-kernel %.2f\n# figure bind-1-allocate %.2f\n", kernel_1 / 1e3, allocate_1 / 1e3);
