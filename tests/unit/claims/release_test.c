@@ -29,9 +29,11 @@ void hands_run(struct hands *h, const struct plan *plan, unsigned deadline_ms, h
         hand.n++;
 }
 
-void hands_run_all(struct hands *h, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_each_fn *done, void *ctx)
+void hands_run_all(struct hands *h, const struct plan *plans, size_t n_plans, unsigned deadline_ms, hands_override_fn *override,
+                   hands_each_fn *done, void *ctx)
 {
         (void)h;
+        (void) override;
         (void)plans;
         (void)n_plans;
         (void)deadline_ms;
