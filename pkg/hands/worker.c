@@ -142,6 +142,37 @@ static int act(struct execution *x, uint32_t i, struct failure *f)
         return step_tells(step->kind) ? 0 : r;
 }
 
+static bool is_there(struct execution *x, struct bdf bdf)
+{
+        char path[64];
+
+        str_format(path, sizeof(path), "bus/pci/devices/" BDF_FMT, BDF_ARGS(bdf));
+        return fs_exists(kernel_tree(x->work.kernel)->sys, path) != 0;
+}
+
+/* With a device its state is gone too. What is there (again) may have its state still, whatever one access said. */
+static int undo(struct execution *x, const struct step *step, struct deed *deed, struct failure *f)
+{
+        for (int i = 0; i < 2; i++) {
+                *f = (struct failure){ 0 };
+                int r = step_ops(step->kind)->undo(&x->work, step, deed, f);
+                if (r >= 0 || f->reason != REASON_GONE)
+                        return r;
+                if (!is_there(x, step->bdf))
+                        return 0;
+        }
+        return 0;
+}
+
+/* Whoever reads only this sentence is to know what is not as it was. */
+static void name_function(struct err *err, struct bdf bdf)
+{
+        char text[BDF_TEXT_MAX];
+
+        if (!strstr(err->msg, bdf_format(bdf, text)))
+                (void)err_prefix(err, "%s", text);
+}
+
 /* Undoes what step @i changed, if anything, once. The first failure is kept in @first; the others are reported. */
 static void undo_step(struct execution *x, uint32_t i, struct failure *first)
 {
@@ -153,9 +184,9 @@ static void undo_step(struct execution *x, uint32_t i, struct failure *first)
                 return;
         deed->changed = false;
         report(x, REPORT_UNDO_BEFORE, i, 0, REASON_NONE, "");
-        int r = step_ops(step->kind)->undo(&x->work, step, deed, &f);
-        if (r < 0 && f.reason == REASON_GONE)
-                r = 0; /* with the device its state is gone too */
+        int r = undo(x, step, deed, &f);
+        if (r < 0)
+                name_function(&f.err, step->bdf);
         report(x, REPORT_UNDO_AFTER, i, r, r < 0 ? f.reason : REASON_NONE, r < 0 ? f.err.msg : "");
         if (r < 0 && first->reason == REASON_NONE)
                 *first = f;

@@ -816,10 +816,11 @@ static void test_a_plan_called_off_is_not_taken_from_who_has_it_open_meanwhile(v
         host_done(&host);
 }
 
-/* Every single access fails once. However it ends, the host is bound, or as it was, or said to be broken. */
+/* Every single access fails once. However it ends, the host is bound, or as it was, or said to be broken. A plan that ends early
+ * makes few accesses: it is the one in which none failed that is the last. */
 static void sweep(int error)
 {
-        for (unsigned n = 1, n_calls = n; n <= n_calls; n++) {
+        for (unsigned n = 1, n_calls = 0; n_calls + 1 >= n; n++) {
                 struct host host;
                 struct plan plan;
                 struct record record;
@@ -864,7 +865,7 @@ static void test_any_access_may_fail_with_enodev(void **state)
 /* As above, and then every later access of one more failed one, or of a plan that was called off: the undo is hit too. */
 static void fail_in_the_undo(bool called_off)
 {
-        for (unsigned n = 1, n_calls = n; n <= n_calls; n++) {
+        for (unsigned n = 1, n_calls = 0; n_calls + 1 >= n; n++) {
                 struct host host;
                 struct plan plan;
                 struct record record = { 0 };
