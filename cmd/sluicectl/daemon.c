@@ -11,7 +11,7 @@
 #include "rpc/listener.h"
 #include "rpc/rpc.h"
 
-enum { ASK_MS = 10 * 1000 };
+enum { ASK_MS = 10 * 1000, TRIES = 10 };
 
 struct daemon {
         const struct verb *verb;
@@ -123,21 +123,34 @@ static void on_reply(void *ctx, enum rpc_code code, const char *text, const Prot
         reply->msg = msg ? copy(msg) : NULL;
 }
 
+static void ask_once(struct daemon *daemon, const char *path, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
+                     struct reply *reply)
+{
+        *reply = (struct reply){ .come = false };
+        (void)rpc_client_call(daemon->client, path, request, response, ASK_MS, on_reply, reply);
+        while (!reply->come)
+                (void)uv_run(&daemon->loop, UV_RUN_ONCE);
+}
+
 int daemon_ask(struct daemon *daemon, const char *method, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
                ProtobufCMessage **ret)
 {
         _cleanup_free_ char *path = xasprintf("/sluice.node.v1.%s", method);
-        struct reply reply = { .come = false };
+        struct reply reply;
 
-        (void)rpc_client_call(daemon->client, path, request, response, ASK_MS, on_reply, &reply);
-        while (!reply.come)
-                (void)uv_run(&daemon->loop, UV_RUN_ONCE);
+        /* A connection that is not taken up within 200 ms, as on a node under load, is one that failed to gRPC. */
+        ask_once(daemon, path, request, response, &reply);
+        for (unsigned i = 1; i < TRIES && reply.code == RPC_UNAVAILABLE; i++)
+                ask_once(daemon, path, request, response, &reply);
         if (reply.code == RPC_OK) {
                 *ret = reply.msg;
                 return EXIT_OK;
         }
-        if (reply.code == RPC_UNAVAILABLE)
-                return say_nobody(daemon->verb, daemon->path, "it ended the connection: it is ending, or you may not ask it");
+        if (reply.code == RPC_UNAVAILABLE) {
+                _cleanup_free_ char *why =
+                        xasprintf("it takes no connection of yours (it is ending, or you may not ask it): %s", reply.text);
+                return say_nobody(daemon->verb, daemon->path, why);
+        }
         (void)fprintf(stderr, "sluicectl: %s: %s%s\n", daemon->verb->name,
                       reply.code == RPC_UNIMPLEMENTED ? "this sluiced is older and does not know that: " : "", reply.text);
         return reply.code == RPC_NOT_FOUND ? EXIT_NOT_FOUND : EXIT_FAILED;

@@ -297,6 +297,24 @@ static void test_where_no_daemon_answers_the_status_is_3_and_says_what_to_do(voi
         rig->over = true;
 }
 
+static void test_a_daemon_that_is_slow_to_take_a_connection_is_waited_for(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(kill(rig->pid, SIGSTOP), 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+                (void)usleep(700 * 1000); /* longer than gRPC gives a connection */
+                _exit(kill(rig->pid, SIGCONT) < 0);
+        }
+        _cleanup_free_ char *text = said(rig, "inventory", "");
+        assert_tells(text, GPU0);
+        assert_int_equal(rig_reap(pid, RIG_SOON_MS), 0);
+        rig_stop(rig);
+}
+
 static void test_the_daemon_is_ready_when_kubelet_is_served(void **state)
 {
         struct rig *rig = *state;
@@ -647,6 +665,7 @@ int main(void)
                 RIG_TEST(test_claims_name_what_was_given_and_explain_what_it_was_before),
                 RIG_TEST(test_an_unknown_device_is_not_found_and_the_nearest_are_named),
                 RIG_TEST(test_where_no_daemon_answers_the_status_is_3_and_says_what_to_do),
+                RIG_TEST(test_a_daemon_that_is_slow_to_take_a_connection_is_waited_for),
                 RIG_TEST(test_the_daemon_is_ready_when_kubelet_is_served),
                 RIG_TEST(test_health_is_for_probes),
                 RIG_TEST(test_a_node_is_not_ready_while_kubelet_is_away),
