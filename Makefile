@@ -204,6 +204,7 @@ install-docs:
 	install -m 644 $(wildcard docs/man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -m 644 LICENSE COPYRIGHT $(wildcard *.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/
+	install -D -m 644 api/node/v1/node.proto $(DESTDIR)$(PREFIX)/share/doc/sluice/api/node/v1/node.proto
 	install -m 644 $(wildcard docs/decisions/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions/
 clean: ## remove build/
 	rm -rf build compile_commands.json
