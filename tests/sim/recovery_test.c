@@ -443,6 +443,78 @@ static void test_without_room_for_a_record_nothing_is_bound_and_what_is_bound_is
         assert_int_equal(umount(rig->state_dir), 0);
 }
 
+/* ---- what happens while a bind is under way ---- */
+
+/* An Allocate of GPU0 whose unbind takes a while, in a thread of its own, when it has come so far. */
+static pthread_t allocate_slowly(struct rig *rig, struct job *job)
+{
+        pthread_t thread;
+
+        rig_open(rig, "l40s-8", "1.34", ON_ALLOCATE);
+        rig_ready(rig, L40S, 8, 8);
+        rig_fault(rig, "unbind " GPU0 " delay 1000 times 1");
+        *job = (struct job){ .rig = rig, .id = GPU0 };
+        assert_int_equal(pthread_create(&thread, NULL, allocate_thread, job), 0);
+        wait_for_driver(rig, GPU0, "");
+        return thread;
+}
+
+/* Kubelet gives an id again when it takes the first one's pod for gone: the second is answered after the first, by the same binding. */
+static void test_two_requests_for_one_device_at_once_are_one_binding(void **state)
+{
+        struct rig *rig = *state;
+        struct job job, again;
+        pthread_t second;
+
+        pthread_t first = allocate_slowly(rig, &job);
+        again = job;
+        assert_int_equal(pthread_create(&second, NULL, allocate_thread, &again), 0);
+        assert_int_equal(pthread_join(first, NULL), 0);
+        assert_int_equal(pthread_join(second, NULL), 0);
+        assert_int_equal(job.code, 0);
+        assert_int_equal(again.code, 0);
+        assert_driver(rig, GPU0, "vfio-pci");
+        assert_true(record_says(rig, ORIGINAL0, "\"driver\":\"nvidia\""));
+        rig_stop(rig);
+}
+
+/* What no rule allows any more is not given; it is bound, and known as ours. */
+static void test_a_rule_that_goes_while_its_device_is_bound_is_obeyed(void **state)
+{
+        struct rig *rig = *state;
+        struct job job;
+
+        pthread_t thread = allocate_slowly(rig, &job);
+        rig_config(rig, CONFIG "rules:\n  - select: {addresses: [\"" GPU0 "\"]}\n    deny: true\n"
+                               "  - select: {ids: [\"10de:26b9\"]}\n    bind: on-allocate\n");
+        assert_int_equal(kill(rig->pid, SIGHUP), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        if (job.code == 0 || !strstr(job.text, "no-longer-offered"))
+                fail_msg("code %d: %s", job.code, job.text);
+        wait_until_recorded(rig, ORIGINAL0, "\"bound\"");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        assert_allocates(rig, OTHER);
+        rig_stop(rig);
+}
+
+static void test_a_device_that_is_unplugged_while_it_is_bound_is_refused_and_forgotten(void **state)
+{
+        struct rig *rig = *state;
+        struct job job;
+
+        pthread_t thread = allocate_slowly(rig, &job);
+        rig_unplug(rig, GPU0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_not_equal(job.code, 0);
+        wait_for_record(rig, ORIGINAL0, false);
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        rig_plug(rig, GPU0);
+        rig_ready(rig, L40S, 8, 8);
+        assert_allocates(rig, GPU0);
+        assert_true(record_says(rig, ORIGINAL0, "\"driver\":\"nvidia\""));
+        rig_stop(rig);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -457,6 +529,9 @@ int main(void)
                 RIG_TEST(test_a_device_of_ours_without_driver_is_bound_again_and_its_former_driver_is_not_forgotten),
                 RIG_TEST(test_an_answer_of_before_a_reboot_that_is_not_true_any_more_does_not_start_a_container),
                 RIG_TEST(test_a_reboot_ends_what_was_bound_and_what_was_under_way),
+                RIG_TEST(test_two_requests_for_one_device_at_once_are_one_binding),
+                RIG_TEST(test_a_rule_that_goes_while_its_device_is_bound_is_obeyed),
+                RIG_TEST(test_a_device_that_is_unplugged_while_it_is_bound_is_refused_and_forgotten),
                 RIG_TEST(test_without_room_for_a_record_nothing_is_bound_and_what_is_bound_is_given),
         };
 
