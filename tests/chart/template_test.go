@@ -356,7 +356,6 @@ var refused = []struct{ name, values, says string }{
 	{"a rule that binds, in a pod that may not", `{config: {inline: {rules: [{}, {bind: on-allocate}]}}}`, `rules[1].bind is on-allocate, and variant readOnly may bind nothing`},
 	{"a release that nobody can look before", `{variant: passthroughBlind, config: {inline: {rules: [{bind: on-allocate, release: restore}]}}}`, "rules[0].release is restore, which runs only where it can be seen"},
 	{"a reset in a pod that writes nothing", `{config: {inline: {rules: [{release: reset}]}}}`, "rules[0].release is reset"},
-	{"a card kept awake in a pod that writes nothing", `{config: {inline: {rules: [{power: awake}]}}}`, "rules[0].power is awake"},
 	{"nvidia-persistenced that cannot be reached", `{variant: passthrough, config: {inline: {rules: [{persistence: off}]}}}`, "rules[0].persistence is off, and nvidia-persistenced cannot be reached"},
 	{"the same in a group", `{nodeGroups: [{name: a, config: {inline: {rules: [{bind: at-start}]}}}]}`, `nodeGroups[a]: config.inline.rules[0].bind`},
 	{"two configurations", `{config: {existingConfigMap: a, inline: {rescan: 5s}}}`, "only one of them"},
@@ -485,13 +484,13 @@ config:
     aliases: [{id: "10de:2321", name: H100_94GB}]
     bindDeadline: 20s
     rescan: 1m
+    nodeSocketGroup: 1500000
     rules:
       - select: {ids: ["10de:26b9", "1002:7410"], subsystems: ["10de:*"], addresses: ["0000:3b:*"], classes: ["0302"], drivers: [none],
                  role: pf, numaNodes: [0, -1], models: ["*L40S*"]}
         resource: example.com/a
         bind: on-allocate
         release: reset+restore
-        power: awake
         persistence: off
         mode: vfio
         group: one-device

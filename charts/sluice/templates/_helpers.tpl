@@ -98,9 +98,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and $readOnly (ne (default "never" $rule.bind) "never") -}}
 {{- fail (printf "%sconfig.inline.rules[%d].bind is %s, and variant readOnly may bind nothing: set variant to passthrough" $where $i $rule.bind) -}}
 {{- end -}}
-{{- if and $readOnly (eq (default "leave" $rule.power) "awake") -}}
-{{- fail (printf "%sconfig.inline.rules[%d].power is awake, and variant readOnly may write nothing: set variant to passthrough" $where $i) -}}
-{{- end -}}
 {{- if ne (default "keep" $rule.release) "keep" -}}
 {{- fail (printf "%sconfig.inline.rules[%d].release is %s, which runs only where it can be seen who has a device open: set variant to passthrough" $where $i $rule.release) -}}
 {{- end -}}
