@@ -227,6 +227,23 @@ static void test_the_reference_has_every_key_and_no_other(void **state)
         assert_int_equal(rows, d.keys);
 }
 
+static void expect_in_the_chart(void *ctx, const char *path)
+{
+        const char *dot = strrchr(path, '.');
+        _cleanup_free_ char *key = xasprintf("\"%s\": {", dot ? dot + 1 : path);
+
+        if (!strstr(ctx, key))
+                fail_msg("charts/sluice/values.schema.json lacks %s: the chart would refuse it (make test-chart looks at more)", path);
+}
+
+static void test_the_chart_knows_every_key(void **state)
+{
+        _cleanup_free_ char *schema = read_doc("charts/sluice/values.schema.json");
+
+        (void)state;
+        config_each_key(expect_in_the_chart, schema);
+}
+
 /* What --print-config says of a configuration with one empty rule is what the reference's third column says. */
 static void test_the_reference_gives_the_defaults_that_are_in_force(void **state)
 {
@@ -278,13 +295,10 @@ static void test_the_examples_of_the_reference_are_valid(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                TEST(test_every_problem_is_said_with_line_and_key),
-                TEST(test_what_is_printed_parses_to_the_same),
-                TEST(test_no_rules_mean_the_implicit_one),
-                TEST(test_sizes_are_bounded),
-                TEST(test_the_reference_has_every_key_and_no_other),
-                TEST(test_addresses_are_lowered_so_that_they_match),
-                TEST(test_the_reference_gives_the_defaults_that_are_in_force),
+                TEST(test_every_problem_is_said_with_line_and_key),  TEST(test_what_is_printed_parses_to_the_same),
+                TEST(test_no_rules_mean_the_implicit_one),           TEST(test_sizes_are_bounded),
+                TEST(test_the_reference_has_every_key_and_no_other), TEST(test_the_chart_knows_every_key),
+                TEST(test_addresses_are_lowered_so_that_they_match), TEST(test_the_reference_gives_the_defaults_that_are_in_force),
                 TEST(test_the_examples_of_the_reference_are_valid),
         };
 
