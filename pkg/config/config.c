@@ -180,6 +180,7 @@ char *config_print(const struct config *config)
                 strbuf_addf(&b, "nodeSocketGroup: %u\n", config->node_group);
         add_duration(&b, "bindDeadline", config->bind_deadline_ms);
         add_duration(&b, "rescan", config->rescan_ms);
+        strbuf_addf(&b, "loadModules: %s\n", rules->load_modules ? "true" : "false");
         strbuf_addf(&b, "rules:%s\n", rules->n_rules ? "" : " []  # the implicit rule: what is usable through VFIO already, bind nothing");
         for (size_t i = 0; i < rules->n_rules; i++)
                 add_rule(&b, &rules->rules[i]);

@@ -434,6 +434,11 @@ static void top_bind_deadline(struct yaml *yaml, const struct yaml_node *value, 
         (void)yaml_duration(yaml, value, path, 1000, 60 * 1000, &((struct config *)target)->bind_deadline_ms);
 }
 
+static void top_load_modules(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)
+{
+        (void)yaml_bool(yaml, value, path, &((struct config *)target)->rules.load_modules);
+}
+
 static void top_rescan(struct yaml *yaml, const struct yaml_node *value, const char *path, void *target)
 {
         (void)yaml_duration(yaml, value, path, 5 * 1000, 10 * 60 * 1000, &((struct config *)target)->rescan_ms);
@@ -455,6 +460,7 @@ static const struct yaml_key top_keys[] = {
         { "nodeSocketGroup", top_node_group, false },
         { "bindDeadline", top_bind_deadline, false },
         { "rescan", top_rescan, false },
+        { "loadModules", top_load_modules, false },
         { "rules", top_rules, false },
 };
 

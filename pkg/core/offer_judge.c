@@ -243,9 +243,10 @@ static void check_health(const struct judgement *j, struct device *d)
         char target[DRIVER_LEN];
 
         d->state = DEVICE_HEALTHY;
-        if (!j->inv->vfio_node)
+        bool loads = d->needs_bind && j->rules->load_modules;
+        if (!j->inv->vfio_node && !loads)
                 set_unhealthy(d, REASON_VFIO_MISSING, "no /dev/vfio/vfio");
-        else if (d->needs_bind && !has_target(j, target))
+        else if (d->needs_bind && !loads && !has_target(j, target))
                 set_no_driver(d, target);
         else if (j->instance)
                 check_nodes(d, j->instance->group_node);

@@ -7,6 +7,7 @@ const char *step_kind_name(enum step_kind kind)
 {
         static const char *const names[] = {
                 [STEP_NEED_DRIVER] = "need-driver",
+                [STEP_LOAD_MODULE] = "load-module",
                 [STEP_NEED_IDENTITY] = "need-identity",
                 [STEP_PERSISTENCE_OFF] = "persistence-off",
                 [STEP_GUARD_NODES] = "guard-nodes",
@@ -36,6 +37,9 @@ void step_describe(const struct step *step, char *out, size_t size)
         switch (step->kind) {
         case STEP_NEED_DRIVER:
                 str_format(out, size, "need the driver %s and /dev/vfio/vfio", step->text);
+                return;
+        case STEP_LOAD_MODULE:
+                str_format(out, size, "load the module of the driver %s", step->text);
                 return;
         case STEP_NEED_IDENTITY:
                 str_format(out, size, "need %s to be %04x:%04x still", bdf, step->number >> 16, step->number & 0xffff);

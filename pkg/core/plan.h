@@ -13,6 +13,7 @@
 enum step_kind {
         /* Conditions: change nothing. */
         STEP_NEED_DRIVER,       /* PCI driver @text is registered, and /dev/vfio/vfio exists */
+        STEP_LOAD_MODULE,       /* the PCI driver @text is registered, or its module is loaded now. It stays loaded */
         STEP_NEED_IDENTITY,     /* vendor:device of @bdf is still @number (vendor << 16 | device) */
         STEP_PERSISTENCE_OFF,   /* nvidia-persistenced, if one runs, does not keep @bdf initialised (and open). undo: it does so again */
         STEP_GUARD_NODES,       /* no process has a node of @bdf open (its own: /dev/vfio/<group>, cdev, dri, nvidia<minor>); with

@@ -10,6 +10,7 @@
 
 struct members {
         const struct inventory *inv;
+        bool load_modules;
         const struct function *list[PLAN_STEPS_MAX];
         bool persistence_off[PLAN_STEPS_MAX]; /* beside it: its device's rule says so */
         size_t n;
@@ -83,7 +84,7 @@ static enum reason collect_device(const struct inventory *inv, const struct rule
 }
 
 /* May this member be taken from its driver at all? */
-static enum reason check_member(const struct inventory *inv, const struct function *fn, struct err *err)
+static enum reason check_member(const struct inventory *inv, const struct function *fn, bool load_modules, struct err *err)
 {
         char target[DRIVER_LEN];
 
@@ -93,7 +94,7 @@ static enum reason check_member(const struct inventory *inv, const struct functi
                 return REASON_FOREIGN_OWNER;
         }
         /* Of vfio-pci itself the hand says so, since it may have been loaded since. */
-        if (!vfio_driver_pick(inv, fn, target) && !streq(target, VFIO_PCI)) {
+        if (!vfio_driver_pick(inv, fn, target) && !load_modules && !streq(target, VFIO_PCI)) {
                 (void)err_say(err, ENODEV, "the kernel has the VFIO driver %s for " BDF_FMT ", and it is not loaded", target,
                               BDF_ARGS(fn->bdf));
                 return REASON_VARIANT_MISSING;
@@ -146,15 +147,16 @@ static bool add_nodes(struct plan *plan, const struct members *members)
 }
 
 /* Each driver once. The steps that ask for one are the plan's first. */
-static bool add_driver(struct plan *plan, const struct inventory *inv, const struct function *fn)
+static bool add_driver(struct plan *plan, const struct members *members, const struct function *fn)
 {
         char target[DRIVER_LEN];
 
-        (void)vfio_driver_pick(inv, fn, target);
+        bool there = vfio_driver_pick(members->inv, fn, target);
         for (uint32_t i = 0; i < plan->n_steps; i++)
                 if (streq(plan->steps[i].text, target))
                         return true;
-        return plan_add(plan, (struct step){ .kind = STEP_NEED_DRIVER }, target);
+        return (there || !members->load_modules || plan_add(plan, (struct step){ .kind = STEP_LOAD_MODULE, .bdf = fn->bdf }, target)) &&
+               plan_add(plan, (struct step){ .kind = STEP_NEED_DRIVER }, target);
 }
 
 /* All conditions and looks before the first act; among them persistence mode and NVIDIA's lock, which change something, if little. */
@@ -163,7 +165,7 @@ static bool write_plan(struct plan *plan, const struct members *members)
         bool fits = true;
 
         for (size_t i = 0; i < members->n; i++)
-                fits = fits && add_driver(plan, members->inv, members->list[i]);
+                fits = fits && add_driver(plan, members, members->list[i]);
         for (size_t i = 0; i < members->n; i++)
                 fits = fits && add_guards(plan, members->list[i], members->persistence_off[i]);
         fits = fits && plan_add_wedged(plan, members->list[0]->bdf);
@@ -218,7 +220,7 @@ static enum reason make_plan(const struct members *members, struct plan *ret, st
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
                       struct plan *ret, struct err *err)
 {
-        struct members members = { .inv = inv };
+        struct members members = { .inv = inv, .load_modules = rules->load_modules };
 
         for (size_t i = 0; i < n_devices; i++) {
                 if (devices[i]->kind == DEVICE_VGPU_MDEV || devices[i]->kind == DEVICE_VGPU_VF)
@@ -228,7 +230,7 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
                         return reason;
         }
         for (size_t i = 0; i < members.n; i++) {
-                enum reason reason = check_member(inv, members.list[i], err);
+                enum reason reason = check_member(inv, members.list[i], rules->load_modules, err);
                 if (reason)
                         return reason;
         }

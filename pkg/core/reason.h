@@ -72,7 +72,8 @@ enum reason_use {
           "load vfio-pci on the host (echo vfio-pci > /etc/modules-load.d/vfio-pci.conf; modprobe vfio-pci)")                              \
         X(VARIANT_MISSING, "variant-driver-not-loaded", UNHEALTHY,                                                                         \
           "the kernel has a VFIO driver made for this device, and it is not loaded",                                                       \
-          "load the module on the host (modprobe, and a file in /etc/modules-load.d); or choose vfio-pci: driverctl set-override")         \
+          "load the module on the host (modprobe, and a file in /etc/modules-load.d); or say 'loadModules: true'; or choose vfio-pci: "    \
+          "driverctl set-override")                                                                                                        \
         X(STUCK, "stuck", UNHEALTHY, "the kernel did not return from a step on it; it is not touched again in this boot",                  \
           "find the holder in the kernel log; only a reboot of the node frees it")                                                         \
         X(CORDONED, "cordoned", UNHEALTHY, "an operator withholds it from new pods",                                                       \

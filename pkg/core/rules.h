@@ -79,6 +79,7 @@ struct rules {
         uint16_t *classes; /* top 16 bits of GPU classes */
         size_t n_classes;
         enum name_rule name_rule;
+        bool load_modules; /* a VFIO driver that is not there is loaded when something is to be bound to it */
         struct alias *aliases;
         size_t n_aliases;
         struct rule *rules;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hands/kernel.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
@@ -155,4 +158,37 @@ int kernel_write_proc(struct kernel *kernel, const char *path, const char *value
 {
         return kernel->sim ? simulate(kernel, path, value, sim_write_proc, err)
                            : fs_write(either(kernel->write_proc, kernel->tree.proc), path, value, err);
+}
+
+static int run_modprobe(const char *name, struct err *err)
+{
+        static const char *const programs[] = { "/sbin/modprobe", "/usr/sbin/modprobe" };
+        char *const argv[] = { (char *)"modprobe", (char *)"--", (char *)name, NULL };
+        char *const environment[] = { NULL };
+        pid_t pid;
+        int status, r = ENOENT;
+
+        for (size_t i = 0; i < N_ELEMENTS(programs) && r == ENOENT; i++)
+                r = posix_spawn(&pid, programs[i], NULL, NULL, argv, environment);
+        if (r != 0)
+                return err_set(err, r, "cannot run modprobe %s", name);
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return err_set(err, errno, "cannot wait for modprobe %s", name);
+        if (status != 0)
+                return err_say(err, EIO, "modprobe %s failed (status 0x%x); its message is in Sluice's log", name, (unsigned)status);
+        return 0;
+}
+
+int kernel_load_module(struct kernel *kernel, const char *name, struct err *err)
+{
+        if (!kernel->sim)
+                return run_modprobe(name, err);
+        int r = fs_seam();
+        if (r < 0)
+                return err_set(err, -r, "cannot load the module %s", name);
+        fs_seam_pause(true);
+        r = sim_load_module(kernel->sim, name, err);
+        fs_seam_pause(false);
+        return r;
 }

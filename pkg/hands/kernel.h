@@ -46,4 +46,8 @@ ssize_t kernel_read_config(struct kernel *kernel, struct bdf bdf, void *buf, siz
 int kernel_write_sys(struct kernel *kernel, const char *path, const char *value, struct err *err);
 int kernel_write_proc(struct kernel *kernel, const char *path, const char *value, struct err *err);
 
+/* Loads the module @name (a PCI driver's: - and _ are the same), with what it needs, by the host's modprobe; waits for it. -ENOENT:
+ * no modprobe here. On a simulated host: one of its module tree. */
+int kernel_load_module(struct kernel *kernel, const char *name, struct err *err);
+
 #endif

@@ -574,6 +574,7 @@ const struct step_ops *step_ops(enum step_kind kind)
 {
         static const struct step_ops table[] = {
                 [STEP_NEED_DRIVER] = { need_driver, NULL },
+                [STEP_LOAD_MODULE] = { step_load_module, NULL },
                 [STEP_NEED_IDENTITY] = { need_identity, NULL },
                 [STEP_GUARD_NODES] = { guard_nodes, NULL },
                 [STEP_GUARD_WEDGED] = { step_guard_wedged, NULL },

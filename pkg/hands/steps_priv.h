@@ -32,4 +32,6 @@ int step_read_wedged(struct work *work, const struct step *s, struct failure *f)
 int step_persistence_off(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 int step_undo_persistence_off(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 
+int step_load_module(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+
 #endif

@@ -125,9 +125,11 @@ static int step_valid(const struct step *step, uint32_t n_cards, uint32_t index,
                 return err_say(err, EPROTO, "step %u is out of bounds", index + 1);
         if (!(step->kind == STEP_READ_LOCKED ? attribute_ok(step->text) && *step->text : name_ok(step->text)) || !about_ok(step))
                 return err_say(err, EPROTO, "the text of step %u is no name", index + 1);
-        if (step->kind == STEP_NEED_DRIVER && !*step->text)
+        if ((step->kind == STEP_NEED_DRIVER || step->kind == STEP_LOAD_MODULE) && !*step->text)
                 return err_say(err, EPROTO, "step %u needs a driver without a name", index + 1);
-        if ((step->kind == STEP_PERSISTENCE_OFF || step->kind == STEP_GUARD_UNBIND_LOCK || step_acts(step->kind)) && n_cards == 0)
+        if ((step->kind == STEP_LOAD_MODULE || step->kind == STEP_PERSISTENCE_OFF || step->kind == STEP_GUARD_UNBIND_LOCK ||
+             step_acts(step->kind)) &&
+            n_cards == 0)
                 return err_say(err, EPROTO, "step %u changes something, but the plan names no card", index + 1);
         return 0;
 }

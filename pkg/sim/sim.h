@@ -51,6 +51,9 @@ int sim_fault(struct sim *sim, const char *line, struct err *err); /* adds one l
  * ends with its last node. @comm may be NULL. */
 int sim_hold(struct sim *sim, const char *node, int pid, const char *comm, struct err *err);
 
+/* modprobe: the driver of a module that the host's module tree names, or vfio-pci, is registered. -ENOENT: no such module. */
+int sim_load_module(struct sim *sim, const char *name, struct err *err);
+
 /* Names of the table's rows, for tests. */
 const char *const *sim_reactions(size_t *ret_n);
 

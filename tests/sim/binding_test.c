@@ -62,6 +62,27 @@ static void test_a_variant_that_is_not_loaded_is_waited_for_and_not_passed_over(
         rig_stop(rig);
 }
 
+static void test_a_module_that_is_missing_is_loaded_where_that_is_allowed(void **state)
+{
+        struct rig *rig = *state;
+        char path[160];
+
+        rig_prepare(rig, "grace-gh200-host", CONFIG "loadModules: true\nrules:\n  - select: {ids: [\"10de:*\"]}\n    bind: on-allocate\n");
+        str_format(path, sizeof(path), "%s/sys/bus/pci/drivers/nvgrace_gpu_vfio_pci", rig->sim_dir);
+        char hidden[200];
+        str_format(hidden, sizeof(hidden), "%s/nvgrace", rig->dir);
+        assert_int_equal(rename(path, hidden), 0);
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, GH200, 2, 2);
+        struct fk_run run = rig_run(rig, "pod", GH200, 1);
+        const char *id = fk_run_env(&run, GH200_ENV);
+        assert_non_null(id);
+        assert_driver(rig, id, "nvgrace_gpu_vfio_pci");
+        fk_run_done(&run);
+        rig_stop(rig);
+}
+
 static void test_whoever_set_a_driver_override_is_named(void **state)
 {
         static const char GPU0[] = "0000:18:00.0";
@@ -185,6 +206,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_device_goes_to_the_vfio_driver_that_is_made_for_it),
                 RIG_TEST(test_a_variant_that_is_not_loaded_is_waited_for_and_not_passed_over),
+                RIG_TEST(test_a_module_that_is_missing_is_loaded_where_that_is_allowed),
                 RIG_TEST(test_whoever_set_a_driver_override_is_named),
                 RIG_TEST(test_a_number_of_hands_may_hang_and_then_no_plan_begins_any_more),
         };

@@ -111,7 +111,7 @@ static void test_what_is_printed_parses_to_the_same(void **state)
                 "    prefix: gpu.example\n    alias: big\n    bind: on-allocate\n    release: reset+restore\n    "
                 "persistence: off\n    "
                 "group: one-device\n    topology: split\n"
-                "    prefer: spread\n  - deny: true\n";
+                "    prefer: spread\n  - deny: true\nloadModules: true\n";
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *a = NULL, *b = NULL;
 
@@ -120,6 +120,7 @@ static void test_what_is_printed_parses_to_the_same(void **state)
                 fail_msg("%s", problems.text);
         assert_int_equal(a->rules.n_rules, 2);
         assert_false(a->rules.implicit);
+        assert_true(a->rules.load_modules);
         const struct rule *rule = &a->rules.rules[0];
         assert_int_equal(rule->line, 13);
         assert_int_equal(a->node_group, 107);
@@ -247,10 +248,14 @@ static void test_the_chart_knows_every_key(void **state)
 /* What --print-config says of a configuration with one empty rule is what the reference's third column says. */
 static void test_the_reference_gives_the_defaults_that_are_in_force(void **state)
 {
-        static const char *const keys[] = { "classes",         "nameRule",           "registration",   "bindDeadline",
-                                            "rescan",          "rules[].deny",       "rules[].bind",   "rules[].mode",
-                                            "rules[].group",   "rules[].topology",   "rules[].prefer", "rules[].select.role",
-                                            "rules[].release", "rules[].persistence" };
+        static const char *const keys[] = { "classes",         "nameRule",
+                                            "registration",    "bindDeadline",
+                                            "rescan",          "rules[].deny",
+                                            "rules[].bind",    "rules[].mode",
+                                            "rules[].group",   "rules[].topology",
+                                            "rules[].prefer",  "rules[].select.role",
+                                            "rules[].release", "rules[].persistence",
+                                            "loadModules" };
         _cleanup_free_ char *doc = read_doc("docs/config.md");
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *config = NULL;

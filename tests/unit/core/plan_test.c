@@ -124,6 +124,14 @@ static const struct row rows[] = {
           NEED "need 0000:3b:00.0 to be 10de:2342 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
                   "0000:3b:00.0", "nvidia") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
           "0000:3b:00.0", REASON_NONE, NULL },
+        { "a variant that is not loaded, and may be", "0000:3b:00.0 10de:2342 0302 -\n" GENERIC GRACE, "loadModules\n" BIND, "0000:3b:00.0",
+          "load the module of the driver nvgrace_gpu_vfio_pci\n" NEED_NVGRACE "need 0000:3b:00.0 to be 10de:2342 still\n"
+          "set driver_override of 0000:3b:00.0 to nvgrace_gpu_vfio_pci\nprobe drivers for 0000:3b:00.0\n"
+          "wait until 0000:3b:00.0 is on nvgrace_gpu_vfio_pci\nwait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
+        { "what is loaded is not loaded", GPU_A "-", "loadModules\n" BIND, "0000:3b:00.0",
+          NEED "need 0000:3b:00.0 to be 10de:26b9 still\n" WITHOUT_DRIVER("0000:3b:00.0") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
+          "0000:3b:00.0", REASON_NONE, NULL },
         { "a variant that is not loaded", "0000:3b:00.0 10de:2342 0302 nvidia\n" GENERIC GRACE, BIND, "0000:3b:00.0", NULL, NULL,
           REASON_VARIANT_MISSING, "the VFIO driver nvgrace_gpu_vfio_pci for 0000:3b:00.0, and it is not loaded" },
 

@@ -10,7 +10,8 @@
  * such driver)   !holders   broken NAME [g=N]   driver NAME A node exists for what is on VFIO. Models: 26b9 L40S, 2335 H200, 2204 RTX 3090,
  * 22a3 NVSwitch, 74a1 MI300X.
  *
- * Rules are lines:  key=value ...  with keys ids, addresses, deny, resource, prefix, alias, bind, release, group, topology, prefer. */
+ * Rules are lines:  key=value ...  with keys ids, addresses, deny, resource, prefix, alias, bind, release, group, topology, prefer;
+ * or the word loadModules. */
 #ifndef SLUICE_TESTS_CORE_WORLD_H
 #define SLUICE_TESTS_CORE_WORLD_H
 
@@ -261,6 +262,10 @@ static inline struct rules world_rules(const char *text)
         rules.implicit = false;
         _cleanup_free_ char *copy = xstrdup(text);
         for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+                if (streq(line, "loadModules")) {
+                        rules.load_modules = true;
+                        continue;
+                }
                 rules.rules = xrealloc(rules.rules, rules.n_rules + 1, sizeof(*rules.rules));
                 struct rule *rule = &rules.rules[rules.n_rules++];
                 rule_init(rule);

@@ -430,6 +430,41 @@ static void test_a_card_at_work_elsewhere_is_busy(void **state)
         host_done(&host);
 }
 
+static void test_a_module_is_loaded_or_it_is_said_why_not(void **state)
+{
+        static const struct {
+                const char *driver, *order;
+                enum plan_end end;
+                enum reason reason;
+        } rows[] = {
+                { "vfio-pci", "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15", PLAN_DONE, REASON_NONE }, /* it is there */
+                { "nvgrace_gpu_vfio_pci", "0!", PLAN_REFUSED, REASON_VARIANT_MISSING },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct host host;
+                struct plan plan;
+                struct record record;
+
+                host_make(&host);
+                plan_of_host(&plan);
+                memmove(plan.steps + 1, plan.steps, plan.n_steps++ * sizeof(plan.steps[0]));
+                plan.steps[0] = (struct step){ .kind = STEP_LOAD_MODULE };
+                (void)str_copy(plan.steps[0].text, STEP_TEXT_MAX, rows[i].driver);
+                _cleanup_free_ char *before = host_picture(&host);
+                run(&host, &plan, &record);
+                ASSERT_END(record, rows[i].end);
+                assert_int_equal(record.last.reason, rows[i].reason);
+                assert_string_equal(record.order, rows[i].order);
+                if (rows[i].end != PLAN_DONE) {
+                        ASSERT_SAYS(record, "no module nvgrace_gpu_vfio_pci");
+                        assert_host_unchanged(&host, before, rows[i].driver);
+                }
+                host_done(&host);
+        }
+}
+
 /* ---- tasks that hang ---- */
 
 static void put(struct host *host, const char *path, const char *text)
@@ -918,6 +953,7 @@ int main(void)
                 TEST(test_a_holder_without_sight_is_refused_unless_the_driver_answers),
                 TEST(test_without_sight_a_vfio_driver_is_left_only_when_nobody_has_it_enabled),
                 TEST(test_a_card_at_work_elsewhere_is_busy),
+                TEST(test_a_module_is_loaded_or_it_is_said_why_not),
                 TEST(test_a_hand_does_not_join_a_task_that_hangs_with_its_device),
                 TEST(test_a_locked_read_leaves_a_device_alone_that_a_task_hangs_with),
                 TEST(test_another_driver_than_planned_is_not_unbound),

@@ -181,6 +181,21 @@ static void test_unbind_by_somebody_else_that_hangs_is_named_and_no_hand_joins_i
         node_stop();
 }
 
+/* By the modprobe of the machine, which this guest has elsewhere. */
+static void test_vfio_pci_that_is_not_loaded_is_loaded_where_the_configuration_says_so(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        assert_int_equal(RUN_PROGRAM(NULL, "mkdir", "-p", "/sbin"), 0);
+        assert_int_equal(RUN_PROGRAM(NULL, "ln", "-sf", "/bin/busybox", "/sbin/modprobe"), 0);
+        assert_int_equal(RUN_PROGRAM(NULL, "rmmod", "vfio_pci"), 0);
+        assert_false(kernel_exists("/sys/bus/pci/drivers/vfio-pci"));
+        (void)node_start("modules", CONFIG_HEAD "loadModules: true\nrules:\n- select: {ids: [\"10de:26b9\"]}\n  bind: on-allocate\n");
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_device_becomes_usable("pod", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
 /* The companion's ids are on vfio-pci's list of devices that it refuses. */
 static void test_failed_bind_of_a_companion_is_rolled_back_to_the_host_driver(void **state)
 {
@@ -428,6 +443,7 @@ int node_suite_gpu(void)
                 NODE_TEST(test_at_start_binds_before_any_pod_asks),
                 NODE_TEST(test_driver_that_is_slow_to_let_go_is_waited_for),
                 NODE_TEST(test_driver_that_does_not_let_go_in_time_makes_only_its_device_stuck),
+                NODE_TEST(test_vfio_pci_that_is_not_loaded_is_loaded_where_the_configuration_says_so),
                 NODE_TEST(test_unbind_by_somebody_else_that_hangs_is_named_and_no_hand_joins_it),
                 NODE_TEST(test_failed_bind_of_a_companion_is_rolled_back_to_the_host_driver),
                 NODE_TEST(test_host_driver_that_does_not_come_back_is_said),
