@@ -107,7 +107,7 @@ static void test_whoever_set_a_driver_override_is_named(void **state)
                 assert_true(clock_ms() < until);
                 assert_int_equal(fk_raw_allocate(rig->k, L40S, ids, 1, rig->text), FAILED_PRECONDITION);
                 assert_non_null(strstr(rig->text, "[foreign-owner]"));
-                (void)usleep(20 * 1000);
+                (void)usleep(1000 * 1000); /* a plan of ours makes the next look read it anew */
         }
         assert_driver(rig, GPU0, "nvidia");
         rig_stop(rig);
