@@ -5,16 +5,12 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "cards.h"
 #include "node.h"
 
-#define L40S             "0000:01:00.0"
-#define GEFORCE          "0000:03:00.0"
-#define GEFORCE_AUDIO    "0000:03:00.1"
-#define GEFORCE_RESOURCE "test.example/GEFORCE"
-#define L40S_RULE        RULE("ids: [\"10de:26b9\"]")
-#define GEFORCE_RULE     RULE("ids: [\"10de:2204\"]") "  resource: " GEFORCE_RESOURCE "\n"
-#define SEES             "0000000000080004" /* CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH */
-#define NONE             "0000000000000000"
+#define CLAIM NODE_STATE_DIR "/claims/kubelet:" L40S ".record"
+#define SEES  "0000000000080004" /* CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH */
+#define NONE  "0000000000000000"
 
 /* The daemon and its hand. */
 static void expect_capabilities(const char *want)
@@ -71,7 +67,7 @@ static void test_pod_without_sight_takes_nothing_from_a_driver_without_a_gate(vo
         load_nvidia("");
         load_modules("snd-hda-intel");
         daemon_set_pod("passthroughBlind");
-        (void)node_start("pod-blind-audio", GEFORCE_RULE);
+        (void)node_start("pod-blind-audio", NAMED_RULE("10de:2204", GEFORCE_RESOURCE));
         expect_counts(GEFORCE_RESOURCE, 1, 1);
         expect_refused("pod", GEFORCE_RESOURCE, "holders-unknown", GEFORCE_AUDIO);
         assert_string_equal(driver_of(GEFORCE_AUDIO), "snd_hda_intel");
@@ -104,10 +100,37 @@ static void test_read_only_pod_that_is_told_to_bind_refuses_and_changes_nothing(
         node_stop();
 }
 
+/* Without more rights than for a bind: the VM's process is seen, and when it has closed the device both writes are made. */
+static void test_pod_that_sees_holders_resets_and_gives_back_what_is_closed(void **state)
+{
+        struct fk_run run = { 0 };
+
+        (void)state;
+        load_nvidia("");
+        daemon_set_pod("passthrough");
+        daemon_set_quick_pods();
+        (void)node_start("pod-release", L40S_RULE "  release: reset+restore\n");
+        expect_counts(L40S_RESOURCE, 1, 1);
+        allocate("pod", L40S_RESOURCE, 1, &run);
+        fk_run_done(&run);
+        struct process user = hold_device(group_of(L40S), L40S);
+        sleep_ms(1000); /* it is seen */
+        fk_pod_end(node_kubelet(), "pod");
+        sleep_ms(2000);
+        assert_string_equal(driver_of(L40S), "vfio-pci");
+        (void)stop_process(&user, SIGKILL);
+        assert_true(await_driver(L40S, "nvidia", 30000));
+        assert_true(await_exists(false, 30000, CLAIM));
+        assert_int_equal(RUN_PROGRAM(NULL, "grep", "-qF", L40S " was reset (flr)", "/share/log/pod-release.log"), 0);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        node_stop();
+}
+
 int node_suite_pod(void)
 {
         const struct CMUnitTest pod[] = {
                 NODE_TEST(test_pod_that_sees_holders_names_them_and_binds_what_is_idle),
+                NODE_TEST(test_pod_that_sees_holders_resets_and_gives_back_what_is_closed),
                 NODE_TEST(test_pod_without_any_capability_binds_and_hands_out),
                 NODE_TEST(test_pod_without_sight_takes_nothing_from_a_driver_without_a_gate),
                 NODE_TEST(test_read_only_pod_hands_out_what_is_bound),
