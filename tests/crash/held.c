@@ -134,7 +134,11 @@ static pid_t each_zygote(const struct held *held, void (*each)(pid_t pid))
 
 pid_t held_hands(struct held *held)
 {
-        return each_zygote(held, NULL);
+        pid_t pid;
+
+        for (int64_t until = clock_ms() + 20000; (pid = each_zygote(held, NULL)) == 0 && clock_ms() < until; (void)usleep(500))
+                ;
+        return pid;
 }
 
 static void kill_group(pid_t pid)

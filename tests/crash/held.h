@@ -25,7 +25,7 @@ void held_await_trace(const struct held *held, const char *last);
 
 /* The process that has stopped at the point arranged; 0: none in time. */
 pid_t held_wait(struct held *held, unsigned timeout_ms);
-/* The group of all hands of the newest daemon; 0: it has none yet. */
+/* The group of all hands of the newest daemon, whose start may be a moment ago; 0: it has none. */
 pid_t held_hands(struct held *held);
 
 void held_go_on(pid_t pid); /* once it has really stopped */

@@ -21,7 +21,7 @@
 #include "tmp.h"
 
 #define HEAD "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nrules:\n"
-#define ALL  "  - bind: on-allocate\n    group: one-device\n" /* every GPU may be bound */
+#define ALL  "  - bind: on-allocate\n    group: one-device\n    persistence: off\n" /* every GPU may be bound */
 
 const struct scene_kind scene_kinds[] = {
         { .name = "bind",
@@ -56,8 +56,8 @@ char *scene_config(const struct scene *scene)
 
         strbuf_add(&b, HEAD);
         if (!scene->kind->asks)
-                strbuf_addf(&b, "  - select: {addresses: [\"%s\"]}\n    bind: %s\n    group: one-device\n", scene->ids[0],
-                            scene->kind->bind);
+                strbuf_addf(&b, "  - select: {addresses: [\"%s\"]}\n    bind: %s\n    group: one-device\n    persistence: off\n",
+                            scene->ids[0], scene->kind->bind);
         strbuf_add(&b, ALL);
         return strbuf_take(&b);
 }

@@ -12,6 +12,8 @@ needs() {
         [ "$1-$2" != test-sim-pods ] && [ "$1" != test-kubelet ] || echo "$build/bin/sluiced-quick-pods"
         case $1-$3 in
         test-unit-*) echo "$build/tests/unit/${2}_test" ;;
+        test-crash-tree) echo "$build/bin/sluiced-held $build/bin/sluice-hand-held $build/tests/crash/crash" ;;
+        test-crash-mutant) echo "$build/bin/sluiced-held $build/bin/sluice-hand-held" ;;
         test-sim-tree) echo "$build/bin/sluiced $build/bin/sluice-hand $build/bin/sluiced-no-epoch $build/tests/sim/${2}_test" ;;
         *) echo "$build/bin/sluiced $build/bin/sluice-hand $build/bin/sluicectl" ;;
         esac
@@ -23,6 +25,7 @@ program_of() {
         case $1 in
         test-unit) echo "$2/$build/tests/unit/${3}_test" ;;
         test-sim) echo "$top/$build/tests/sim/${3}_test" ;;
+        test-crash) echo "$top/$build/tests/crash/crash" ;;
         test-kubelet) echo "$top/build/kubelet/k$3.test" ;;
         *) echo "$top/$work/$1.test" ;;
         esac
@@ -38,7 +41,7 @@ verdict() {
         fi
         export CASE=$4 SLUICE_BIN=$1/$build/bin
         case $2 in
-        test-unit | test-sim) timeout -k 5 120 "$program" >"$5" 2>&1 </dev/null & ;;
+        test-unit | test-sim | test-crash) timeout -k 5 120 "$program" >"$5" 2>&1 </dev/null & ;;
         *) (cd "tests/${2#test-}" && exec timeout -k 5 300 "$program" -test.v -test.run "^$4\$") >"$5" 2>&1 </dev/null & ;;
         esac
         wait $!
