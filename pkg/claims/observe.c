@@ -83,6 +83,7 @@ void observer_answered(struct observer *observer, const char *device)
 
         claim_life_answered(&s->life, clock_ms());
         s->answers = ++observer->answers;
+        s->asking = false; /* a hand that looks now looks for the claim before, and is not listened to */
         s->held_said = false;
 }
 

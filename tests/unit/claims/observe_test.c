@@ -334,6 +334,21 @@ static void test_a_pod_that_was_answered_meanwhile_keeps_its_claim(void **state)
         assert_claim(node, 0, CLAIM_SEEN, "vm-c");
 }
 
+static void test_a_hand_that_was_overtaken_by_an_answer_is_not_the_last_that_looks(void **state)
+{
+        struct node *node = *state;
+
+        gone(node);
+        answer(node, 0); /* the next pod */
+        hand_says(PLAN_DONE, REASON_NONE);
+        LIST(node, 1, "vm-c");
+        LIST(node, 2, NULL);
+        LIST(node, 2 + GRACE, NULL);
+        assert_int_equal(hands.n, 1);
+        hand_says(PLAN_DONE, REASON_NONE);
+        assert_null(claim_of(node, 0));
+}
+
 static void test_a_list_from_before_the_answer_names_no_pod(void **state)
 {
         struct node *node = *state;
@@ -493,6 +508,7 @@ int main(void)
                 NODE_TEST(test_where_holders_cannot_be_seen_kubelets_word_is_enough),
                 NODE_TEST(test_a_hand_that_fails_says_nothing),
                 NODE_TEST(test_a_pod_that_was_answered_meanwhile_keeps_its_claim),
+                NODE_TEST(test_a_hand_that_was_overtaken_by_an_answer_is_not_the_last_that_looks),
                 NODE_TEST(test_a_list_from_before_the_answer_names_no_pod),
                 NODE_TEST(test_what_no_pod_ever_has_ends_after_five_minutes),
                 NODE_TEST(test_a_new_daemon_does_not_go_by_what_the_last_one_saw),
