@@ -357,6 +357,7 @@ var refused = []struct{ name, values, says string }{
 	{"a release that nobody can look before", `{variant: passthroughBlind, config: {inline: {rules: [{bind: on-allocate, release: restore}]}}}`, "rules[0].release is restore, which runs only where it can be seen"},
 	{"a reset in a pod that writes nothing", `{config: {inline: {rules: [{release: reset}]}}}`, "rules[0].release is reset"},
 	{"nvidia-persistenced that cannot be reached", `{variant: passthrough, config: {inline: {rules: [{persistence: off}]}}}`, "rules[0].persistence is off, and nvidia-persistenced cannot be reached"},
+	{"a module that a pod cannot load", `{variant: passthrough, config: {inline: {loadModules: true}}}`, "loadModules: a pod of this chart may load no module"},
 	{"the same in a group", `{nodeGroups: [{name: a, config: {inline: {rules: [{bind: at-start}]}}}]}`, `nodeGroups[a]: config.inline.rules[0].bind`},
 	{"two configurations", `{config: {existingConfigMap: a, inline: {rescan: 5s}}}`, "only one of them"},
 	{"a registration that is mounted for the other one", `{config: {inline: {registration: watcher}}}`, "set the value registration instead"},
@@ -485,6 +486,7 @@ config:
     bindDeadline: 20s
     rescan: 1m
     nodeSocketGroup: 1500000
+    loadModules: false
     rules:
       - select: {ids: ["10de:26b9", "1002:7410"], subsystems: ["10de:*"], addresses: ["0000:3b:*"], classes: ["0302"], drivers: [none],
                  role: pf, numaNodes: [0, -1], models: ["*L40S*"]}

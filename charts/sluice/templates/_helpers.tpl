@@ -85,6 +85,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (hasKey (default dict .config.inline) "registration") (ne (get .config.inline "registration") .registration) -}}
 {{- fail (printf "%sconfig.inline.registration: set the value registration instead, which also decides what is mounted" $where) -}}
 {{- end -}}
+{{- if and (get (default dict .config.inline) "loadModules") (not .simulation.enabled) -}}
+{{- fail (printf "%sconfig.inline.loadModules: a pod of this chart may load no module: load vfio-pci on the host (modules-load.d)" $where) -}}
+{{- end -}}
 {{- if not .simulation.enabled -}}
 {{- range $i, $rule := (default dict .config.inline).rules -}}
 {{- if and (has (toString $rule.persistence) (list "off" "false")) (not $persistenced) -}}
