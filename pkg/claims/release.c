@@ -280,9 +280,9 @@ static void not_released(struct release *release, const struct hands_result *res
                 log_warn("%s is kept as it is, its release did not run: %s", release->key, result->text);
                 finish(release);
                 return;
-        case REASON_NO_ANSWER:
+        case REASON_NO_ANSWER: /* marks end with this daemon: the next one asks it again, by the claim that is left */
                 mark_devices(release, REASON_NO_ANSWER, result->text);
-                finish(release);
+                conclude(release);
                 return;
         default:
                 try_later(release, result->text);
@@ -324,11 +324,11 @@ static void on_done(void *ctx, const struct hands_result *result)
         case PLAN_UNDONE:
                 not_released(release, result);
                 return;
-        case PLAN_LOST: /* between any two steps: the next plan is made of what is there then */
+        case PLAN_LOST:   /* between any two steps: the next plan is made of what is there then, */
+        case PLAN_BROKEN: /* and when somebody has mended it: on_start() */
                 try_later(release, result->text);
                 return;
-        case PLAN_BROKEN: /* somebody's to mend, */
-        case PLAN_STUCK:  /* and the next boot's */
+        case PLAN_STUCK: /* the next boot's */
                 log_error("the release of %s failed: %s", release->key, result->text);
                 conclude(release);
                 return;
@@ -359,13 +359,13 @@ static void on_intended(void *ctx, const struct err *err)
 
 /* ---- its turn ---- */
 
-static bool any_stuck(const struct claims *claims, const struct claim *claim)
+static bool any_is(const struct claims *claims, const struct claim *claim, enum reason reason)
 {
         const struct offer *offer = claims->world.offer(claims->world.ctx);
 
         for (size_t i = 0; i < claim->n_devices; i++) {
                 const struct device *device = offer_device(offer, claim->devices[i].id);
-                if (device && device->reason == REASON_STUCK)
+                if (device && device->reason == reason)
                         return true;
         }
         return false;
@@ -390,8 +390,12 @@ static void on_start(struct turn *turn)
 
         (void)claims->world.rescan(claims->world.ctx);
         const struct claim *claim = ledger_claim(claims->ledger, release->key);
-        if (claims->stopping || !claim || claim->state != CLAIM_RELEASING || any_stuck(claims, claim)) {
+        if (claims->stopping || !claim || claim->state != CLAIM_RELEASING || any_is(claims, claim, REASON_STUCK)) {
                 conclude(release);
+                return;
+        }
+        if (any_is(claims, claim, REASON_BROKEN_BINDING)) { /* no hand goes there again before somebody has mended it */
+                try_later(release, "its binding is broken");
                 return;
         }
         enum reason reason = make_plan(claims, claim, release->plan, &err);

@@ -120,8 +120,11 @@ static void test_a_device_that_does_not_come_back_from_its_reset_is_not_offered(
         fk_pod_end(rig->k, "vms/vm-a");
         assert_true(rig_logged(rig, "no-answer", RIG_SOON_MS));
         assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
-        wait_says(rig, "claims", GPU0, false);
         rig_ready(rig, L40S, 8, 7);
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
+        start_daemon(rig); /* nor by the next daemon */
+        rig_ready(rig, L40S, 8, 7);
+        assert_true(says(rig, "claims", "\"state\":\"releasing\""));
         rig_stop(rig);
 }
 

@@ -179,8 +179,8 @@ static struct {
         struct inventory *inv;
         struct rules rules;
         struct offer *offer;
-        char marked[64], stuck[BDF_TEXT_MAX];
-        enum reason mark;
+        char stuck[BDF_TEXT_MAX];
+        struct device_mark mark; /* id "" = none */
 } w;
 static uv_loop_t loop;
 static struct claims *claims;
@@ -194,6 +194,9 @@ static const char *releasing(void *ctx, const char *device)
 static const struct inventory *rescan(void *ctx)
 {
         struct offer_input in = { .inventory = w.inv, .rules = &w.rules, .past = w.offer, .releasing = releasing };
+
+        in.marks = &w.mark;
+        in.n_marks = w.mark.id[0] != '\0';
 
         (void)ctx;
         struct offer *offer = offer_decide(&in);
@@ -231,8 +234,9 @@ static void mark(void *ctx, const char *device, enum reason reason, const char *
 {
         (void)ctx;
         assert_true(detail[0]);
-        (void)str_copy(w.marked, sizeof(w.marked), device);
-        w.mark = reason;
+        w.mark = (struct device_mark){ .reason = reason };
+        (void)str_copy(w.mark.id, sizeof(w.mark.id), device);
+        (void)str_copy(w.mark.detail, sizeof(w.mark.detail), detail);
 }
 
 static void mark_stuck(void *ctx, struct bdf card, const char *detail)
@@ -339,6 +343,21 @@ static void run_until(bool (*done)(void))
         while (!done() && clock_ms() < until)
                 (void)uv_run(&loop, UV_RUN_ONCE);
         assert_true(done());
+}
+
+static void on_time(uv_timer_t *timer)
+{
+        uv_close((uv_handle_t *)timer, NULL);
+}
+
+static void run_for(unsigned ms)
+{
+        uv_timer_t timer;
+
+        (void)uv_timer_init(&loop, &timer);
+        (void)uv_timer_start(&timer, on_time, ms, 0);
+        while (uv_is_active((uv_handle_t *)&timer))
+                (void)uv_run(&loop, UV_RUN_ONCE);
 }
 
 static bool hand_is_at_work(void)
@@ -528,20 +547,27 @@ static void test_a_release_that_is_undone_is_tried_again(void **state)
         end();
 }
 
-static void test_a_device_that_does_not_answer_is_marked_and_its_claim_ends(void **state)
+/* A mark ends with its daemon: the claim is what the next one knows of it by. */
+static void test_a_device_that_does_not_answer_is_asked_again_by_the_next_daemon(void **state)
 {
         (void)state;
         begin("any bind=on-allocate release=reset", BOUND);
         assert_true(release_claim(claims, KEY));
         disk_answers(true);
         end_plan(PLAN_REFUSED, REASON_NO_ANSWER, "it does not answer");
-        assert_string_equal(w.marked, ID);
-        assert_int_equal(w.mark, REASON_NO_ANSWER);
-        assert_string_equal(book.claim.key, "");
+        assert_string_equal(w.mark.id, ID);
+        assert_int_equal(device()->reason, REASON_NO_ANSWER);
+        assert_int_equal(book.claim.state, CLAIM_RELEASING);
+        w.mark.id[0] = '\0';
+        release_resume(claims);
+        assert_int_equal(hand.n, 2);
+        assert_true(plan_has(STEP_AWAIT_ANSWER));
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        ASSERT_ENDED();
         end();
 }
 
-static void test_what_hangs_or_breaks_is_marked_and_left_to_the_next_daemon(void **state)
+static void test_what_hangs_is_marked_and_left_to_the_next_boot(void **state)
 {
         (void)state;
         begin("any bind=on-allocate release=restore", BOUND);
@@ -553,14 +579,28 @@ static void test_what_hangs_or_breaks_is_marked_and_left_to_the_next_daemon(void
         assert_int_equal(book.claim.state, CLAIM_RELEASING);
         assert_int_equal(book.originals[0].state, ORIGINAL_RESTORING);
         end();
+}
 
+static void test_what_breaks_is_left_alone_until_somebody_has_mended_it(void **state)
+{
+        (void)state;
         begin("any bind=on-allocate release=restore", BOUND);
         assert_true(release_claim(claims, KEY));
         disk_answers(true);
         disk_answers(true);
         end_plan(PLAN_BROKEN, REASON_BROKEN_BINDING, "neither here nor there");
-        assert_int_equal(w.mark, REASON_BROKEN_BINDING);
+        assert_int_equal(device()->reason, REASON_BROKEN_BINDING);
         assert_int_equal(book.claim.state, CLAIM_RELEASING);
+        run_for(RELEASE_PAUSE_MIN_MS + 200);
+        assert_int_equal(hand.n, 1);
+        w.mark.id[0] = '\0';
+        host_is(GIVEN_BACK);
+        run_until(disk_is_asked);
+        disk_answers(true);
+        assert_int_equal(hand.n, 2);
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        ASSERT_ENDED();
+        assert_int_equal(book.n_originals, 0);
         end();
 }
 
@@ -636,8 +676,9 @@ int main(void)
                 TEST(test_a_release_does_not_overtake_a_request),
                 TEST(test_a_holder_is_waited_for_and_named),
                 TEST(test_a_release_that_is_undone_is_tried_again),
-                TEST(test_a_device_that_does_not_answer_is_marked_and_its_claim_ends),
-                TEST(test_what_hangs_or_breaks_is_marked_and_left_to_the_next_daemon),
+                TEST(test_a_device_that_does_not_answer_is_asked_again_by_the_next_daemon),
+                TEST(test_what_hangs_is_marked_and_left_to_the_next_boot),
+                TEST(test_what_breaks_is_left_alone_until_somebody_has_mended_it),
                 TEST(test_where_nobody_can_be_seen_only_keep_is_done),
                 TEST(test_a_daemon_that_starts_goes_on_with_it),
                 TEST(test_the_end_comes_in_the_middle),
