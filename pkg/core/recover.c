@@ -75,24 +75,13 @@ static int group_of(const struct inventory *inv, const struct original *original
         return fn ? fn->group : -1;
 }
 
-static bool belong_together(const struct inventory *inv, const struct original *a, const struct original *b)
-{
-        int group = group_of(inv, a);
-
-        return bdf_equal(a->card, b->card) || (group >= 0 && group == group_of(inv, b));
-}
-
 void original_units(const struct inventory *inv, const struct original *originals, size_t n, size_t *ret)
 {
         for (size_t i = 0; i < n; i++) {
+                int group = group_of(inv, &originals[i]);
                 ret[i] = i;
-                for (size_t k = 0; k < i; k++) {
-                        size_t unit = ret[i], other = ret[k];
-                        if (unit == other || !belong_together(inv, &originals[i], &originals[k]))
-                                continue;
-                        for (size_t j = 0; j <= i; j++) /* two units become one, that of the earlier first */
-                                if (ret[j] == unit || ret[j] == other)
-                                        ret[j] = unit < other ? unit : other;
-                }
+                for (size_t k = 0; k < i && group >= 0 && ret[i] == i; k++)
+                        if (group == group_of(inv, &originals[k]))
+                                ret[i] = ret[k];
         }
 }

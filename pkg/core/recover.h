@@ -29,8 +29,8 @@ enum original_fate original_judge(const struct original *original, const struct 
 /* One sentence for the log of a fate that is not FATE_OURS. */
 void original_say(const struct original *original, const struct function *fn, enum original_fate fate, char *out, size_t size);
 
-/* Originals that one plan would concern: of one card, or with functions in one IOMMU group, directly or over others. @ret[i] is the
- * index of the first of the unit that @originals[i] is of. */
+/* Originals that are bound or given back together: those with functions in one IOMMU group. Others of the card are other tenants' (two
+ * VFs). @ret[i] is the index of the first of the unit that @originals[i] is of. */
 void original_units(const struct inventory *inv, const struct original *originals, size_t n, size_t *ret);
 
 #endif

@@ -346,6 +346,27 @@ static void test_a_bind_that_is_half_done_is_undone(void **state)
         assert_false(claims_change(f.claims, BDFS[GPU]));
 }
 
+/* Two VFs of one card are two tenants'. */
+static void test_what_is_bound_in_another_group_of_the_card_stays(void **state)
+{
+        struct original other;
+        struct err err;
+
+        (void)state;
+        record_half(ORIGINAL_BINDING);
+        record(OTHER, ORIGINAL_BOUND, "b1");
+        set_driver(OTHER, "vfio-pci");
+        other = *ledger_original(f.ledger, BDFS[OTHER]);
+        other.card = BDFS[GPU];
+        ASSERT_OK(ledger_put_originals(f.ledger, &other, 1, NULL, NULL, &err), &err);
+        begin();
+        look(false);
+        assert_int_equal(restore.n_originals, 2);
+        end_hand(PLAN_DONE, "");
+        assert_int_equal(state_of(GPU), -1);
+        assert_int_equal(state_of(OTHER), ORIGINAL_BOUND);
+}
+
 static void test_a_hand_that_outlived_its_daemon_is_waited_for(void **state)
 {
         (void)state;
@@ -459,6 +480,7 @@ int main(void)
                 CASE(test_what_is_bound_is_adopted_and_what_is_over_is_forgotten),
                 CASE(test_a_bind_that_is_complete_is_kept_whoever_began_it),
                 CASE(test_a_bind_that_is_half_done_is_undone),
+                CASE(test_what_is_bound_in_another_group_of_the_card_stays),
                 CASE(test_a_hand_that_outlived_its_daemon_is_waited_for),
                 CASE(test_what_is_in_use_is_left_and_tried_again),
                 CASE(test_what_hangs_is_stuck_and_what_breaks_is_marked),
