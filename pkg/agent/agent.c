@@ -176,6 +176,13 @@ static const char *releasing(void *ctx, const char *device)
         return claims ? release_of_device(claims, device) : NULL;
 }
 
+static const char *given_from(void *ctx, const char *device)
+{
+        const struct claim *claim = ledger_claim_of(((struct agent *)ctx)->ledger, device);
+
+        return claim && claim->owner == OWNER_KUBELET && claim->state != CLAIM_RELEASING ? claim->resource : NULL;
+}
+
 static bool ours(void *ctx, struct bdf card)
 {
         const struct claims *claims = ((struct agent *)ctx)->claims;
@@ -268,6 +275,7 @@ static void start_claims(struct agent *agent)
         agent->world.ours = ours;
         agent->world.cordoned = agent_cordoned;
         agent->world.releasing = releasing;
+        agent->world.given_from = given_from;
         agent->world.claims_ctx = agent;
         agent->claims = claims_new(&agent->loop, agent->hands, agent->ledger, &world, agent->world.config->bind_deadline_ms);
 }

@@ -62,6 +62,7 @@ static struct offer *make_offer(const struct world *world)
                 .at_work = world->at_work,
                 .cordoned = world->cordoned,
                 .releasing = world->releasing,
+                .given_from = world->given_from,
                 .ctx = world->claims_ctx,
         };
 

@@ -32,6 +32,7 @@ struct world {
         bool (*ours)(void *ctx, struct bdf card);                        /* narrate_inventory's */
         const char *(*cordoned)(void *ctx, const struct device *device); /* offer_input's */
         const char *(*releasing)(void *ctx, const char *device);         /* offer_input's */
+        const char *(*given_from)(void *ctx, const char *device);        /* offer_input's */
         void *claims_ctx;                                                /* of all four */
         struct probe *probe;                                             /* what hands read; borrowed, NULL = none */
         struct inventory *inventory;                                     /* NULL before the first look */

@@ -40,7 +40,7 @@ struct claims_world {
         const struct offer *(*offer)(void *ctx);
         const struct rules *(*rules)(void *ctx);
         const struct inventory *(*rescan)(void *ctx);               /* look now: after a plan ran */
-        bool (*is_current)(void *ctx, const struct device *device); /* still on the driver and in the group of the snapshot? */
+        bool (*is_current)(void *ctx, const struct device *device); /* still the card, driver and group of the snapshot? */
         void (*mark)(void *ctx, const char *device, enum reason reason, const char *detail); /* broken */
         /* All that hangs on the card, or shares a group with it, for this boot. */
         void (*mark_stuck)(void *ctx, struct bdf card, const char *detail);

@@ -538,7 +538,7 @@ static bool all_current(const struct job *job, const struct device *const *devic
 }
 
 /* Checks the request against the host as it is now: a binding may have been lost, a group renumbered, since the last look.
- * Two links tell that cheaply; PreStartContainer has the time for a whole look. */
+ * Two links and the ids tell that cheaply; PreStartContainer has the time for a whole look. */
 static enum reason check_fresh(struct job *job, const struct device **devices, struct err *err)
 {
         const struct claims_world *world = &job->claims->world;

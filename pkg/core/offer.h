@@ -4,7 +4,8 @@
  * Pure. The rules of docs/architecture.md that concern offering live here:
  *  - an id that was ever listed stays in its pool, Unhealthy once gone or no longer offered (until podresources is read), and
  *    also when it has become something else: another vGPU profile, another kind of device, another device in its slot;
- *  - no id is in two pools, no name changes while Sluice runs (the new name is said and takes effect at the next start);
+ *  - no id is in two pools, no name changes while Sluice runs (the new name is said and takes effect at the next start), nor
+ *    over a start while a pod has the device;
  *  - two names with one KubeVirt variable: the one that was there first, else the one of the lowest id, keeps it. So with a
  *    name that would hold mediated and PCI devices together (KubeVirt would count them twice), or, unless a rule spells the
  *    name, whole GPUs and VFs (some have one id);
@@ -60,6 +61,9 @@ struct offer_input {
         const char *(*cordoned)(void *ctx, const struct device *device);
         /* Is @device being released? NULL = no; else what that waits for, "" = nothing. NULL = none ever is. */
         const char *(*releasing)(void *ctx, const char *device);
+        /* The pool that @device was given from, of one that kubelet has given away and not taken back; NULL = of no other. NULL = none
+         * ever is. Kubelet counts by pool: under another name it would give the device to a second pod. */
+        const char *(*given_from)(void *ctx, const char *device);
         void *ctx;
 };
 

@@ -137,19 +137,31 @@ static const struct device *own_variable(struct naming *naming, const struct dev
         return NULL;
 }
 
-/* The names that kubelet knows come first and never change. */
+static void keep_name(struct naming *naming, size_t i, const char *name)
+{
+        struct device *device = &naming->offer->devices[i];
+
+        (void)str_copy(device->resource, sizeof(device->resource), name);
+        (void)own_variable(naming, device);
+        if (!streq(naming->wanted[i], device->resource))
+                judge_warn_first(device, REASON_NAME_NEXT_START, naming->wanted[i]);
+}
+
+/* The names that kubelet knows come first and never change: of what is listed, and of what an earlier daemon listed and a pod has. */
 static void keep_names(struct naming *naming)
 {
-        for (size_t i = 0; i < naming->offer->n_devices; i++) {
-                struct device *device = &naming->offer->devices[i];
-                const struct device *then = offer_listed(naming->in->past, device->id);
+        const struct offer_input *in = naming->in;
 
-                if (!then)
-                        continue;
-                (void)str_copy(device->resource, sizeof(device->resource), then->resource);
-                (void)own_variable(naming, device);
-                if (!streq(naming->wanted[i], device->resource))
-                        judge_warn_first(device, REASON_NAME_NEXT_START, naming->wanted[i]);
+        for (size_t i = 0; i < naming->offer->n_devices; i++) {
+                const struct device *then = offer_listed(in->past, naming->offer->devices[i].id);
+                if (then)
+                        keep_name(naming, i, then->resource);
+        }
+        for (size_t i = 0; in->given_from && i < naming->offer->n_devices; i++) {
+                const struct device *device = &naming->offer->devices[i];
+                const char *name = is_listed(device) && !*device->resource ? in->given_from(in->ctx, device->id) : NULL;
+                if (name)
+                        keep_name(naming, i, name);
         }
 }
 

@@ -50,8 +50,8 @@ static int refuse_wedged(const struct wedged *w, struct bdf b, struct failure *f
 int step_guard_wedged(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         struct patience patience = { .until = clock_ms() + s->wait_ms };
-        struct wedged found[WEDGED_MAX], culprit;
-        struct bdf at;
+        struct wedged found[WEDGED_MAX], culprit = { 0 };
+        struct bdf at = { 0 };
         bool any;
 
         (void)deed;

@@ -19,8 +19,8 @@
  * hosts). About 16 file accesses a function: 5 ms for 64 GPUs below 64 ports on a small virtual machine. */
 int host_scan(const struct tree *tree, struct names *names, bool sim_nodes, struct inventory **ret, struct err *err);
 
-/* Two links tell whether a device is still on the driver and in the group of the snapshot: for answers that must not wait
- * for a scan. False also when it cannot be told. */
+/* Two links and the ids tell whether a device is still the one of the snapshot, on its driver and in its group: for answers that
+ * must not wait for a scan. False also when it cannot be told. */
 bool host_function_is_current(const struct tree *tree, const struct function *fn);
 bool host_instance_is_current(const struct tree *tree, const struct instance *instance);
 

@@ -24,7 +24,7 @@ static json_t *scalar(const ProtobufCFieldDescriptor *field, const void *at)
                 message = *(const ProtobufCMessage *const *)at;
                 return message ? node_message(message) : json_null();
         default:
-                assert(!"the contract has no field of that type");
+                assert(false && "the contract has no field of that type");
                 return json_null();
         }
 }
@@ -36,7 +36,7 @@ static size_t element_size(ProtobufCType type)
         case PROTOBUF_C_TYPE_MESSAGE:
                 return sizeof(void *);
         default:
-                assert(!"the contract has no list of that type");
+                assert(false && "the contract has no list of that type");
                 return 0;
         }
 }

@@ -32,7 +32,7 @@ may() { # may ROOM: rooms it may include
         config) echo base core config ;;
         present) echo base core present ;;
         host) echo base core host ;;
-        sim) echo base core sim ;;
+        sim) echo base core host sim ;;
         hands) echo base core host sim hands ;;
         claims) echo base core host hands claims ;;
         rpc) echo base rpc ;;

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -241,6 +242,98 @@ static void test_a_new_name_takes_effect_at_the_next_start_only(void **state)
         rig_stop(rig);
 }
 
+/* ---- what changes between the list and the Allocate, and nobody has told ---- */
+
+static void write_file(struct rig *rig, const char *path, const char *text)
+{
+        _cleanup_free_ char *whole = xasprintf("%s/%s", rig->sim_dir, path);
+        FILE *file = fopen(whole, "we");
+
+        assert_non_null(file);
+        assert_true(fputs(text, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+}
+
+static void assert_refused(struct rig *rig, const char *id, const char *why)
+{
+        if (fk_raw_allocate(rig->k, L40S, &id, 1, rig->text) == 0 || !strstr(rig->text, why))
+                fail_msg("%s instead of %s: %s", id, why, rig->text);
+}
+
+static void open_unheard(struct rig *rig, const char *fixture, const char *config)
+{
+        rig_open(rig, fixture, "1.34", config);
+        rig_ready(rig, L40S, 8, 8);
+        (void)usleep(500 * 1000); /* what the start itself looks again for */
+}
+
+/* By hand, as a link is changed: no event tells of it. */
+static void take_by_driver(struct rig *rig, const char *bdf, const char *driver)
+{
+        _cleanup_free_ char *link = xasprintf("bus/pci/devices/%s/driver", bdf), *to = xasprintf("../../../../bus/pci/drivers/%s", driver);
+        _cleanup_free_ char *cdev = xasprintf("bus/pci/devices/%s/vfio-dev", bdf), *was = xasprintf("bus/pci/devices/%s/vfio-was", bdf);
+        int sys = sim_tree(rig->sim)->sys;
+
+        assert_int_equal(renameat(sys, cdev, sys, was), 0);
+        assert_int_equal(unlinkat(sys, link, 0), 0);
+        assert_int_equal(symlinkat(to, sys, link), 0);
+}
+
+static void test_a_driver_that_changed_since_the_list_is_seen_by_the_allocate(void **state)
+{
+        struct rig *rig = *state;
+
+        open_unheard(rig, "l40s-8-vfio", CONFIG "rescan: 10m\n");
+        take_by_driver(rig, GPU0, "nvidia");
+        assert_refused(rig, GPU0, "not-bound");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        assert_int_equal(fk_raw_allocate(rig->k, L40S, (const char *const[]){ GPU1 }, 1, rig->text), 0);
+        rig_stop(rig);
+}
+
+/* Where a rule lets it be bound, it is bound again. */
+static void test_a_driver_that_changed_since_the_list_is_bound_again_where_a_rule_says_so(void **state)
+{
+        struct rig *rig = *state;
+        const char *const id = GPU0;
+
+        open_unheard(rig, "l40s-8", ON_ALLOCATE "rescan: 10m\n");
+        assert_int_equal(fk_raw_allocate(rig->k, L40S, &id, 1, rig->text), 0);
+        assert_driver(rig, GPU0, "vfio-pci");
+        (void)usleep(500 * 1000);
+        take_by_driver(rig, GPU0, "nvidia");
+        if (fk_raw_allocate(rig->k, L40S, &id, 1, rig->text) != 0)
+                fail_msg("%s", rig->text);
+        assert_driver(rig, GPU0, "vfio-pci");
+        rig_stop(rig);
+}
+
+static void test_a_card_that_moved_since_the_list_is_not_given_under_its_old_address(void **state)
+{
+        struct rig *rig = *state;
+
+        open_unheard(rig, "l40s-8-vfio", CONFIG "rescan: 10m\n");
+        int sys = sim_tree(rig->sim)->sys;
+        assert_int_equal(renameat(sys, "bus/pci/devices/0000:18:00.0", sys, "bus/pci/devices/0000:28:00.0"), 0);
+        assert_refused(rig, GPU0, "gone");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        assert_int_equal(fk_raw_allocate(rig->k, L40S, (const char *const[]){ GPU1 }, 1, rig->text), 0);
+        rig_stop(rig);
+}
+
+/* On its predecessor's driver, in a group of the same number. */
+static void test_another_card_at_its_address_is_not_given_for_it(void **state)
+{
+        struct rig *rig = *state;
+
+        open_unheard(rig, "l40s-8-vfio", CONFIG "rescan: 10m\n");
+        write_file(rig, "sys/bus/pci/devices/0000:18:00.0/device", "0x2235\n");
+        assert_refused(rig, GPU0, "no-longer-offered");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        assert_int_equal(fk_raw_allocate(rig->k, L40S, (const char *const[]){ GPU1 }, 1, rig->text), 0);
+        rig_stop(rig);
+}
+
 /* Path B */
 
 #define WATCHER CONFIG "registration: watcher\n"
@@ -304,6 +397,10 @@ int main(void)
                 RIG_TEST(test_a_good_configuration_is_put_in_force_by_sighup),
                 RIG_TEST(test_a_bad_configuration_keeps_the_old_one_in_force),
                 RIG_TEST(test_a_new_name_takes_effect_at_the_next_start_only),
+                RIG_TEST(test_a_driver_that_changed_since_the_list_is_seen_by_the_allocate),
+                RIG_TEST(test_a_driver_that_changed_since_the_list_is_bound_again_where_a_rule_says_so),
+                RIG_TEST(test_a_card_that_moved_since_the_list_is_not_given_under_its_old_address),
+                RIG_TEST(test_another_card_at_its_address_is_not_given_for_it),
                 RIG_TEST(test_the_watcher_of_1_26_registers_us),
                 RIG_TEST(test_the_watcher_of_1_34_registers_us),
                 RIG_TEST(test_the_watcher_of_1_37_registers_us),

@@ -335,6 +335,37 @@ static void test_claims_outlive_a_killed_daemon_and_lost_ones_are_learned_from_k
         rig_stop(rig);
 }
 
+/* Kubelet counts by name: under another one it would give the VM's device to a second pod. */
+static void test_a_name_that_changes_while_a_pod_has_the_device_is_its_pods_until_it_has_gone(void **state)
+{
+        struct rig *rig = *state;
+        struct fk_run run;
+
+        begin(rig, "l40s-8-vfio", NULL);
+        rig_ready(rig, L40S, 8, 8);
+        run_a_vm(rig, "vm-a");
+        rig_config(rig, CONFIG "rules:\n  - resource: example.com/big\n");
+        assert_int_equal(rig_end(rig, SIGTERM), 0);
+        start_daemon(rig);
+        rig_ready(rig, "example.com/big", 7, 7);
+        rig_ready(rig, L40S, 1, 1);
+        /* Its container may start again; whoever asks by either name has another device or none. */
+        if (fk_container_start(rig->k, "vms/vm-a", "compute", &run, rig->text) < 0)
+                fail_msg("%s", rig->text);
+        fk_run_done(&run);
+        run = rig_run(rig, "vms/vm-b", "example.com/big", 7);
+        fk_run_done(&run);
+        assert_int_not_equal(fk_admit_one(rig->k, "vms/vm-c", L40S, 1, rig->text), 0);
+        assert_int_not_equal(fk_admit_one(rig->k, "vms/vm-d", "example.com/big", 1, rig->text), 0);
+        fk_pod_end(rig->k, "vms/vm-a");
+        for (int64_t until = clock_ms() + RIG_SOON_MS; recorded(rig, VM_A); (void)usleep(5 * 1000))
+                assert_true(clock_ms() < until);
+        assert_int_equal(rig_end(rig, SIGTERM), 0);
+        start_daemon(rig);
+        rig_ready(rig, "example.com/big", 8, 8);
+        rig_stop(rig);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -350,6 +381,7 @@ int main(void)
                 RIG_TEST(test_a_device_that_is_given_again_has_the_next_pods_claim),
                 RIG_TEST(test_what_no_pod_ever_has_is_free_in_the_end),
                 RIG_TEST(test_claims_outlive_a_killed_daemon_and_lost_ones_are_learned_from_kubelet),
+                RIG_TEST(test_a_name_that_changes_while_a_pod_has_the_device_is_its_pods_until_it_has_gone),
         };
 
         return RUN(tests);

@@ -38,6 +38,7 @@ static void assert_allocates(struct rig *rig, const char *id)
 struct job {
         struct rig *rig;
         const char *id;
+        const char *resource; /* NULL = L40S */
         int code;
         char text[FK_TEXT_MAX];
 };
@@ -46,7 +47,7 @@ static void *allocate_thread(void *arg)
 {
         struct job *job = arg;
 
-        job->code = fk_raw_allocate(job->rig->k, L40S, &job->id, 1, job->text);
+        job->code = fk_raw_allocate(job->rig->k, job->resource ? job->resource : L40S, &job->id, 1, job->text);
         return NULL;
 }
 
@@ -478,6 +479,42 @@ static void test_two_requests_for_one_device_at_once_are_one_binding(void **stat
         rig_stop(rig);
 }
 
+#define VF1 "0000:4d:00.1"
+#define VF2 "0000:4d:00.2"
+
+/* Two devices, one card: the second waits until the first is bound, and then is bound by a plan of its own. */
+static void test_two_requests_for_one_card_at_once_are_bound_one_after_the_other(void **state)
+{
+        struct rig *rig = *state;
+        struct job first = { .rig = rig, .id = VF1, .resource = "example.com/vf" },
+                   second = { .rig = rig, .id = VF2, .resource = "example.com/vf" };
+        pthread_t threads[2];
+        struct err err;
+
+        rig_prepare(rig, "pf-with-vfs",
+                    CONFIG "rules:\n  - select: {addresses: [\"" VF1 "\", \"" VF2
+                           "\"]}\n    resource: example.com/vf\n    bind: on-allocate\n");
+        assert_int_equal(sim_write(rig->sim, "bus/pci/devices/" VF1 "/driver/unbind", VF1, &err), 0);
+        assert_int_equal(sim_write(rig->sim, "bus/pci/devices/" VF2 "/driver/unbind", VF2, &err), 0);
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, "example.com/vf", 2, 2);
+        rig_fault(rig, "drivers_probe " VF1 " delay 1500 times 1");
+        assert_int_equal(pthread_create(&threads[0], NULL, allocate_thread, &first), 0);
+        wait_until_recorded(rig, "originals/" VF1 ".record", "\"binding\"");
+        assert_int_equal(pthread_create(&threads[1], NULL, allocate_thread, &second), 0);
+        (void)usleep(500 * 1000);
+        assert_false(has_record(rig, "originals/" VF2 ".record")); /* nothing of it has begun */
+        assert_driver(rig, VF2, "");
+        assert_int_equal(pthread_join(threads[0], NULL), 0);
+        assert_int_equal(pthread_join(threads[1], NULL), 0);
+        if (first.code != 0 || second.code != 0)
+                fail_msg("%s; %s", first.text, second.text);
+        assert_driver(rig, VF1, "vfio-pci");
+        assert_driver(rig, VF2, "vfio-pci");
+        rig_stop(rig);
+}
+
 /* What no rule allows any more is not given; it is bound, and known as ours. */
 static void test_a_rule_that_goes_while_its_device_is_bound_is_obeyed(void **state)
 {
@@ -530,6 +567,7 @@ int main(void)
                 RIG_TEST(test_an_answer_of_before_a_reboot_that_is_not_true_any_more_does_not_start_a_container),
                 RIG_TEST(test_a_reboot_ends_what_was_bound_and_what_was_under_way),
                 RIG_TEST(test_two_requests_for_one_device_at_once_are_one_binding),
+                RIG_TEST(test_two_requests_for_one_card_at_once_are_bound_one_after_the_other),
                 RIG_TEST(test_a_rule_that_goes_while_its_device_is_bound_is_obeyed),
                 RIG_TEST(test_a_device_that_is_unplugged_while_it_is_bound_is_refused_and_forgotten),
                 RIG_TEST(test_without_room_for_a_record_nothing_is_bound_and_what_is_bound_is_given),

@@ -3,6 +3,7 @@
 #include "rig.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -153,12 +154,55 @@ static void test_a_release_that_was_killed_without_driver_is_finished(void **sta
         check_killed(*state, "drivers_probe " GPU0 " hang", "");
 }
 
+struct job {
+        struct rig *rig;
+        int code;
+        char text[FK_TEXT_MAX];
+};
+
+static void *allocate_thread(void *arg)
+{
+        static const char *const id = GPU0;
+        struct job *job = arg;
+
+        job->code = fk_raw_allocate(job->rig->k, L40S, &id, 1, job->text);
+        return NULL;
+}
+
+/* The release comes first, whole; then the device is bound anew for the next pod. */
+static void test_an_allocate_that_comes_meanwhile_waits_and_is_bound_anew(void **state)
+{
+        struct rig *rig = *state;
+        struct job job = { .rig = rig };
+        pthread_t thread;
+
+        begin(rig, BACK_AGAIN "bindDeadline: 60s\n");
+        rig_fault(rig, "reset " GPU0 " delay 3000 times 1");
+        fk_pod_end(rig->k, "vms/vm-a");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        wait_says(rig, "originals", "\"state\":\"restoring\"", true);
+        assert_int_equal(pthread_create(&thread, NULL, allocate_thread, &job), 0);
+        (void)usleep(300 * 1000);
+        assert_driver(rig, GPU0, "vfio-pci"); /* neither given nor given back */
+        assert_true(says(rig, "claims", "\"state\":\"releasing\""));
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        if (job.code != 0)
+                fail_msg("%s", job.text);
+        assert_true(rig_logged(rig, GPU0 " was reset (flr)", 0));
+        assert_driver(rig, GPU0, "vfio-pci");
+        wait_says(rig, "claims", GPU0, true);
+        wait_says(rig, "claims", "\"state\":\"releasing\"", false);
+        wait_says(rig, "originals", "\"driver\":\"nvidia\"", true);
+        rig_stop(rig);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_device_is_reset_and_given_back_when_its_pod_is_gone),
                 RIG_TEST(test_it_is_unhealthy_while_that_goes_on_and_never_absent),
                 RIG_TEST(test_a_device_that_does_not_come_back_from_its_reset_is_not_offered),
+                RIG_TEST(test_an_allocate_that_comes_meanwhile_waits_and_is_bound_anew),
                 RIG_TEST(test_a_release_that_was_killed_in_its_reset_is_finished),
                 RIG_TEST(test_a_release_that_was_killed_without_driver_is_finished),
         };

@@ -530,6 +530,41 @@ static void test_a_cordon_makes_unhealthy_what_is_healthy_and_changes_no_other_r
         assert_int_equal(offer_device(freed, "0000:3b:00.0")->state, DEVICE_HEALTHY);
 }
 
+/* GPU_A was given by an earlier daemon, from the pool that the context names. */
+static const char *given_from(void *ctx, const char *device)
+{
+        return streq(device, "0000:3b:00.0") ? ctx : NULL;
+}
+
+static void test_what_a_pod_has_keeps_its_name_over_a_start(void **state)
+{
+        static const char *const rules_text = "any resource=example.com/new";
+        _cleanup_inventory_ struct inventory *inv = world_host(GPU_A VFIO "\n" GPU_B VFIO);
+        _cleanup_(rules_done) struct rules rules = world_rules(rules_text);
+        struct offer_input in = {
+                .inventory = inv, .rules = &rules, .given_from = given_from, .ctx = (char *)(uintptr_t) "example.com/old"
+        };
+
+        (void)state;
+        _cleanup_offer_ struct offer *first = offer_decide(&in);
+        assert_int_equal(first->n_pools, 2);
+        assert_string_equal(offer_device(first, "0000:3b:00.0")->resource, "example.com/old");
+        assert_int_equal(offer_device(first, "0000:3b:00.0")->reason, REASON_NAME_NEXT_START);
+        assert_string_equal(offer_device(first, "0000:3b:00.0")->detail, "example.com/new");
+        assert_string_equal(offer_device(first, "0000:5e:00.0")->resource, "example.com/new");
+        /* What is listed keeps its name, whatever a claim says. */
+        in.past = first;
+        in.ctx = (char *)(uintptr_t) "example.com/other";
+        _cleanup_offer_ struct offer *next = offer_decide(&in);
+        assert_string_equal(offer_device(next, "0000:3b:00.0")->resource, "example.com/old");
+        /* And a name does not make of it what may be offered. */
+        _cleanup_(rules_done) struct rules deny = world_rules("any deny");
+        in.past = NULL;
+        in.rules = &deny;
+        _cleanup_offer_ struct offer *denied = offer_decide(&in);
+        assert_int_equal(denied->n_pools, 0);
+}
+
 static void test_details_say_what_to_look_at(void **state)
 {
         _cleanup_offer_ struct offer *past = decide(GPU_A VFIO "\n" GPU_B VFIO, NULL, NULL, NULL, 0);
@@ -643,6 +678,7 @@ int main(void)
                 TEST(test_a_device_that_a_plan_has_half_way_stays_healthy),
                 TEST(test_marks_are_said_of_what_is_listed),
                 TEST(test_a_cordon_makes_unhealthy_what_is_healthy_and_changes_no_other_reason),
+                TEST(test_what_a_pod_has_keeps_its_name_over_a_start),
                 TEST(test_details_say_what_to_look_at),
                 TEST(test_pools_are_equal_when_there_is_nothing_to_push),
                 TEST(test_ids_that_come_and_go_for_ever_are_not_kept_for_ever),

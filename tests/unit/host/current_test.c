@@ -12,14 +12,21 @@ static const struct fixture_function gpu = {
 #define DEVICE   "sys/devices/pci0000:3a/0000:3a:00.0/0000:3b:00.0"
 #define INSTANCE "sys/bus/mdev/devices/4b20d080-1b54-4048-85b3-a6a62d165c01"
 
-static void test_a_function_is_current_while_driver_and_group_are_those_of_the_snapshot(void **state)
+static void test_a_function_is_current_while_driver_group_and_card_are_those_of_the_snapshot(void **state)
 {
-        struct function fn = { .bdf = { 0, 0x3b, 0, 0 }, .driver = "vfio-pci", .group = 45 };
+        struct function fn = { .bdf = { 0, 0x3b, 0, 0 }, .driver = "vfio-pci", .group = 45, .vendor = 0x10de, .device = 0x26b9 };
         struct fixture f;
 
         (void)state;
         fixture_make(&f);
         fixture_function(&f, &gpu);
+        assert_true(host_function_is_current(&f.tree, &fn));
+        fixture_file(&f, DEVICE "/device", "0x2235\n"); /* another card in its slot */
+        assert_false(host_function_is_current(&f.tree, &fn));
+        fixture_file(&f, DEVICE "/device", "0x26b9\n");
+        fixture_file(&f, DEVICE "/vendor", "0x1002\n");
+        assert_false(host_function_is_current(&f.tree, &fn));
+        fixture_file(&f, DEVICE "/vendor", "0x10de\n");
         assert_true(host_function_is_current(&f.tree, &fn));
         fixture_link(&f, DEVICE "/driver", "../../../bus/pci/drivers/nvidia");
         assert_false(host_function_is_current(&f.tree, &fn));
@@ -71,7 +78,7 @@ static void test_a_device_that_is_not_enabled_is_held_by_nobody(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                TEST(test_a_function_is_current_while_driver_and_group_are_those_of_the_snapshot),
+                TEST(test_a_function_is_current_while_driver_group_and_card_are_those_of_the_snapshot),
                 TEST(test_an_instance_is_current_while_it_is_there),
                 TEST(test_a_device_that_is_not_enabled_is_held_by_nobody),
         };
