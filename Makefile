@@ -135,10 +135,10 @@ check: ## the quick loop: units and fuzz corpora under ASan and UBSan
 	@$(MAKE) test-unit
 test: ## everything CI runs; installs what it needs
 	@$(MAKE) deps
-	@tests/stages.sh "make test" build test-unit test-sim test-crash test-peer test-kubelet test-kubevirt test-vm
+	@tests/stages.sh "make test" build test-unit test-docs test-sim test-crash test-peer test-kubelet test-kubevirt test-vm
 test-all: ## everything there is
 	@$(MAKE) deps-lint
-	@tests/stages.sh "make test-all" build lint test-unit test-unit-clang test-tsan test-sim test-crash-all test-crash-asan test-peer test-kubelet-all test-kubevirt test-kubevirt-control test-chart test-vm test-mutants fuzz demo
+	@tests/stages.sh "make test-all" build lint test-unit test-docs test-unit-clang test-tsan test-sim test-crash-all test-crash-asan test-peer test-kubelet-all test-kubevirt test-kubevirt-control test-chart test-vm test-mutants fuzz demo
 
 STAGE ?= test-unit
 test-unit: ## unit tests and fuzz corpora under ASan and UBSan (UNIT=core/bdf: one)
@@ -199,9 +199,11 @@ install: build install-docs ## install below DESTDIR/PREFIX
 	install -s -m 755 build/release/bin/sluicectl $(DESTDIR)$(PREFIX)/bin/
 # The documents lie as they do here: their links hold (lint looks).
 install-docs:
-	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man5 man8) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 $(wildcard docs/man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8/
+	awk -v version=$(VERSION) -f docs/man/sluice-config.5.awk docs/config.md > $(DESTDIR)$(PREFIX)/share/man/man5/sluice-config.5
+	chmod 644 $(DESTDIR)$(PREFIX)/share/man/man5/sluice-config.5
 	install -m 644 LICENSE COPYRIGHT $(wildcard *.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/
 	install -D -m 644 api/node/v1/node.proto $(DESTDIR)$(PREFIX)/share/doc/sluice/api/node/v1/node.proto

@@ -91,6 +91,10 @@ trap 'rm -rf "$installed"' EXIT
 make -s install-docs DESTDIR="$installed" PREFIX= >/dev/null
 check "links of the installed documents" "$(cd "$installed/share/doc/sluice" && find . -name '*.md' | links .)"
 
+keys() { grep -oE "$1" | grep -oE '[a-z][A-Za-z.]*(\[\][A-Za-z.]*)*' | sort; }
+check "sluice-config(5) has the keys of docs/config.md" "$(diff <(grep -E '^\| `' docs/config.md | keys '^\| `[^`]+`') \
+        <(grep -A1 '^\.TP' "$installed/share/man/man5/sluice-config.5" | grep '^\.B ' | keys '^\.B .*') || true)"
+
 # 5. Tools.
 if command -v clang-format >/dev/null; then
         unformatted=$(make -s format CHECK=1 2>&1) && unformatted=
@@ -112,7 +116,7 @@ else
         skip "shellcheck is not installed"
 fi
 if command -v man >/dev/null; then
-        check "man pages" "$(for m in docs/man/*.[18]; do MANROFFSEQ='' man --warnings -E UTF-8 -l -Tutf8 -Z "$m" 2>&1 >/dev/null | sed "s|^|$m: |"; done)"
+        check "man pages" "$(for m in "$installed"/share/man/man?/*; do MANROFFSEQ='' man --warnings -E UTF-8 -l -Tutf8 -Z "$m" 2>&1 >/dev/null | sed "s|^|$m: |"; done)"
 else
         skip "man is not installed"
 fi
