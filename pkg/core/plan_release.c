@@ -121,6 +121,8 @@ static bool weave(struct plan *plan, const struct resets *resets, const struct p
         plan->n_steps = acts;
         for (size_t i = 0; i < resets->n; i++)
                 fits = fits && add_reset_guards(plan, resets->list[i].fn);
+        if (resets->n > 0 && restore->n_steps == 0) /* a reset waits for the device's lock, too */
+                fits = fits && plan_add_wedged(plan, resets->list[0].fn->bdf);
         for (size_t i = 0; i < resets->n; i++)
                 fits = fits && add_reset_steps(plan, resets->list[i].fn, resets->list[i].method);
         for (uint32_t i = acts; i < restore->n_steps; i++)

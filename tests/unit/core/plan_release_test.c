@@ -121,9 +121,16 @@ static void check_row(const struct row *row)
                 return;
         }
         strbuf_add(&steps, "");
+        bool looked = false;
         for (uint32_t i = 0; i < plan.n_steps; i++) {
-                if (plan.steps[i].kind == STEP_GUARD_WEDGED) /* plan_restore_test.c */
+                if (step_acts(plan.steps[i].kind) && !looked)
+                        fail_msg("%s: acts before it has looked for tasks that hang", row->title);
+                if (plan.steps[i].kind == STEP_GUARD_WEDGED) {
+                        if (looked)
+                                fail_msg("%s: looks twice for tasks that hang", row->title);
+                        looked = true;
                         continue;
+                }
                 step_describe(&plan.steps[i], line, sizeof(line));
                 strbuf_addf(&steps, "%s\n", line);
         }
