@@ -52,6 +52,7 @@ static void on_look(uv_timer_t *timer)
         struct agent *agent = timer->data;
 
         look_now(agent);
+        recovery_forget_taken(agent->claims);
         agent_reconcile(agent);
 }
 

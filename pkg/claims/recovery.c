@@ -454,6 +454,37 @@ static void take_stock(struct claims *claims, struct originals *all)
                 log_info("%zu functions are bound by an earlier sluiced: adopted", n_ours);
 }
 
+static bool has_turn(const struct claims *claims, struct bdf card)
+{
+        for (const struct turn *turn = claims->turns; turn; turn = turn->next)
+                for (size_t i = 0; i < turn->n_cards; i++)
+                        if (bdf_equal(turn->cards[i], card))
+                                return true;
+        return false;
+}
+
+static void forget_taken(void *ctx, const struct original *original)
+{
+        struct claims *claims = ctx;
+        const struct inventory *inv = claims->world.inventory(claims->world.ctx);
+        const struct function *fn = inventory_function(inv, original->bdf);
+        enum original_fate fate = original_judge(original, fn, inv->boot_id);
+        const struct bdf bdf = original->bdf;
+        char text[ERR_MSG_MAX];
+
+        if (original->state != ORIGINAL_BOUND || (fate != FATE_TAKEN && fate != FATE_REPLACED) || has_turn(claims, original->card))
+                return;
+        original_say(original, fn, fate, text, sizeof(text));
+        log_info("%s", text);
+        ledger_remove_originals(claims->ledger, &bdf, 1, NULL, NULL);
+}
+
+void recovery_forget_taken(struct claims *claims)
+{
+        if (!claims->stopping)
+                ledger_each_original(claims->ledger, forget_taken, claims);
+}
+
 /* A state directory that was lost looks like this too: what Sluice cannot know to be its own is an administrator's. */
 static void say_foreign(struct claims *claims)
 {

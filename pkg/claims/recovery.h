@@ -18,6 +18,10 @@ void recovery_start(struct claims *claims, void (*done)(void *ctx), void *ctx);
 /* A hand ended in the middle of its plan on @functions. Their originals say what was before. */
 void recovery_of(struct claims *claims, const struct bdf *functions, size_t n);
 
+/* After a look at the host: what somebody has taken, or exchanged, meanwhile is his, and so is what he binds to VFIO afterwards. A
+ * function that is out of sight is waited for: a look may have missed it. */
+void recovery_forget_taken(struct claims *claims);
+
 void recovery_stop(struct claims *claims); /* nothing is tried again */
 
 #endif

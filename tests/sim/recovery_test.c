@@ -316,6 +316,26 @@ static void test_what_an_administrator_took_meanwhile_is_his(void **state)
         rig_stop(rig);
 }
 
+/* What he binds to VFIO by himself afterwards is not Sluice's to give back, so that the record must not wait for the next start. */
+static void test_what_an_administrator_takes_while_the_daemon_runs_is_his(void **state)
+{
+        struct rig *rig = *state;
+        struct err err;
+
+        leave_bound(rig);
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        assert_true(record_says(rig, ORIGINAL0, "\"bound\""));
+        ASSERT_OK(sim_write(rig->sim, "bus/pci/drivers/vfio-pci/unbind", GPU0, &err), &err);
+        ASSERT_OK(sim_write(rig->sim, "bus/pci/devices/" GPU0 "/driver_override", "\n", &err), &err);
+        ASSERT_OK(sim_write(rig->sim, "bus/pci/drivers_probe", GPU0, &err), &err);
+        assert_true(
+                rig_logged(rig, GPU0 " was bound to vfio-pci by Sluice and is on nvidia now: it is left to whoever did that", RIG_SOON_MS));
+        wait_for_record(rig, ORIGINAL0, false);
+        assert_driver(rig, GPU0, "nvidia");
+        rig_stop(rig);
+}
+
 /* vfio-pci was removed, or reloaded without taking the device. */
 static void test_a_device_of_ours_without_driver_is_bound_again_and_its_former_driver_is_not_forgotten(void **state)
 {
@@ -563,6 +583,7 @@ int main(void)
                 RIG_TEST(test_a_state_directory_from_a_backup_does_not_undo_what_is_bound),
                 RIG_TEST(test_records_that_cannot_be_trusted_are_set_aside_by_name),
                 RIG_TEST(test_what_an_administrator_took_meanwhile_is_his),
+                RIG_TEST(test_what_an_administrator_takes_while_the_daemon_runs_is_his),
                 RIG_TEST(test_a_device_of_ours_without_driver_is_bound_again_and_its_former_driver_is_not_forgotten),
                 RIG_TEST(test_an_answer_of_before_a_reboot_that_is_not_true_any_more_does_not_start_a_container),
                 RIG_TEST(test_a_reboot_ends_what_was_bound_and_what_was_under_way),

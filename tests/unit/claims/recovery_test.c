@@ -299,6 +299,28 @@ static void test_what_is_bound_is_adopted_and_what_is_over_is_forgotten(void **s
         assert_int_equal(hand.n, 0); /* nothing is touched, not even read */
 }
 
+/* While the daemon runs: what an administrator binds to VFIO later is his then. */
+static void test_what_somebody_took_and_bound_again_is_his(void **state)
+{
+        (void)state;
+        record(GPU, ORIGINAL_BOUND, "b1");
+        record(MATE, ORIGINAL_RESTORING, "b1");
+        record(OTHER, ORIGINAL_BOUND, "b1");
+        set_driver(GPU, "nvidia");
+        set_driver(MATE, "snd_hda_intel");
+        set_driver(OTHER, "vfio-pci");
+        recovery_forget_taken(f.claims);
+        assert_int_equal(state_of(GPU), -1);
+        assert_int_equal(state_of(MATE), ORIGINAL_RESTORING); /* a hand's doing, maybe */
+        assert_int_equal(state_of(OTHER), ORIGINAL_BOUND);
+        set_driver(OTHER, ""); /* the VFIO module is being reloaded */
+        recovery_forget_taken(f.claims);
+        assert_int_equal(state_of(OTHER), ORIGINAL_BOUND);
+        f.inv->functions[OTHER].device = 0x2335;
+        recovery_forget_taken(f.claims);
+        assert_int_equal(state_of(OTHER), -1);
+}
+
 static void test_a_bind_that_is_complete_is_kept_whoever_began_it(void **state)
 {
         static const enum original_state states[] = { ORIGINAL_BINDING, ORIGINAL_RESTORING };
@@ -478,6 +500,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 CASE(test_what_is_bound_is_adopted_and_what_is_over_is_forgotten),
+                CASE(test_what_somebody_took_and_bound_again_is_his),
                 CASE(test_a_bind_that_is_complete_is_kept_whoever_began_it),
                 CASE(test_a_bind_that_is_half_done_is_undone),
                 CASE(test_what_is_bound_in_another_group_of_the_card_stays),
