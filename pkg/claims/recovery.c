@@ -340,6 +340,14 @@ static bool is_stuck(const struct recovery *recovery)
         return false;
 }
 
+static bool any_under_way(const struct original *list, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (list[i].state != ORIGINAL_BOUND)
+                        return true;
+        return false;
+}
+
 /* Any read that respects the card's lock does; this one also is what the undo will have to know. */
 static void on_start(struct turn *turn)
 {
@@ -348,7 +356,7 @@ static void on_start(struct turn *turn)
         _cleanup_free_ struct original *list = NULL;
 
         size_t n = collect(recovery, &list);
-        if (n == 0 || is_stuck(recovery)) { /* somebody else has dealt with it, or nobody may */
+        if (!any_under_way(list, n) || is_stuck(recovery)) { /* somebody else has dealt with it, or nobody may */
                 conclude(recovery);
                 return;
         }

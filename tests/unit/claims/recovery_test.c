@@ -425,6 +425,21 @@ static void test_what_is_in_use_is_left_and_tried_again(void **state)
         assert_int_equal(f.n_recovered, 1);
 }
 
+/* While it paused, a request has bound the devices after all, and a pod has them. */
+static void test_what_a_request_has_dealt_with_meanwhile_is_not_undone(void **state)
+{
+        (void)state;
+        record_half(ORIGINAL_BINDING);
+        begin();
+        end_hand(PLAN_REFUSED, "another hand is at work");
+        record(GPU, ORIGINAL_BOUND, "b1");
+        record(MATE, ORIGINAL_BOUND, "b1"); /* and has lost its driver since */
+        for (int64_t until = clock_ms() + 1500; clock_ms() < until; (void)usleep(10 * 1000))
+                (void)uv_run(&f.loop, UV_RUN_NOWAIT);
+        assert_int_equal(hand.n, 1);
+        assert_int_equal(state_of(GPU), ORIGINAL_BOUND);
+}
+
 static void test_what_hangs_is_stuck_and_what_breaks_is_marked(void **state)
 {
         (void)state;
@@ -506,6 +521,7 @@ int main(void)
                 CASE(test_what_is_bound_in_another_group_of_the_card_stays),
                 CASE(test_a_hand_that_outlived_its_daemon_is_waited_for),
                 CASE(test_what_is_in_use_is_left_and_tried_again),
+                CASE(test_what_a_request_has_dealt_with_meanwhile_is_not_undone),
                 CASE(test_what_hangs_is_stuck_and_what_breaks_is_marked),
                 CASE(test_what_somebody_took_half_way_is_his),
                 CASE(test_what_a_dead_hand_left_is_dealt_with_by_the_same_daemon),
