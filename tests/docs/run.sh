@@ -12,7 +12,7 @@ top=$PWD
 PATH=$(cd "$SLUICE_BIN" && pwd):$PATH
 export PATH
 [ $# -gt 0 ] || set -- README.md docs/*.md charts/sluice/README.md
-scratch=$(mktemp -d)
+scratch=$(mktemp -d -p /tmp)
 trap 'rm -rf "$scratch"' EXIT
 passed=0 failed=0
 
@@ -27,18 +27,28 @@ split() { # split PAGE DIR: its marked blocks as files NUMBER.KIND[.NAME] in DIR
              /^```/ { open = 1; file = /^```[a-z]* / ? sprintf("%s/%03d.unknown", dir, ++n) : "/dev/null"; print "# " FILENAME ":" NR > file; next }
              open { print > file }' "$1"
 }
+run() { # run BLOCK: in a group of its own, which ends with it, whatever it has started
+        setsid timeout --foreground 60 bash -euo pipefail "$1" </dev/null >"$scratch/said" 2>&1 &
+        local group=$! status
+        wait "$group"
+        status=$?
+        kill -KILL -- "-$group" 2>/dev/null
+        said=$(cat "$scratch/said")
+        return "$status"
+}
 fail() { # fail BLOCK TEXT
         failed=$((failed + 1))
         printf '%s\n%s\n' "$(head -n 1 "$1" | cut -c3-)" "$2"
 }
+n=0
 for page; do
-        dir=$scratch/$(tr / _ <<<"$page")
-        mkdir -p "$dir/blocks" "$dir/work"
-        split "$page" "$dir/blocks"
-        ln -s "$top/tests" "$top/deploy" "$top/charts" "$dir/work"
+        dir=$scratch/$((++n)) # short: sockets lie below it
+        mkdir "$dir" "$dir.blocks"
+        split "$page" "$dir.blocks"
+        ln -s "$top/tests" "$top/deploy" "$top/charts" "$dir"
         said=
-        cd "$dir/work" || exit 1
-        for block in "$dir"/blocks/*; do
+        cd "$dir" || exit 1
+        for block in "$dir.blocks"/*; do
                 case $block in
                 *.config.*)
                         file=${block##*.config.}
@@ -46,7 +56,7 @@ for page; do
                         if text=$(sluiced --check-config --config "$file" 2>&1); then passed=$((passed + 1)); else fail "$block" "$text"; fi
                         ;;
                 *.run)
-                        if said=$(timeout 60 bash -euo pipefail "$block" 2>&1 </dev/null); then passed=$((passed + 1)); else fail "$block" "$said"; fi
+                        if run "$block"; then passed=$((passed + 1)); else fail "$block" "$said"; fi
                         ;;
                 *.unknown) fail "$block" "a mark that is none of these" ;;
                 *.output)

@@ -77,11 +77,17 @@ check "every reason is given by something" "$dead"
 check "unfinished marks" "$(grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $sources | grep -v tests/lint || true)"
 
 check "papers that are not in this tree" "$(git grep -nIE '(^|[^a-z/])(facts|shared)/[a-z-]+\.md|design (section|§)' -- . ':!tests/lint' || true)"
-# Links of the documents to files, in this tree and where they are installed.
+# Links of the documents to files and their headings, in this tree and where they are installed.
+headings() {
+        awk '/^```/ { block = !block }
+             !block && sub(/^#+ /, "") { $0 = tolower($0); gsub(/[^a-z0-9 _-]/, ""); gsub(/ /, "-"); print }' "$1"
+}
 links() { # links ROOT: pages on the input
         while read -r page; do
-                grep -oE '\]\([^)#: ]+' "$1/$page" | cut -c3- | grep -v '^https*$' | while read -r to; do
-                        [ -e "$1/$(dirname "$page")/$to" ] || echo "$page: $to"
+                grep -oE '\]\([^): ]+' "$1/$page" | cut -c3- | grep -v '^https*$' | while read -r to; do
+                        file=${to%%#*}
+                        file=$1/${file:+$(dirname "$page")/}${file:-$page}
+                        [ -e "$file" ] && { [[ $to != *#* ]] || headings "$file" | grep -qxF -- "${to#*#}"; } || echo "$page: $to"
                 done
         done
 }
