@@ -33,7 +33,7 @@ struct world {
         const char *(*cordoned)(void *ctx, const struct device *device); /* offer_input's */
         const char *(*releasing)(void *ctx, const char *device);         /* offer_input's */
         const char *(*given_from)(void *ctx, const char *device);        /* offer_input's */
-        void *claims_ctx;                                                /* of all four */
+        void *claims_ctx;                                                /* of these five */
         struct probe *probe;                                             /* what hands read; borrowed, NULL = none */
         struct inventory *inventory;                                     /* NULL before the first look */
         struct offer *offer;                                             /* NULL before the first look */
@@ -61,7 +61,8 @@ int world_configure(struct world *world, struct config *config, struct err *err)
 void world_decide(struct world *world);
 
 /* What sysfs does not show: STUCK stays for this boot; BROKEN_BINDING until somebody has changed a driver in the
- * device's group (bound it by hand, unplugged it). Takes effect at the next world_look. */
+ * device's group (bound it by hand, unplugged it); NO_ANSWER until the next daemon asks again (claims/release.c). Takes effect
+ * at the next world_look. */
 void world_mark(struct world *world, const char *device, enum reason reason, const char *detail);
 
 /* STUCK for every device that a card carries, or that shares an IOMMU group with one of its functions, also those that come

@@ -12,12 +12,20 @@
 
 /* ---- the queue ---- */
 
-static bool share_a_card(const struct turn *a, const struct turn *b)
+static bool has_one_of(const struct turn *turn, const struct bdf *cards, size_t n_cards)
 {
-        for (size_t i = 0; i < a->n_cards; i++)
-                for (size_t k = 0; k < b->n_cards; k++)
-                        if (bdf_equal(a->cards[i], b->cards[k]))
+        for (size_t i = 0; i < turn->n_cards; i++)
+                for (size_t k = 0; k < n_cards; k++)
+                        if (bdf_equal(turn->cards[i], cards[k]))
                                 return true;
+        return false;
+}
+
+bool turns_any_on(const struct claims *claims, const struct bdf *cards, size_t n_cards)
+{
+        for (const struct turn *turn = claims->turns; turn; turn = turn->next)
+                if (has_one_of(turn, cards, n_cards))
+                        return true;
         return false;
 }
 
@@ -26,7 +34,7 @@ static bool may_start(const struct claims *claims, const struct turn *turn)
         if (!turn->waits)
                 return false;
         for (const struct turn *earlier = claims->turns; earlier != turn; earlier = earlier->next)
-                if (share_a_card(earlier, turn))
+                if (has_one_of(earlier, turn->cards, turn->n_cards))
                         return false;
         return true;
 }

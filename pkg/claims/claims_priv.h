@@ -51,5 +51,6 @@ void claims_record(struct claims *claims, const struct device *device, const cha
 void turn_join(struct claims *claims, struct turn *turn); /* it waits; turns_pump() starts it */
 void turn_leave(struct claims *claims, struct turn *turn);
 void turns_pump(struct claims *claims);
+bool turns_any_on(const struct claims *claims, const struct bdf *cards, size_t n_cards); /* does one wait for, or have, one of @cards? */
 
 #endif

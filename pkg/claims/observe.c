@@ -125,8 +125,10 @@ struct asked {
 
 static void say_held(struct sighted *s, const struct claim *claim, const char *text)
 {
-        if (!s->held_said)
+        if (!s->held_said && claim->pod[0])
                 log_info("%s: its pod %s/%s is gone, but its claim stays: %s", s->device, claim->pod_namespace, claim->pod, text);
+        else if (!s->held_said)
+                log_info("%s: no pod has it, but its claim stays: %s", s->device, text);
         s->held_said = true;
 }
 

@@ -462,15 +462,6 @@ static void take_stock(struct claims *claims, struct originals *all)
                 log_info("%zu functions are bound by an earlier sluiced: adopted", n_ours);
 }
 
-static bool has_turn(const struct claims *claims, struct bdf card)
-{
-        for (const struct turn *turn = claims->turns; turn; turn = turn->next)
-                for (size_t i = 0; i < turn->n_cards; i++)
-                        if (bdf_equal(turn->cards[i], card))
-                                return true;
-        return false;
-}
-
 static void forget_taken(void *ctx, const struct original *original)
 {
         struct claims *claims = ctx;
@@ -480,7 +471,7 @@ static void forget_taken(void *ctx, const struct original *original)
         const struct bdf bdf = original->bdf;
         char text[ERR_MSG_MAX];
 
-        if (original->state != ORIGINAL_BOUND || (fate != FATE_TAKEN && fate != FATE_REPLACED) || has_turn(claims, original->card))
+        if (original->state != ORIGINAL_BOUND || (fate != FATE_TAKEN && fate != FATE_REPLACED) || turns_any_on(claims, &original->card, 1))
                 return;
         original_say(original, fn, fate, text, sizeof(text));
         log_info("%s", text);

@@ -412,23 +412,6 @@ static void on_start(struct turn *turn)
 
 /* ---- beginning ---- */
 
-static bool shares_a_card(const struct turn *turn, const struct bdf *cards, size_t n_cards)
-{
-        for (size_t i = 0; i < turn->n_cards; i++)
-                for (size_t k = 0; k < n_cards; k++)
-                        if (bdf_equal(turn->cards[i], cards[k]))
-                                return true;
-        return false;
-}
-
-static bool any_turn_on(const struct claims *claims, const struct bdf *cards, size_t n_cards)
-{
-        for (const struct turn *turn = claims->turns; turn; turn = turn->next)
-                if (shares_a_card(turn, cards, n_cards))
-                        return true;
-        return false;
-}
-
 static struct release *release_new(struct claims *claims, const char *key, const struct bdf *cards, size_t n_cards)
 {
         struct release *release = xcalloc(1, sizeof(*release));
@@ -499,7 +482,7 @@ bool release_claim(struct claims *claims, const char *key)
         if (!claim || claim->state == CLAIM_RELEASING)
                 return true;
         size_t n_cards = cards_of(claims, claim, cards);
-        if (claims->stopping || any_turn_on(claims, cards, n_cards))
+        if (claims->stopping || turns_any_on(claims, cards, n_cards))
                 return false;
         if (ends_at_once(claims, claim))
                 return true;
