@@ -238,6 +238,97 @@ static void test_without_room_for_a_record_nothing_is_touched(void **state)
         node_stop();
 }
 
+#define ORIGINAL NODE_STATE_DIR "/originals/" L40S ".record"
+
+/* Ours, and what it was before is not forgotten. */
+static void expect_bound_by_us(void)
+{
+        assert_true(await_driver(L40S, "vfio-pci", 30000));
+        assert_string_equal(kernel_read(PCI L40S "/driver_override"), "vfio-pci");
+        assert_int_equal(RUN_PROGRAM(NULL, "grep", "-qF", "\"driver\":\"nvidia\"", ORIGINAL), 0);
+}
+
+static void remove_vfio_pci(void)
+{
+        assert_int_equal(RUN_PROGRAM(NULL, "rmmod", "vfio_pci"), 0); /* nobody has a device open, so the kernel lets it go */
+        assert_string_equal(driver_of(L40S), "");
+}
+
+/* By an administrator, who updates it: with Sluice running, and stopped. The override that stays brings the device back. */
+static void test_vfio_pci_that_is_removed_and_loaded_again_has_its_devices_back(void **state)
+{
+        struct fk_run run = { 0 };
+
+        (void)state;
+        load_nvidia("");
+        (void)node_start("vfio-pci-reloaded", L40S_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        allocate("first", L40S_RESOURCE, 1, &run);
+        fk_run_done(&run);
+        fk_pod_end(node_kubelet(), "first");
+        remove_vfio_pci();
+        expect_counts(L40S_RESOURCE, 1, 0);
+        load_modules("vfio-pci");
+        expect_bound_by_us();
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_device_becomes_usable("second", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        fk_pod_end(node_kubelet(), "second");
+
+        unsigned before = fk_registers(node_kubelet());
+        daemon_stop(SIGTERM);
+        remove_vfio_pci();
+        daemon_start();
+        await_registered(before);
+        expect_counts(L40S_RESOURCE, 1, 0);
+        load_modules("vfio-pci");
+        expect_bound_by_us();
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_device_becomes_usable("third", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        fk_pod_end(node_kubelet(), "third");
+
+        before = fk_registers(node_kubelet());
+        daemon_stop(SIGKILL);
+        remove_vfio_pci();
+        load_modules("vfio-pci");
+        daemon_start();
+        await_registered(before);
+        expect_bound_by_us();
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_device_becomes_usable("fourth", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
+/* What a VM has is not the driver's any more, so that it does not notice; the driver's other card is given as ever. */
+static void test_host_driver_that_is_reloaded_touches_nothing_of_ours(void **state)
+{
+        struct fk_run run = { 0 };
+
+        (void)state;
+        load_nvidia("");
+        (void)node_start("host-driver-reloaded",
+                         NAMED_RULE("10de:2330", H100_RESOURCE) "- select: {ids: [\"10de:26b9\"]}\n  bind: on-allocate\n");
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_counts(H100_RESOURCE, 1, 1);
+        allocate("first", L40S_RESOURCE, 1, &run);
+        fk_run_done(&run);
+        struct process user = hold_device(group_of(L40S), L40S);
+        unload_nvidia();
+        assert_string_equal(driver_of(H100), "");
+        sleep_ms(1000);
+        expect_bound_by_us();
+        expect_counts(L40S_RESOURCE, 1, 1);
+        expect_counts(H100_RESOURCE, 1, 1); /* idle without a driver is as good */
+        load_nvidia("");
+        assert_true(await_driver(H100, "nvidia", 10000));
+        expect_bound_by_us();
+        fk_pod_end(node_kubelet(), "first");
+        expect_still_held(&user, "second");
+        expect_device_becomes_usable("other", H100_RESOURCE, H100_VARIABLE, H100);
+        (void)stop_process(&user, SIGKILL);
+        expect_device_becomes_usable("third", L40S_RESOURCE, L40S_VARIABLE, L40S);
+        node_stop();
+}
+
 int node_suite_lasting(void)
 {
         const struct CMUnitTest lasting[] = {
@@ -247,6 +338,8 @@ int node_suite_lasting(void)
                 NODE_TEST(test_waiting_daemon_takes_over_from_one_that_is_killed_in_the_middle_of_a_plan),
                 NODE_TEST(test_hand_that_dies_with_its_daemon_between_two_steps_is_undone_by_the_next),
                 NODE_TEST(test_without_room_for_a_record_nothing_is_touched),
+                NODE_TEST(test_vfio_pci_that_is_removed_and_loaded_again_has_its_devices_back),
+                NODE_TEST(test_host_driver_that_is_reloaded_touches_nothing_of_ours),
         };
         return RUN_SUITE(lasting);
 }
