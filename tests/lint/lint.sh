@@ -101,6 +101,12 @@ keys() { grep -oE "$1" | grep -oE '[a-z][A-Za-z.]*(\[\][A-Za-z.]*)*' | sort; }
 check "sluice-config(5) has the keys of docs/config.md" "$(diff <(grep -E '^\| `' docs/config.md | keys '^\| `[^`]+`') \
         <(grep -A1 '^\.TP' "$installed/share/man/man5/sluice-config.5" | grep '^\.B ' | keys '^\.B .*') || true)"
 
+# "..." stands for what the log puts there.
+check "what docs/troubleshooting.md quotes of the log is said by something" "$(grep -oE 'log: `[^`]+`' docs/troubleshooting.md |
+        sed -E 's/^log: `//; s/`$//; s/ *\.\.\.,? */\n/g' | sed -E 's/[: ]+$//' | grep . | while read -r text; do
+        git grep -qF -- "$text" pkg cmd || echo "$text"
+done)"
+
 # 5. Tools.
 if command -v clang-format >/dev/null; then
         unformatted=$(make -s format CHECK=1 2>&1) && unformatted=
