@@ -81,10 +81,9 @@ static void answer_begun(struct rpc_call *call)
 
 static void answer_over(struct rpc_call *call)
 {
-        struct rpc_server *server = call->slot->server;
-
         if (!call->counted)
-                return;
+                return; /* and no reference: its server may be gone */
+        struct rpc_server *server = call->slot->server;
         for (struct rpc_call **at = &server->answers; *at; at = &(*at)->after)
                 if (*at == call) {
                         *at = call->after;
