@@ -503,7 +503,7 @@ static void say_outdated(void *ctx, const struct claim *claim)
         const struct claims *claims = ctx;
         const struct offer *offer = claims->world.offer(claims->world.ctx);
 
-        for (size_t i = 0; i < claim->n_devices; i++) {
+        for (size_t i = 0; i < claim->n_devices && claim->state != CLAIM_RELEASING; i++) { /* else its pod has gone */
                 const struct claim_device *told = &claim->devices[i];
                 const struct device *now = offer_device(offer, told->id);
                 if (now && claim_device_is(told, now))
