@@ -16,8 +16,6 @@
 
 enum {
         PATH_SIZE = 192,
-        UNBIND_LOCK_TRIES = 5,
-        UNBIND_LOCK_PAUSE_MS = 100,
         GROUP_NODE_GRACE_MS = 100, /* a cdev that old without a group node: a kernel without groups */
         HOLDERS_NAMED = 3,
 };
@@ -26,7 +24,7 @@ static const char DEVICES[] = "bus/pci/devices/";
 
 /* ---- helpers -------------------------------------------------------------------------------------------------------- */
 
-static void pause_ms(int64_t ms)
+void step_pause_ms(int64_t ms)
 {
         struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
 
@@ -41,7 +39,7 @@ bool step_patience_left(struct patience *p)
         if (left <= 0)
                 return false;
         int64_t next = pauses[p->round < N_ELEMENTS(pauses) ? p->round++ : N_ELEMENTS(pauses) - 1];
-        pause_ms(next < left ? next : left);
+        step_pause_ms(next < left ? next : left);
         return true;
 }
 
@@ -67,8 +65,7 @@ static int gone(struct bdf b, struct failure *f)
         return step_refuse(f, REASON_GONE, ENODEV, BDF_FMT " is gone from the host", BDF_ARGS(b));
 }
 
-/* Ends a function whose access failed with f->err: says so in other words when the device itself is gone. */
-static int failed(struct work *work, struct bdf b, struct failure *f)
+int step_failed(struct work *work, struct bdf b, struct failure *f)
 {
         char path[PATH_SIZE];
 
@@ -103,7 +100,7 @@ static int read_locked_attribute(struct work *work, struct bdf b, const char *at
 
         device_path(path, b, attribute);
         if (kernel_read_locked(work->kernel, path, buf, size, &f->err) < 0)
-                return failed(work, b, f);
+                return step_failed(work, b, f);
         return 0;
 }
 
@@ -113,7 +110,7 @@ int step_write_attribute(struct work *work, struct bdf b, const char *attribute,
 
         device_path(path, b, attribute);
         if (kernel_write_sys(work->kernel, path, value, &f->err) < 0)
-                return failed(work, b, f);
+                return step_failed(work, b, f);
         return 0;
 }
 
@@ -131,7 +128,7 @@ static int read_driver(struct work *work, struct bdf b, char ret[static DRIVER_L
         device_path(path, b, "");
         int there = r == -ENOENT ? fs_exists(tree->sys, path) : -1;
         if (there < 0)
-                return failed(work, b, f);
+                return step_failed(work, b, f);
         *ret = '\0';
         return there ? 0 : gone(b, f);
 }
@@ -231,10 +228,10 @@ static int refuse_held(struct work *work, struct bdf b, int group, bool *ret_bli
 
         int r = group < 0 ? holders_nodes(tree, b, &nodes, &f->err) : holders_nodes_of_group(tree, group, &nodes, &f->err);
         if (r < 0)
-                return group < 0 ? step_missed(b, f) : failed(work, b, f);
+                return group < 0 ? step_missed(b, f) : step_failed(work, b, f);
         int n = holders_find(tree, &nodes, holders, ret_blind, &f->err);
         if (n < 0)
-                return failed(work, b, f);
+                return step_failed(work, b, f);
         if (n == 0)
                 return 0;
         name_holders(holders, (size_t)n, who, sizeof(who));
@@ -273,75 +270,6 @@ static int guard_nodes(struct work *work, const struct step *s, struct deed *dee
                                    "who uses " BDF_FMT " (on %s)",
                                    BDF_ARGS(s->bdf), driver);
         return 0;
-}
-
-static int unbind_lock_write(struct work *work, struct bdf b, const char *value, char ret[static 16], struct failure *f)
-{
-        char path[PATH_SIZE];
-
-        (void)snprintf(path, sizeof(path), "driver/nvidia/gpus/" BDF_FMT "/unbindLock", BDF_ARGS(b));
-        int r = kernel_write_proc(work->kernel, path, value, &f->err);
-        if (r == 0)
-                r = fs_read_value(kernel_tree(work->kernel)->proc, path, ret, 16, &f->err);
-        return r < 0 ? failed(work, b, f) : 0;
-}
-
-/* No file: the driver has left since the plan was made, and with it whoever used the GPU through it. */
-static bool unbind_lock_absent(struct work *work, struct bdf b)
-{
-        char path[PATH_SIZE];
-
-        (void)snprintf(path, sizeof(path), "driver/nvidia/gpus/" BDF_FMT "/unbindLock", BDF_ARGS(b));
-        return fs_exists(kernel_tree(work->kernel)->proc, path) == 0;
-}
-
-static bool unbind_lock_reads(struct work *work, struct bdf b, const char *want)
-{
-        char path[PATH_SIZE], value[16];
-        struct err err;
-
-        (void)snprintf(path, sizeof(path), "driver/nvidia/gpus/" BDF_FMT "/unbindLock", BDF_ARGS(b));
-        return fs_read_value(kernel_tree(work->kernel)->proc, path, value, sizeof(value), &err) == 0 && streq(value, want);
-}
-
-static int give_unbind_lock_back(struct work *work, struct bdf b, struct failure *f)
-{
-        char value[16];
-
-        if (unbind_lock_absent(work, b) || unbind_lock_reads(work, b, "0"))
-                return 0;
-        int r = unbind_lock_write(work, b, "0", value, f);
-        if (r == 0 && !streq(value, "0"))
-                return step_refuse(f, REASON_STEP_FAILED, EIO, "unbindLock of " BDF_FMT " still reads %s", BDF_ARGS(b), value);
-        return r;
-}
-
-static int guard_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
-{
-        char value[16];
-
-        if (unbind_lock_absent(work, s->bdf))
-                return 0;
-        for (int i = 0; i < UNBIND_LOCK_TRIES; i++) {
-                if (i > 0)
-                        pause_ms(UNBIND_LOCK_PAUSE_MS);
-                deed->changed = true;
-                int r = unbind_lock_write(work, s->bdf, "1", value, f);
-                if (r < 0)
-                        return r;
-                if (streq(value, "1"))
-                        return 0;
-        }
-        return step_refuse(f, REASON_UNBIND_LOCK, EBUSY,
-                           "the NVIDIA driver does not let " BDF_FMT " go: it still has clients "
-                           "(unbindLock reads %s)",
-                           BDF_ARGS(s->bdf), value);
-}
-
-static int undo_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
-{
-        (void)deed;
-        return give_unbind_lock_back(work, s->bdf, f);
 }
 
 /* ---- actions -------------------------------------------------------------------------------------------------------- */
@@ -475,12 +403,6 @@ static int undo_probe(struct work *work, const struct step *s, struct deed *deed
         return r < 0 ? r : unbind(work, s->bdf, s->wait_ms, f);
 }
 
-static int release_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
-{
-        (void)deed;
-        return give_unbind_lock_back(work, s->bdf, f);
-}
-
 /* ---- read-back and probing ------------------------------------------------------------------------------------------ */
 
 static int await_driver_step(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
@@ -562,10 +484,10 @@ static int list_holders(struct work *work, const struct step *s, struct deed *de
         int r = streq(s->text, "group") ? holders_nodes_of_group(tree, (int)s->number, &nodes, &f->err)
                                         : holders_nodes(tree, s->bdf, &nodes, &f->err);
         if (r < 0)
-                return failed(work, s->bdf, f);
+                return step_failed(work, s->bdf, f);
         int n = holders_find(tree, &nodes, holders, &blind, &f->err);
         if (n < 0)
-                return failed(work, s->bdf, f);
+                return step_failed(work, s->bdf, f);
         tell_holders(holders, (size_t)n, blind || !holders_visible(tree), work->value, sizeof(work->value));
         return 0;
 }
@@ -579,14 +501,14 @@ const struct step_ops *step_ops(enum step_kind kind)
                 [STEP_GUARD_NODES] = { guard_nodes, NULL },
                 [STEP_GUARD_WEDGED] = { step_guard_wedged, NULL },
                 [STEP_PERSISTENCE_OFF] = { step_persistence_off, step_undo_persistence_off },
-                [STEP_GUARD_UNBIND_LOCK] = { guard_unbind_lock, undo_unbind_lock },
+                [STEP_GUARD_UNBIND_LOCK] = { step_guard_unbind_lock, step_undo_unbind_lock },
                 [STEP_OVERRIDE] = { override, undo_override },
                 [STEP_UNBIND] = { unbind_step, undo_unbind },
                 [STEP_PROBE] = { probe_step, undo_probe },
                 [STEP_AWAIT_DRIVER] = { await_driver_step, NULL },
                 [STEP_AWAIT_NODE] = { await_node, NULL },
                 [STEP_READ_LOCKED] = { read_locked, NULL },
-                [STEP_RELEASE_UNBIND_LOCK] = { release_unbind_lock, NULL },
+                [STEP_RELEASE_UNBIND_LOCK] = { step_release_unbind_lock, NULL },
                 [STEP_LIST_HOLDERS] = { list_holders, NULL },
                 [STEP_RESET] = { step_reset, step_undo_reset },
                 [STEP_AWAIT_ANSWER] = { step_await_answer, NULL },

@@ -34,4 +34,13 @@ int step_undo_persistence_off(struct work *work, const struct step *s, struct de
 
 int step_load_module(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 
+/* NVIDIA's unbindLock (steps_unbind_lock.c). */
+int step_guard_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_undo_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_release_unbind_lock(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+
+void step_pause_ms(int64_t ms);
+/* Ends a function whose access failed with f->err: says so in other words when the device itself is gone. */
+int step_failed(struct work *work, struct bdf b, struct failure *f);
+
 #endif
