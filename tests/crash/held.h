@@ -15,7 +15,7 @@ struct held {
 void held_open(struct held *held); /* sets $SLUICE_HOLD: before any thread */
 void held_close(struct held *held);
 
-/* Ends what was arranged before. @point NULL: nobody stops. */
+/* Ends what was arranged before. Every process that comes to a point that fits the glob @point stops there. NULL: nobody stops. */
 void held_arrange(struct held *held, const char *point);
 /* From now on points are written down; what was so far is forgotten. */
 void held_trace(struct held *held);

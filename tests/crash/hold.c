@@ -49,7 +49,7 @@ static bool is_wanted(const char *name)
         if (fd < 0 || read(fd, wanted, sizeof(wanted) - 1) <= 0)
                 return false;
         wanted[strcspn(wanted, "\n")] = '\0';
-        return streq(wanted, name);
+        return str_glob(wanted, name);
 }
 
 static void say(const char *file, int flags, const char *line)

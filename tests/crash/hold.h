@@ -3,7 +3,8 @@
  * these are linked (crash.mk, --wrap): what runs is the release's object code, with one function call more between two files of it.
  *
  * $SLUICE_HOLD names a directory, the campaign's side of which is held.h:
- *   at       the point to stop at, one line; absent or empty: none. A point that is stopped at sends itself SIGSTOP
+ *   at       the point to stop at, one line, with wildcards those (str_glob); absent or empty: none. A point that is stopped at sends
+ *            itself SIGSTOP
  *   points   a FIFO: "PID NAME\n" of a process that is about to stop
  *   trace    appended to, if it is there: the name of every point that is passed
  *   zygotes  their pids, one a line; each leads the process group of all its hands

@@ -95,7 +95,7 @@ static bool see_claim(void *ctx, const char *key, const char *text)
         for (unsigned i = 0; i < s->scene->n_ids; i++)
                 if (str_has_prefix(key, "kubelet:") && streq(key + strlen("kubelet:"), s->scene->ids[i])) {
                         s->found |= 1U << i;
-                        if (strstr(text, "\"state\":\"answered\""))
+                        if (strstr(text, "\"state\":\"answered\"") || strstr(text, "\"state\":\"seen\""))
                                 return true;
                         str_format(s->why, s->size, "the claim %s is not one of a device given: %.300s", key, text);
                         return false;

@@ -18,8 +18,8 @@ for name in ${VM:+${VM//,/ }}; do
         [ -r "$here/topologies/$name.args" ] || { echo "no topology $name in $here/topologies"; exit 2; }
         topologies+=("$here/topologies/$name.args")
 done
-# The one that takes longest first.
-[ -n "${VM:-}" ] || topologies=("$here/topologies/gpu.args" $(printf '%s\n' "$here"/topologies/*.args | grep -v '/gpu\.args$'))
+# Those that take longest first.
+[ -n "${VM:-}" ] || topologies=("$here"/topologies/{gpu,kills}.args $(printf '%s\n' "$here"/topologies/*.args | grep -vE '/(gpu|kills)\.args$'))
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

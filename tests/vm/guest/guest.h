@@ -37,6 +37,7 @@ int node_suite_numa(void);
 int node_suite_noiommu(void);
 int node_suite_amd(void);
 int node_suite_eight(void);
+int node_suite_kills(void);
 int node_suite_lasting(void);
 int node_suite_release(void);
 

@@ -51,7 +51,7 @@ static const struct {
 } suites[] = {
         { "gpu", suite_gpu },         { "groups", suite_groups }, { "sriov", suite_sriov },      { "numa", suite_numa },
         { "noiommu", suite_noiommu }, { "amd", node_suite_amd },  { "eight", node_suite_eight }, { "panic", rig_panic },
-        { "silent", rig_silent },     { "hang", rig_hang },
+        { "silent", rig_silent },     { "hang", rig_hang },       { "kills", node_suite_kills },
 };
 
 /* holder PATH: has it open until a signal ends it. */

@@ -24,7 +24,8 @@ static struct fk *kubelet;
 static struct process sluiced;
 static char log_path[128];
 static const char *hand;
-static bool blind, in_pod, quick_pods, quiet;
+static bool blind, in_pod, quiet;
+static const char *program = "sluiced";
 
 struct fk *node_kubelet(void)
 {
@@ -53,7 +54,13 @@ void daemon_set_quiet(void)
 
 void daemon_set_quick_pods(void)
 {
-        quick_pods = true;
+        program = "sluiced-quick-pods";
+}
+
+void daemon_set_held(void)
+{
+        program = "sluiced-held-quick-pods";
+        hand = "/share/bin/sluice-hand-held";
 }
 
 void daemon_set_pod(const char *variant)
@@ -68,7 +75,7 @@ static struct process start_logging_to(const char *log)
                                  : blind ? "blind-logged"
                                          : "logged",
                                  log,
-                                 quick_pods ? "sluiced-quick-pods" : "sluiced",
+                                 program,
                                  "--kubelet-dir",
                                  KUBELET_DIR,
                                  "--state-dir",
@@ -156,7 +163,8 @@ int node_teardown(void **state)
                 (void)fk_stop(kubelet);
         kubelet = NULL;
         hand = NULL;
-        blind = in_pod = quick_pods = quiet = false;
+        blind = in_pod = quiet = false;
+        program = "sluiced";
         stop_all_processes();
         restore_kernel();
         (void)umount2(NODE_STATE_DIR, MNT_DETACH); /* mostly it is no mount */
@@ -214,14 +222,19 @@ static void *admit(void *arg)
 {
         struct admission *a = arg;
 
-        a->admitted = fk_admit_one(kubelet, a->pod, a->resource, 1, a->text) == 0;
+        a->admitted = fk_admit_one(kubelet, a->pod, a->resource, a->n, a->text) == 0;
         return NULL;
+}
+
+void admission_start_of(struct admission *admission, const char *pod, const char *resource, size_t n)
+{
+        *admission = (struct admission){ .pod = pod, .resource = resource, .n = n };
+        assert_int_equal(pthread_create(&admission->thread, NULL, admit, admission), 0);
 }
 
 void admission_start(struct admission *admission, const char *pod, const char *resource)
 {
-        *admission = (struct admission){ .pod = pod, .resource = resource };
-        assert_int_equal(pthread_create(&admission->thread, NULL, admit, admission), 0);
+        admission_start_of(admission, pod, resource, 1);
 }
 
 bool admission_end(struct admission *admission)

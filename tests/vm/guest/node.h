@@ -37,6 +37,8 @@ void daemon_set_hand(const char *path);
 void daemon_set_quiet(void);
 /* sluiced-quick-pods asks podresources ten times a second (tests/sim/quick_pods.h). From the next start to the teardown. */
 void daemon_set_quick_pods(void);
+/* That, with the points of tests/crash/hold.h, and its hand. From the next start to the teardown. */
+void daemon_set_held(void);
 /* From the next start to the teardown sluiced lacks the right to see other processes' descriptors (CAP_SYS_PTRACE). */
 void daemon_set_blind(void);
 /* Until the teardown the state directory is a file system of its own ("size=128k"). Before node_start. */
@@ -59,10 +61,12 @@ void expect_refused(const char *pod, const char *resource, const char *word1, co
 struct admission {
         pthread_t thread;
         const char *pod, *resource;
+        size_t n;
         char text[FK_TEXT_MAX]; /* kubelet's, when it is refused */
         bool admitted;
 };
 void admission_start(struct admission *admission, const char *pod, const char *resource); /* one device */
+void admission_start_of(struct admission *admission, const char *pod, const char *resource, size_t n);
 bool admission_end(struct admission *admission);                                          /* waits for it: admitted? */
 /* Waits until no hand works on the card any more, also one that was given up: it holds the card's lock. */
 void await_hand(const char *card);
