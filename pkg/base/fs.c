@@ -102,7 +102,7 @@ int fs_read(int dir, const char *path, char *buf, size_t size, size_t *ret_n, st
         return read_file(dir, path, buf, size, false, ret_n, err);
 }
 
-ssize_t fs_read_start(int dir, const char *path, void *buf, size_t n, struct err *err)
+ssize_t fs_read_at(int dir, const char *path, uint32_t offset, void *buf, size_t n, struct err *err)
 {
         _cleanup_close_ int fd = fs_open(dir, path, O_RDONLY | O_NONBLOCK, 0);
         ssize_t r;
@@ -110,7 +110,7 @@ ssize_t fs_read_start(int dir, const char *path, void *buf, size_t n, struct err
         if (fd < 0)
                 return err_set(err, -fd, "cannot open %s", path);
         do
-                r = read(fd, buf, n);
+                r = pread(fd, buf, n, offset);
         while (r < 0 && errno == EINTR);
         return r < 0 ? err_set(err, errno, "cannot read %s", path) : r;
 }

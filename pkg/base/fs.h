@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -23,8 +24,8 @@ int fs_open(int dir, const char *path, int flags, mode_t mode);
  * @ret_n (may be NULL) is the length. */
 int fs_read(int dir, const char *path, char *buf, size_t size, size_t *ret_n, struct err *err);
 
-/* The first @n bytes, or all when there are fewer, of a file that may hold any bytes; returns the count or -errno. */
-ssize_t fs_read_start(int dir, const char *path, void *buf, size_t n, struct err *err);
+/* @n bytes from @offset on, or all when there are fewer, of a file that may hold any bytes; returns the count or -errno. */
+ssize_t fs_read_at(int dir, const char *path, uint32_t offset, void *buf, size_t n, struct err *err);
 
 /* As fs_read, then removes trailing white space and replaces control bytes and ill-formed UTF-8 by '?'. */
 int fs_read_value(int dir, const char *path, char *buf, size_t size, struct err *err);

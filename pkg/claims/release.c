@@ -280,8 +280,9 @@ static void not_released(struct release *release, const struct hands_result *res
                 log_warn("%s is kept as it is, its release did not run: %s", release->key, result->text);
                 finish(release);
                 return;
-        case REASON_NO_ANSWER: /* marks end with this daemon: the next one asks it again, by the claim that is left */
-                mark_devices(release, REASON_NO_ANSWER, result->text);
+        case REASON_NO_ANSWER: /* marks end with this daemon: the next one resets it again, by the claim that is left */
+        case REASON_BARS_CHANGED:
+                mark_devices(release, result->reason, result->text);
                 conclude(release);
                 return;
         default:

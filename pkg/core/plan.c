@@ -18,6 +18,7 @@ const char *step_kind_name(enum step_kind kind)
                 [STEP_PROBE] = "probe",
                 [STEP_RESET] = "reset",
                 [STEP_AWAIT_ANSWER] = "await-answer",
+                [STEP_COMPARE_BARS] = "compare-bars",
                 [STEP_RELEASE_UNBIND_LOCK] = "release-unbind-lock",
                 [STEP_AWAIT_DRIVER] = "await-driver",
                 [STEP_AWAIT_NODE] = "await-node",
@@ -70,6 +71,9 @@ void step_describe(const struct step *step, char *out, size_t size)
                 return;
         case STEP_AWAIT_ANSWER:
                 str_format(out, size, "wait until %s answers", bdf);
+                return;
+        case STEP_COMPARE_BARS:
+                str_format(out, size, "compare the BARs of %s with what the kernel assigned", bdf);
                 return;
         case STEP_RELEASE_UNBIND_LOCK:
                 str_format(out, size, "give NVIDIA's unbindLock of %s back", bdf);

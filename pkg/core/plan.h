@@ -34,6 +34,7 @@ enum step_kind {
         STEP_AWAIT_NODE,   /* /dev/vfio/<number> (the group's node) exists, within @wait_ms */
         STEP_AWAIT_ANSWER, /* the configuration space of @bdf says vendor @number >> 16 and device @number & 0xffff (both 0: any but all
                             * ones), within @wait_ms, and its power_state is no error */
+        STEP_COMPARE_BARS, /* the BARs of @bdf are where, and as large as, the kernel assigned them */
         /* Probing (locked reads; the value comes back in the report). */
         STEP_READ_LOCKED,  /* reads attribute @text of @bdf, unless a hand has plans with @card (-EBUSY), or another task hangs with
                             * the device (-EDEADLK) */

@@ -106,7 +106,8 @@ static bool add_reset_steps(struct plan *plan, const struct function *fn, const 
                plan_add(
                        plan,
                        (struct step){ .kind = STEP_AWAIT_ANSWER, .bdf = fn->bdf, .number = fn->is_vf ? 0 : identity, .wait_ms = ANSWER_MS },
-                       "");
+                       "") &&
+               (fn->is_vf || plan_add(plan, (struct step){ .kind = STEP_COMPARE_BARS, .bdf = fn->bdf }, ""));
 }
 
 /* The conditions of both, the resets, then what @restore does. */

@@ -116,6 +116,9 @@ enum reason_use {
         X(RELEASE_BLIND, "release-not-possible", WARNING, "its rule's release does not run: it cannot be seen who has a device open",      \
           "give sluiced CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and the host's /proc, or say 'release: keep'")                                 \
         X(NO_ANSWER, "no-answer", UNHEALTHY, "it does not answer after its reset", "power the node off and on; look at the kernel log")    \
+        X(BARS_CHANGED, "bars-changed", UNHEALTHY, "after its reset a BAR of it is not what the kernel assigned",                          \
+          "see the detail; remove the device and rescan (remove, rescan in sysfs), or power the node off and on; then restart Sluice, "    \
+          "which resets it again")                                                                                                         \
         X(NO_RESET, "no-reset-method", WITHHELD, "its rule asks for a reset, and no method of it resets this device and nothing else",     \
           "take 'release: reset' out of its rule, or see the detail")                                                                      \
         X(FORMER_DRIVER, "former-driver-missing", REFUSAL, "the driver that it had before is not loaded on this host",                     \

@@ -117,7 +117,7 @@ int kernel_read_locked(struct kernel *kernel, const char *path, char *buf, size_
         return r;
 }
 
-ssize_t kernel_read_config(struct kernel *kernel, struct bdf bdf, void *buf, size_t n, struct err *err)
+ssize_t kernel_read_config(struct kernel *kernel, struct bdf bdf, uint32_t offset, void *buf, size_t n, struct err *err)
 {
         char path[64];
 
@@ -128,7 +128,7 @@ ssize_t kernel_read_config(struct kernel *kernel, struct bdf bdf, void *buf, siz
                 if (r < 0)
                         return r;
         }
-        return fs_read_start(kernel_tree(kernel)->sys, path, buf, n, err);
+        return fs_read_at(kernel_tree(kernel)->sys, path, offset, buf, n, err);
 }
 
 static int either(int first, int second)

@@ -37,9 +37,9 @@ int kernel_open_card(struct kernel *kernel, struct bdf card);
  * never return, as a write may not. 0 or -errno. */
 int kernel_read_locked(struct kernel *kernel, const char *path, char *buf, size_t size, struct err *err);
 
-/* The first @n bytes of a device's configuration space, or fewer; the kernel wakes it for that, so this too may never return.
- * The count, or -errno. */
-ssize_t kernel_read_config(struct kernel *kernel, struct bdf bdf, void *buf, size_t n, struct err *err);
+/* @n bytes of a device's configuration space from @offset on, or as many as it has for us; the kernel wakes what is above it for that,
+ * so this too may never return. The count, or -errno. */
+ssize_t kernel_read_config(struct kernel *kernel, struct bdf bdf, uint32_t offset, void *buf, size_t n, struct err *err);
 
 /* One write(2) of @value to an existing attribute; @path is relative to /sys, or to /proc. May never return: the kernel
  * holds a device lock meanwhile. 0 or -errno as the kernel said. */

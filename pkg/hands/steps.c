@@ -512,6 +512,7 @@ const struct step_ops *step_ops(enum step_kind kind)
                 [STEP_LIST_HOLDERS] = { list_holders, NULL },
                 [STEP_RESET] = { step_reset, step_undo_reset },
                 [STEP_AWAIT_ANSWER] = { step_await_answer, NULL },
+                [STEP_COMPARE_BARS] = { step_compare_bars, NULL },
         };
 
         return &table[kind];

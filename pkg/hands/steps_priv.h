@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the steps share: steps.c (the table, and the steps of a bind), steps_release.c (those of a
- * release), guard_wedged.c and steps_persistence.c. */
+ * release), steps_bars.c, guard_wedged.c and steps_persistence.c. */
 #ifndef SLUICE_HANDS_STEPS_PRIV_H
 #define SLUICE_HANDS_STEPS_PRIV_H
 
@@ -24,6 +24,7 @@ int step_write_attribute(struct work *work, struct bdf b, const char *attribute,
 int step_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 int step_undo_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 int step_await_answer(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_compare_bars(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 
 int step_guard_wedged(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 /* May the attribute that @s reads be read? -EDEADLK: a task hangs with that device, and the read would too. */

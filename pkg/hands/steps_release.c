@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "core/bars.h"
 #include "hands/steps_priv.h"
 
 static int write_back(struct work *work, struct bdf b, const char *attribute, const char *value, struct failure *f)
@@ -62,8 +63,6 @@ int step_undo_reset(struct work *work, const struct step *s, struct deed *deed, 
         return leave_methods(work, s, f);
 }
 
-enum { CONFIG_HEADER = 64 }; /* readable without any capability */
-
 /* A VF's configuration space has no ids of its own (they read ffff by the standard). */
 static bool is_answer(const struct step *s, const unsigned char *header, size_t n)
 {
@@ -86,7 +85,7 @@ int step_await_answer(struct work *work, const struct step *s, struct deed *deed
 
         (void)deed;
         do {
-                ssize_t n = kernel_read_config(work->kernel, s->bdf, header, sizeof(header), &f->err);
+                ssize_t n = kernel_read_config(work->kernel, s->bdf, 0, header, sizeof(header), &f->err);
                 if (n < 0)
                         return step_missed(s->bdf, f);
                 if (is_answer(s, header, (size_t)n)) {

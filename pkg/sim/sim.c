@@ -275,6 +275,9 @@ static int apply_fault(const struct sim *sim, struct sim_pending *p, int *ret)
         case FAULT_DEAD:
                 *ret = sim_function_die(sim, p->key);
                 return 1;
+        case FAULT_FORGET:
+                *ret = sim_function_forget_bars(sim, p->key);
+                return 1;
         case FAULT_DELAY:
                 p->due_ms = clock_ms() + f.delay_ms;
                 return 0;

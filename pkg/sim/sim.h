@@ -7,7 +7,7 @@
  * table in sim_react.c; every row of it is proven again on a real kernel (tests/reactions.h, tests/vm).
  *
  * Faults, one per line in .sim/faults:
- *   <attribute> <bdf|*> refuse ERRNO | ignore | delay MS | hang | vanish | dead  [times N]
+ *   <attribute> <bdf|*> refuse ERRNO | ignore | delay MS | hang | vanish | dead | forget  [times N]
  * `delay`: the write blocks MS; `hang`: it never returns until the line is removed; both are on disk as pending and are
  * completed by whoever looks next if the writer died. */
 #ifndef SLUICE_SIM_SIM_H

@@ -50,6 +50,8 @@ static int parse_verb(char **words, size_t n, size_t *ret_used, struct sim_fault
                 f->verb = FAULT_VANISH;
         else if (streq(words[0], "dead"))
                 f->verb = FAULT_DEAD;
+        else if (streq(words[0], "forget"))
+                f->verb = FAULT_FORGET;
         else if (streq(words[0], "delay") && n > 1 && str_to_u64(words[1], 10, DELAY_MAX_MS, &number)) {
                 f->verb = FAULT_DELAY;
                 f->delay_ms = (unsigned)number;
@@ -65,7 +67,8 @@ static int parse_verb(char **words, size_t n, size_t *ret_used, struct sim_fault
                         return err_say(err, EINVAL, "fault: %.40s is no error name that faults know", words[1]);
         }
         if (f->verb == FAULT_NONE)
-                return err_say(err, EINVAL, "fault: after attribute and device comes refuse ERRNO, ignore, delay MS, hang, vanish or dead");
+                return err_say(err, EINVAL,
+                               "fault: after attribute and device comes refuse ERRNO, ignore, delay MS, hang, vanish, dead or forget");
         return 0;
 }
 

@@ -7,9 +7,29 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "core/bdf.h"
+#include "host/value.h"
 #include "sim/sim_priv.h"
 
-/* The first 64 bytes of its configuration space, as far as somebody looks at them: ids, revision and class. */
+/* Where the kernel put its memory BARs, in the registers from 0x10 on; a VF has none. */
+static void put_bars(const struct sim *sim, const char *dir, char bytes[static 64])
+{
+        struct bar bars[N_BARS];
+        char path[SIM_PATH], text[4096];
+        struct err unused;
+
+        str_format(path, sizeof(path), "%s/physfn", dir);
+        bool is_vf = sim_there(sim, path);
+        str_format(path, sizeof(path), "%s/resource", dir);
+        if (is_vf || fs_read(sim->root, path, text, sizeof(text), NULL, &unused) < 0 || !value_resource(text, bars))
+                return;
+        for (size_t i = 0; i < N_BARS; i++) {
+                bool wide = bars[i].flags & 0x100000; /* IORESOURCE_MEM_64 */
+                for (size_t k = 0; bars[i].size > 0 && (bars[i].flags & 0x200) && k < (wide ? 8 : 4) && 4 * i + k < 4 * N_BARS; k++)
+                        bytes[0x10 + 4 * i + k] = (char)((bars[i].start | (k == 0 && wide ? 4 : 0)) >> 8 * k);
+        }
+}
+
+/* The first 64 bytes of its configuration space, as far as somebody looks at them: ids, revision, class and BARs. */
 static int put_config(const struct sim *sim, const char *dir, bool dead)
 {
         static const struct {
@@ -28,7 +48,24 @@ static int put_config(const struct sim *sim, const char *dir, bool dead)
                         for (size_t k = 0; k < fields[i].size; k++)
                                 bytes[fields[i].offset + k] = (char)(value >> 8 * k);
         }
+        if (!dead)
+                put_bars(sim, dir, bytes);
         str_format(path, sizeof(path), "%s/config", dir);
+        return sim_store(sim, path, bytes, sizeof(bytes));
+}
+
+int sim_function_forget_bars(const struct sim *sim, const char *bdf)
+{
+        char dir[SIM_PATH], path[SIM_PATH], bytes[64];
+        struct err unused;
+
+        int r = sim_device_dir(sim, bdf, dir);
+        if (r < 0)
+                return r;
+        str_format(path, sizeof(path), "%s/config", dir);
+        if (fs_read_at(sim->root, path, 0, bytes, sizeof(bytes), &unused) != sizeof(bytes))
+                return -EIO;
+        memset(bytes + 0x10, 0, sizeof(uint32_t) * N_BARS);
         return sim_store(sim, path, bytes, sizeof(bytes));
 }
 

@@ -68,8 +68,9 @@ int sim_group_leave(const struct sim *sim, const char *key, const char *dir); /*
 
 /* ---- sim_function.c ---- */
 
-int sim_function_complete(const struct sim *sim, const char *bdf); /* what a capture does not say but a kernel has */
-int sim_function_die(const struct sim *sim, const char *bdf);      /* its configuration space reads all ones */
+int sim_function_complete(const struct sim *sim, const char *bdf);    /* what a capture does not say but a kernel has */
+int sim_function_die(const struct sim *sim, const char *bdf);         /* its configuration space reads all ones */
+int sim_function_forget_bars(const struct sim *sim, const char *bdf); /* its BARs read zero */
 int sim_function_remove(const struct sim *sim, const char *bdf);
 int sim_function_add(const struct sim *sim, const char *bdf); /* from the source, without driver */
 int sim_vfs_remove(const struct sim *sim, const char *pf);
@@ -131,7 +132,7 @@ bool sim_act_parse(const char *s, enum sim_act *ret);
 
 /* ---- sim_fault.c ---- */
 
-enum sim_verb { FAULT_NONE, FAULT_REFUSE, FAULT_IGNORE, FAULT_DELAY, FAULT_HANG, FAULT_VANISH, FAULT_DEAD };
+enum sim_verb { FAULT_NONE, FAULT_REFUSE, FAULT_IGNORE, FAULT_DELAY, FAULT_HANG, FAULT_VANISH, FAULT_DEAD, FAULT_FORGET };
 struct sim_fault {
         enum sim_verb verb;
         int error; /* positive errno of FAULT_REFUSE */

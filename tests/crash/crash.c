@@ -257,7 +257,8 @@ static void show_failures(const char *log)
 /* Kinds of steps that no scene has: their plans follow a release, or a question. */
 static bool is_elsewhere(enum step_kind kind)
 {
-        return kind == STEP_RESET || kind == STEP_RELEASE_UNBIND_LOCK || kind == STEP_AWAIT_ANSWER || kind == STEP_LIST_HOLDERS;
+        return kind == STEP_RESET || kind == STEP_RELEASE_UNBIND_LOCK || kind == STEP_AWAIT_ANSWER || kind == STEP_COMPARE_BARS ||
+               kind == STEP_LIST_HOLDERS;
 }
 
 static bool report(void)

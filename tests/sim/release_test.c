@@ -112,14 +112,12 @@ static void test_it_is_unhealthy_while_that_goes_on_and_never_absent(void **stat
         rig_stop(rig);
 }
 
-static void test_a_device_that_does_not_come_back_from_its_reset_is_not_offered(void **state)
+static void check_not_offered(struct rig *rig, const char *fault, const char *word)
 {
-        struct rig *rig = *state;
-
         begin(rig, ON_ALLOCATE "    release: reset\n");
-        rig_fault(rig, "reset " GPU0 " dead");
+        rig_fault(rig, fault);
         fk_pod_end(rig->k, "vms/vm-a");
-        assert_true(rig_logged(rig, "no-answer", RIG_SOON_MS));
+        assert_true(rig_logged(rig, word, RIG_SOON_MS));
         assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
         rig_ready(rig, L40S, 8, 7);
         assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
@@ -127,6 +125,16 @@ static void test_a_device_that_does_not_come_back_from_its_reset_is_not_offered(
         rig_ready(rig, L40S, 8, 7);
         assert_true(says(rig, "claims", "\"state\":\"releasing\""));
         rig_stop(rig);
+}
+
+static void test_a_device_that_does_not_come_back_from_its_reset_is_not_offered(void **state)
+{
+        check_not_offered(*state, "reset " GPU0 " dead", "no-answer");
+}
+
+static void test_a_device_whose_reset_left_its_bars_elsewhere_is_not_offered(void **state)
+{
+        check_not_offered(*state, "reset " GPU0 " forget", "bars-changed");
 }
 
 /* The daemon is killed while a hand is in the middle of giving the GPU back; the next one finishes it. */
@@ -202,6 +210,7 @@ int main(void)
                 RIG_TEST(test_a_device_is_reset_and_given_back_when_its_pod_is_gone),
                 RIG_TEST(test_it_is_unhealthy_while_that_goes_on_and_never_absent),
                 RIG_TEST(test_a_device_that_does_not_come_back_from_its_reset_is_not_offered),
+                RIG_TEST(test_a_device_whose_reset_left_its_bars_elsewhere_is_not_offered),
                 RIG_TEST(test_an_allocate_that_comes_meanwhile_waits_and_is_bound_anew),
                 RIG_TEST(test_a_release_that_was_killed_in_its_reset_is_finished),
                 RIG_TEST(test_a_release_that_was_killed_without_driver_is_finished),

@@ -567,6 +567,19 @@ static void test_a_device_that_does_not_answer_is_asked_again_by_the_next_daemon
         end();
 }
 
+static void test_a_device_whose_reset_left_its_bars_elsewhere_is_marked(void **state)
+{
+        (void)state;
+        begin("any bind=on-allocate release=reset", BOUND);
+        assert_true(release_claim(claims, KEY));
+        disk_answers(true);
+        end_plan(PLAN_REFUSED, REASON_BARS_CHANGED, "BAR 1 is at 0x0");
+        assert_string_equal(w.mark.id, ID);
+        assert_int_equal(w.mark.reason, REASON_BARS_CHANGED);
+        assert_int_equal(book.claim.state, CLAIM_RELEASING);
+        end();
+}
+
 static void test_what_hangs_is_marked_and_left_to_the_next_boot(void **state)
 {
         (void)state;
@@ -677,6 +690,7 @@ int main(void)
                 TEST(test_a_holder_is_waited_for_and_named),
                 TEST(test_a_release_that_is_undone_is_tried_again),
                 TEST(test_a_device_that_does_not_answer_is_asked_again_by_the_next_daemon),
+                TEST(test_a_device_whose_reset_left_its_bars_elsewhere_is_marked),
                 TEST(test_what_hangs_is_marked_and_left_to_the_next_boot),
                 TEST(test_what_breaks_is_left_alone_until_somebody_has_mended_it),
                 TEST(test_where_nobody_can_be_seen_only_keep_is_done),

@@ -13,7 +13,7 @@
 
 #define STILL(bdf, id)    "need " bdf " to be " id " still\n"
 #define IDLE(bdf)         "need nobody to have " bdf " open\n"
-#define RESET(bdf, by)    "reset " bdf " by " by "\nwait until " bdf " answers\n"
+#define RESET(bdf, by)    "reset " bdf " by " by "\nwait until " bdf " answers\ncompare the BARs of " bdf " with what the kernel assigned\n"
 #define BACK(bdf, driver) "probe drivers for " bdf "\nwait until " bdf " is on " driver "\n"
 #define LEAVE(bdf)        "set driver_override of " bdf " to nothing\nunbind " bdf " from vfio-pci\n"
 

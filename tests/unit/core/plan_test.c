@@ -293,6 +293,9 @@ static void test_every_step_has_a_word_and_a_sentence(void **state)
                   "guard-wedged",
                   "need no other task to hang in the kernel with 0000:3b:00.0" },
                 { { .kind = STEP_AWAIT_DRIVER, .bdf = { .bus = 0x3b } }, "await-driver", "wait until 0000:3b:00.0 is on no driver" },
+                { { .kind = STEP_COMPARE_BARS, .bdf = { .bus = 0x3b } },
+                  "compare-bars",
+                  "compare the BARs of 0000:3b:00.0 with what the kernel assigned" },
                 { { .kind = STEP_NEED_DRIVER, .text = "vfio-pci" }, "need-driver", "need the driver vfio-pci and /dev/vfio/vfio" },
         };
 
@@ -303,7 +306,7 @@ static void test_every_step_has_a_word_and_a_sentence(void **state)
                 assert_string_equal(line, steps[i].sentence);
                 assert_string_equal(step_kind_name(steps[i].step.kind), steps[i].word);
         }
-        for (enum step_kind kind = STEP_NEED_DRIVER; kind <= STEP_READ_LOCKED; kind++)
+        for (enum step_kind kind = STEP_NEED_DRIVER; kind <= STEP_LIST_HOLDERS; kind++)
                 assert_true(step_kind_name(kind)[0]);
 }
 

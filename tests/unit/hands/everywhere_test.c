@@ -72,6 +72,7 @@ static void plan_to_reset(struct plan *plan)
         struct step *answer = plan_add(plan, STEP_AWAIT_ANSWER, GPU, "");
         answer->number = 0x10de26b9;
         answer->wait_ms = 50;
+        plan_add(plan, STEP_COMPARE_BARS, GPU, "");
         plan_add(plan, STEP_RELEASE_UNBIND_LOCK, GPU, "");
 }
 

@@ -39,6 +39,13 @@ static const char host_capture[] =
         "file " GPU_DIR "/driver_override = (null)\n"
         "link " GPU_DIR "/driver -> ../../../../bus/pci/drivers/nvidia\n"
         "link " GPU_DIR "/iommu_group -> ../../../../kernel/iommu_groups/45\n"
+        "text " GPU_DIR "/resource\n" /* 16 MiB, and 256 MiB in 64 bit */
+        "| 0x0000000096000000 0x0000000096ffffff 0x0000000000040200\n"
+        "| 0x0000207000000000 0x000020700fffffff 0x000000000014220c\n"
+        "| 0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+        "| 0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+        "| 0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+        "| 0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
         "file " AUDIO_DIR "/vendor = 0x10de\n"
         "file " AUDIO_DIR "/device = 0x22ba\n"
         "file " AUDIO_DIR "/class = 0x040300\n"

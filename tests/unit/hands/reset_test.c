@@ -174,6 +174,67 @@ static void test_a_vf_answers_by_the_rest_of_its_header(void **state)
         host_done(&host);
 }
 
+static void check_bars(struct host *host, const char *fault, enum plan_end end, const char *says)
+{
+        struct plan plan;
+        struct report last;
+
+        plan_reset(&plan, "flr", "pm flr");
+        plan_add(&plan, STEP_COMPARE_BARS, GPU, "");
+        host_fault(host, fault);
+        enum plan_end got = run(host, &plan, &last);
+        if (got != end || last.reason != (end == PLAN_DONE ? REASON_NONE : REASON_BARS_CHANGED) || !strstr(last.text, says))
+                fail_msg("%s: %s, %s: %s", fault, plan_end_name(got), reason_word(last.reason), last.text);
+}
+
+static void test_bars_that_a_reset_left_elsewhere_are_named(void **state)
+{
+        struct host host;
+        struct err err;
+
+        (void)state;
+        make(&host);
+        check_bars(&host, "", PLAN_DONE, "");
+        check_bars(&host, "reset 0000:3b:00.0 forget", PLAN_REFUSED,
+                   "0000:3b:00.0 did not come back from its reset as it was: BAR 0 is at 0x0, and the kernel gave it 0x96000000");
+        /* In D3hot it may have forgotten them: the kernel writes them when it wakes it. */
+        ASSERT_OK(fs_replace(host.dir, GPU_DIR "/power_state", "D3hot\n", 6, 0644, &err), &err);
+        check_bars(&host, "", PLAN_DONE, "");
+        host_done(&host);
+}
+
+static void put32(unsigned char *config, size_t offset, uint32_t value)
+{
+        for (size_t i = 0; i < 4; i++)
+                config[offset + i] = (unsigned char)(value >> 8 * i);
+}
+
+/* What a process with CAP_SYS_ADMIN reads: the whole of it. */
+static void test_a_bar_of_another_size_is_named_where_it_can_be_read(void **state)
+{
+        unsigned char config[0x240] = { 0xde, 0x10, 0xb9, 0x26 };
+        struct host host;
+        struct err err;
+
+        (void)state;
+        make(&host);
+        put32(config, 0x10, 0x96000000);
+        put32(config, 0x14, 0x0000000c);
+        put32(config, 0x18, 0x00002070);
+        put32(config, 0x100, 0x20010001); /* AER, then 0x200: Resizable BAR, the last */
+        put32(config, 0x200, 0x00010015);
+        put32(config, 0x208, 1 | 1 << 5 | 8 << 8); /* BAR 1, of one, with 256 MiB */
+        ASSERT_OK(fs_replace(host.dir, GPU_DIR "/config", (const char *)config, sizeof(config), 0644, &err), &err);
+        check_bars(&host, "", PLAN_DONE, "");
+        put32(config, 0x208, 1 | 1 << 5 | 15 << 8);
+        ASSERT_OK(fs_replace(host.dir, GPU_DIR "/config", (const char *)config, sizeof(config), 0644, &err), &err);
+        check_bars(&host, "", PLAN_REFUSED, "BAR 1 has 32768 MiB, and the kernel knows it with 256 MiB");
+        put32(config, 0x100, 0x10010001); /* a list in a circle */
+        ASSERT_OK(fs_replace(host.dir, GPU_DIR "/config", (const char *)config, sizeof(config), 0644, &err), &err);
+        check_bars(&host, "", PLAN_DONE, "");
+        host_done(&host);
+}
+
 static void test_a_step_is_about_nothing_else_than_it_may(void **state)
 {
         static const struct {
@@ -206,6 +267,8 @@ int main(void)
                 TEST(test_a_reset_that_fails_is_said_and_leaves_the_methods),
                 TEST(test_a_function_that_hangs_in_an_error_does_not_answer),
                 TEST(test_a_vf_answers_by_the_rest_of_its_header),
+                TEST(test_bars_that_a_reset_left_elsewhere_are_named),
+                TEST(test_a_bar_of_another_size_is_named_where_it_can_be_read),
                 TEST(test_a_step_is_about_nothing_else_than_it_may),
         };
 

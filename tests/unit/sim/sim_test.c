@@ -238,6 +238,7 @@ static void test_faults_are_checked_when_they_are_added(void **state)
                 { "drivers_probe * ignore times 2", true },
                 { "driver_override * delay 100  times 1", true },
                 { "sriov_numvfs * vanish", true },
+                { "reset * forget", true },
                 { "unbind 0000:61:00.0", false },
                 { "unbind * refuse", false },
                 { "unbind * refuse EWHAT", false },
