@@ -18,6 +18,7 @@ struct binding {
                 size_t plan;
         } * devices; /* those that a plan concerns */
         size_t n_devices;
+        bool claim; /* somebody is given them */
         bool failed;
         binding_override_fn *on_override;
         binding_failed_fn *on_failed;
@@ -47,7 +48,7 @@ static enum reason add_unit(struct binding *binding, const struct device *const 
         for (size_t i = first; i < n_devices; i++)
                 if (unit[i] == first)
                         members[n++] = devices[i];
-        enum reason reason = plan_bind(world->inventory(world->ctx), world->rules(world->ctx), members, n, &plan, err);
+        enum reason reason = plan_bind(world->inventory(world->ctx), world->rules(world->ctx), members, n, binding->claim, &plan, err);
         if (reason || plan.n_steps == 0)
                 return reason;
         for (size_t i = 0; i < n; i++) {
@@ -60,7 +61,7 @@ static enum reason add_unit(struct binding *binding, const struct device *const 
 }
 
 enum reason binding_new(struct binding **ret, const struct claims_world *world, const struct device *const *devices, size_t n_devices,
-                        struct err *err)
+                        bool claim, struct err *err)
 {
         size_t unit[REQUEST_DEVICES_MAX];
         enum reason reason = REASON_NONE;
@@ -68,6 +69,7 @@ enum reason binding_new(struct binding **ret, const struct claims_world *world, 
         request_units(world->inventory(world->ctx), devices, n_devices, unit);
         struct binding *binding = xcalloc(1, sizeof(*binding));
         binding->world = world;
+        binding->claim = claim;
         binding->devices = xcalloc(n_devices, sizeof(*binding->devices));
         for (size_t i = 0; i < n_devices && !reason; i++)
                 if (unit[i] == i)

@@ -8,10 +8,11 @@
 
 struct binding;
 
-/* Plans for all of @devices; nothing is touched. *@ret is NULL when all are bound already. @world is borrowed. Not
+/* Plans for all of @devices; nothing is touched. *@ret is NULL when all are bound already (and, for a @claim,
+ * powered as their rules say). @world is borrowed. Not
  * REASON_NONE: @err says why not, and @ret is untouched. */
 enum reason binding_new(struct binding **ret, const struct claims_world *world, const struct device *const *devices, size_t n_devices,
-                        struct err *err);
+                        bool claim, struct err *err);
 const struct plan *binding_plans(const struct binding *binding, size_t *ret_n);
 
 /* All plans are done, or none: hands_run_all(). @failed is called at the first that is not, after the world has been looked

@@ -144,7 +144,9 @@ void claims_observe(struct claims *claims, const struct pod_list *list)
 
 const struct original *claims_original(const struct claims *claims, struct bdf bdf)
 {
-        return ledger_original(claims->ledger, bdf);
+        const struct original *original = ledger_original(claims->ledger, bdf);
+
+        return original && original_is_bound_by_us(original) ? original : NULL;
 }
 
 /* ---- life ---- */

@@ -42,10 +42,16 @@ char *encode_original(const struct original *o)
 {
         char card[BDF_TEXT_MAX];
 
-        return dump(json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:b, s:s, s:s}", "card", bdf_format(o->card, card), "state",
-                              original_state_name(o->state), "vendor", (int)o->vendor, "device", (int)o->device, "subvendor",
-                              (int)o->subvendor, "subdevice", (int)o->subdevice, "driver", o->driver, "driver_override", o->driver_override,
-                              "override_known", (int)o->override_known, "target", o->target, "boot_id", o->boot_id));
+        json_t *tree = alloc_check(json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:b, s:s, s:s}", "card", bdf_format(o->card, card),
+                                             "state", original_state_name(o->state), "vendor", (int)o->vendor, "device", (int)o->device,
+                                             "subvendor", (int)o->subvendor, "subdevice", (int)o->subdevice, "driver", o->driver,
+                                             "driver_override", o->driver_override, "override_known", (int)o->override_known, "target",
+                                             o->target, "boot_id", o->boot_id));
+        if (*o->power_control)
+                (void)json_object_set_new(tree, "power_control", json_string(o->power_control));
+        if (*o->d3cold_allowed)
+                (void)json_object_set_new(tree, "d3cold_allowed", json_string(o->d3cold_allowed));
+        return dump(tree);
 }
 
 /* ---- back ---- */
@@ -193,9 +199,14 @@ int decode_claim(const char *key, const char *text, struct claim *ret, struct er
         return 0;
 }
 
+static bool is_one_of(const char *text, const char *a, const char *b)
+{
+        return !*text || streq(text, a) || streq(text, b);
+}
+
 int decode_original(const char *key, const char *text, struct original *ret, struct err *err)
 {
-        const char *card, *state, *driver, *override, *target, *boot_id;
+        const char *card, *state, *driver, *override, *target, *boot_id, *control = "", *d3cold = "";
         json_int_t ids[4];
         struct original o = { .override_known = false };
         int known;
@@ -203,9 +214,10 @@ int decode_original(const char *key, const char *text, struct original *ret, str
         json_auto_t *tree = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
         if (!tree)
                 return bad(err, "it is no JSON");
-        if (json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:s, s:s}", "card", &card, "state",
-                           &state, "vendor", &ids[0], "device", &ids[1], "subvendor", &ids[2], "subdevice", &ids[3], "driver", &driver,
-                           "driver_override", &override, "override_known", &known, "target", &target, "boot_id", &boot_id) < 0)
+        if (json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:s, s:s, s?s, s?s}", "card", &card,
+                           "state", &state, "vendor", &ids[0], "device", &ids[1], "subvendor", &ids[2], "subdevice", &ids[3], "driver",
+                           &driver, "driver_override", &override, "override_known", &known, "target", &target, "boot_id", &boot_id,
+                           "power_control", &control, "d3cold_allowed", &d3cold) < 0)
                 return bad(err, "it has not the members of an original");
         int state_value = find_word(state, name_of_original_state, ORIGINAL_RESTORING + 1);
         if (state_value < 0)
@@ -219,6 +231,9 @@ int decode_original(const char *key, const char *text, struct original *ret, str
         if (!take_text(o.driver, sizeof(o.driver), driver) || !take_text(o.driver_override, sizeof(o.driver_override), override) ||
             !take_text(o.target, sizeof(o.target), target) || !take_text(o.boot_id, sizeof(o.boot_id), boot_id) || !*target)
                 return bad(err, "one of its names is too long, missing, or has control bytes");
+        if (!take_text(o.power_control, sizeof(o.power_control), control) || !is_one_of(control, "on", "auto") ||
+            !take_text(o.d3cold_allowed, sizeof(o.d3cold_allowed), d3cold) || !is_one_of(d3cold, "0", "1"))
+                return bad(err, "what it says of power is nothing that the kernel says");
         *ret = o;
         return 0;
 }

@@ -9,14 +9,24 @@
 struct intended {
         struct original original, former; /* @former: what the ledger said before */
         bool had_former;
+        bool is_bound; /* and stays so: only its power is set */
         size_t plan;
 };
 
 struct intent {
-        struct intended *list; /* at least one: each plan binds something */
+        struct intended *list; /* at least one: each plan binds something or sets its power */
         size_t n, cap;
 };
 
+static struct intended *find(const struct intent *intent, struct bdf bdf)
+{
+        for (size_t i = 0; i < intent->n; i++)
+                if (bdf_equal(intent->list[i].original.bdf, bdf))
+                        return &intent->list[i];
+        return NULL;
+}
+
+/* A plan binds before it sets power. */
 static void add(struct intent *intent, const struct ledger *ledger, const struct inventory *inv, const struct step *step, size_t plan)
 {
         const struct function *fn = inventory_function(inv, step->bdf);
@@ -24,12 +34,22 @@ static void add(struct intent *intent, const struct ledger *ledger, const struct
 
         if (!fn)
                 return; /* a plan is made of what the inventory has */
+        if (step->kind == STEP_POWER && find(intent, step->bdf)) {
+                original_note_power(&find(intent, step->bdf)->original, fn, step->about);
+                return;
+        }
         GROW(intent->list, intent->n, intent->cap);
         struct intended *intended = &intent->list[intent->n++];
         *intended = (struct intended){ .plan = plan, .had_former = former != NULL };
         if (former)
                 intended->former = *former;
-        original_make(former, fn, inv->boot_id, step->text, &intended->original);
+        intended->is_bound = step->kind == STEP_POWER;
+        if (intended->is_bound) {
+                original_keep(former, fn, inv->boot_id, &intended->original);
+                original_note_power(&intended->original, fn, step->about);
+        } else {
+                original_make(former, fn, inv->boot_id, step->text, &intended->original);
+        }
 }
 
 struct intent *intent_new(const struct ledger *ledger, const struct inventory *inv, const struct plan *plans, size_t n_plans)
@@ -38,7 +58,7 @@ struct intent *intent_new(const struct ledger *ledger, const struct inventory *i
 
         for (size_t p = 0; p < n_plans; p++)
                 for (uint32_t i = 0; i < plans[p].n_steps; i++)
-                        if (plans[p].steps[i].kind == STEP_OVERRIDE)
+                        if (plans[p].steps[i].kind == STEP_OVERRIDE || plans[p].steps[i].kind == STEP_POWER)
                                 add(intent, ledger, inv, &plans[p].steps[i], p);
         return intent;
 }
@@ -58,7 +78,8 @@ static int put(const struct intent *intent, struct ledger *ledger, enum original
 
         for (size_t i = 0; i < intent->n; i++) {
                 list[i] = intent->list[i].original;
-                list[i].state = state;
+                if (!intent->list[i].is_bound)
+                        list[i].state = state;
         }
         return ledger_put_originals(ledger, list, intent->n, done, ctx, err);
 }

@@ -69,8 +69,11 @@ void job_end(struct job *job, enum reason reason, const char *text, const struct
         struct claims *claims = job->claims;
 
         job_reply(job, reason, text, answer);
+        bool has_bound = job->n_bindings > 0;
         turn_leave(claims, &job->turn);
         job_free(job);
+        if (has_bound) /* for whom there is no claim after all */
+                recovery_of_power(claims);
 }
 
 enum { REFUSAL_MAX = ERR_MSG_MAX + 320 };
@@ -234,6 +237,12 @@ static enum reason check_answer(const struct job *job, const struct device *cons
         return REASON_NONE;
 }
 
+/* A container that is about to start has one already. */
+static bool is_for_claim(const struct job *job)
+{
+        return job->owner != OWNER_RECONCILE && !job->verify_only;
+}
+
 static void job_start(struct turn *turn)
 {
         struct job *job = job_of(turn);
@@ -255,7 +264,7 @@ static void job_start(struct turn *turn)
         }
         if (job_asks_holders(job, devices))
                 return;
-        reason = binding_new(&job->binding, &claims->world, devices, job->n_devices, &err);
+        reason = binding_new(&job->binding, &claims->world, devices, job->n_devices, is_for_claim(job), &err);
         if (reason)
                 job_refuse(job, reason, &err);
         else if (!job->binding)

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "claims/claims_priv.h"
+#include "claims/power.h"
 #include "core/group.h"
 #include "core/plan.h"
 #include "core/recover.h"
@@ -30,8 +31,9 @@ struct recovery {
         size_t n_functions;
         uv_timer_t *timer; /* the next attempt */
         bool in_queue, at_work;
-        bool just_ended; /* the look at what its plan did is under way */
-        bool busy;       /* another hand has one of the cards' locks */
+        bool gives_power_back; /* its plan does, and nothing else */
+        bool just_ended;       /* the look at what its plan did is under way */
+        bool busy;             /* another hand has one of the cards' locks */
         int64_t kept_until_ms;
         int64_t pause_ms;
         char said[ERR_MSG_MAX]; /* why the last attempt was none; said once */
@@ -198,6 +200,14 @@ static size_t forget(struct claims *claims, struct original *list, size_t n)
         return n_left;
 }
 
+static bool any_under_way(const struct original *list, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (list[i].state != ORIGINAL_BOUND)
+                        return true;
+        return false;
+}
+
 static bool all_ours(struct claims *claims, const struct original *list, size_t n)
 {
         const struct inventory *inv = claims->world.inventory(claims->world.ctx);
@@ -229,7 +239,14 @@ static void mark_broken(struct recovery *recovery, const char *detail)
                                 world->mark(world->ctx, offer->devices[i].id, REASON_BROKEN_BINDING, detail);
 }
 
-static void on_restored(void *ctx, const struct hands_result *result)
+static void say_restored(struct recovery *recovery, const struct original *list, size_t n)
+{
+        log_info("what was under way on " BDF_FMT " is undone: it is on %s again", BDF_ARGS(recovery->functions[0]),
+                 n > 0 && *list[0].driver ? list[0].driver : "no driver");
+        remove_originals(recovery->claims, list, n);
+}
+
+static void on_ended(void *ctx, const struct hands_result *result)
 {
         struct recovery *recovery = ctx;
         struct claims *claims = recovery->claims;
@@ -237,11 +254,10 @@ static void on_restored(void *ctx, const struct hands_result *result)
 
         recovery->at_work = false;
         size_t n = collect(recovery, &list);
-        if (result->end == PLAN_DONE) {
-                log_info("what was under way on " BDF_FMT " is undone: it is on %s again", BDF_ARGS(recovery->functions[0]),
-                         n > 0 && *list[0].driver ? list[0].driver : "no driver");
-                remove_originals(claims, list, n);
-        }
+        if (result->end == PLAN_DONE && recovery->gives_power_back)
+                power_given_back(claims, list, power_owed_of(claims, list, n));
+        else if (result->end == PLAN_DONE)
+                say_restored(recovery, list, n);
         for (size_t i = 0; result->end == PLAN_STUCK && i < recovery->turn.n_cards; i++)
                 claims->world.mark_stuck(claims->world.ctx, recovery->cards[i], result->text);
         if (result->end == PLAN_BROKEN)
@@ -253,6 +269,15 @@ static void on_restored(void *ctx, const struct hands_result *result)
                 try_later(recovery, result->text);
         else
                 conclude(recovery);
+}
+
+static void run(struct recovery *recovery, const struct plan *plan, bool gives_power_back)
+{
+        struct claims *claims = recovery->claims;
+
+        recovery->at_work = true;
+        recovery->gives_power_back = gives_power_back;
+        hands_run(claims->hands, plan, claims->deadline_ms, NULL, on_ended, recovery);
 }
 
 static void restore(struct recovery *recovery, const struct original *list, size_t n)
@@ -272,8 +297,28 @@ static void restore(struct recovery *recovery, const struct original *list, size
                 remove_originals(claims, list, n);
                 conclude(recovery);
         } else {
-                recovery->at_work = true;
-                hands_run(claims->hands, plan, claims->deadline_ms, NULL, on_restored, recovery);
+                run(recovery, plan, false);
+        }
+}
+
+static void give_power_back(struct recovery *recovery, struct original *list, size_t n)
+{
+        struct claims *claims = recovery->claims;
+        const struct claims_world *world = &claims->world;
+        _cleanup_free_ const struct original **originals = xcalloc(n, sizeof(*originals));
+        _cleanup_free_ struct plan *plan = xcalloc(1, sizeof(*plan));
+        struct err err;
+
+        n = power_owed_of(claims, list, n);
+        for (size_t i = 0; i < n; i++)
+                originals[i] = &list[i];
+        if (plan_power_back(world->inventory(world->ctx), originals, n, plan, &err)) {
+                try_later(recovery, err.msg);
+        } else if (plan->n_steps == 0) {
+                power_given_back(claims, list, n);
+                conclude(recovery);
+        } else {
+                run(recovery, plan, true);
         }
 }
 
@@ -285,13 +330,15 @@ static void decide(struct recovery *recovery)
 
         size_t n = collect(recovery, &list);
         n = forget(claims, list, n);
+        bool under_way = any_under_way(list, n);
         if (n == 0) {
                 conclude(recovery);
-        } else if (all_ours(claims, list, n)) {
-                adopt(claims, list, n);
-                conclude(recovery);
-        } else {
+        } else if (under_way && !all_ours(claims, list, n)) {
                 restore(recovery, list, n);
+        } else {
+                if (under_way)
+                        adopt(claims, list, n);
+                give_power_back(recovery, list, n);
         }
 }
 
@@ -340,12 +387,13 @@ static bool is_stuck(const struct recovery *recovery)
         return false;
 }
 
-static bool any_under_way(const struct original *list, size_t n)
+static bool any_to_do(const struct claims *claims, const struct original *list, size_t n)
 {
+        bool any = any_under_way(list, n);
+
         for (size_t i = 0; i < n; i++)
-                if (list[i].state != ORIGINAL_BOUND)
-                        return true;
-        return false;
+                any = any || power_is_owed(claims, &list[i]);
+        return any;
 }
 
 /* Any read that respects the card's lock does; this one also is what the undo will have to know. */
@@ -356,7 +404,7 @@ static void on_start(struct turn *turn)
         _cleanup_free_ struct original *list = NULL;
 
         size_t n = collect(recovery, &list);
-        if (!any_under_way(list, n) || is_stuck(recovery)) { /* somebody else has dealt with it, or nobody may */
+        if (!any_to_do(recovery->claims, list, n) || is_stuck(recovery)) { /* somebody else has dealt with it, or nobody may */
                 conclude(recovery);
                 return;
         }
@@ -426,6 +474,35 @@ static void add_original(void *ctx, const struct original *original)
         originals->list[originals->n++] = *original;
 }
 
+static bool is_in_recovery(const struct claims *claims, struct bdf bdf)
+{
+        for (const struct recovery *recovery = claims->recoveries; recovery; recovery = recovery->next)
+                for (size_t i = 0; i < recovery->n_functions; i++)
+                        if (bdf_equal(recovery->functions[i], bdf))
+                                return true;
+        return false;
+}
+
+/* A turn for each function: companions are few, and wait for each other. */
+void recovery_of_power(struct claims *claims)
+{
+        struct originals all = { 0 };
+        bool any = false;
+
+        if (claims->stopping)
+                return;
+        ledger_each_original(claims->ledger, add_original, &all);
+        for (size_t i = 0; i < all.n; i++) {
+                if (!power_is_owed(claims, &all.list[i]) || is_in_recovery(claims, all.list[i].bdf))
+                        continue;
+                (void)recovery_new(claims, &all.list[i].bdf, 1);
+                any = true;
+        }
+        free(all.list);
+        if (any)
+                turns_pump(claims);
+}
+
 /* Of what is not under way: forgets and says; what is kept without being bound is said too. The others stay in @all. */
 static void take_stock(struct claims *claims, struct originals *all)
 {
@@ -491,7 +568,7 @@ static void say_foreign(struct claims *claims)
         size_t n = 0;
 
         for (size_t i = 0; i < inv->n_functions; i++)
-                n += group_on_vfio(&inv->functions[i]) && !ledger_original(claims->ledger, inv->functions[i].bdf);
+                n += group_on_vfio(&inv->functions[i]) && !claims_original(claims, inv->functions[i].bdf);
         if (n > 0)
                 log_info("%zu functions are on a VFIO driver and no record says that Sluice bound them: they count as an administrator's",
                          n);
@@ -533,7 +610,7 @@ void recovery_start(struct claims *claims, void (*done)(void *ctx), void *ctx)
                 for (size_t i = first; i < all.n; i++)
                         if (unit[i] == first) {
                                 functions[n++] = all.list[i].bdf;
-                                under_way = under_way || all.list[i].state != ORIGINAL_BOUND;
+                                under_way = under_way || all.list[i].state != ORIGINAL_BOUND || power_is_owed(claims, &all.list[i]);
                         }
                 if (unit[first] != first || !under_way)
                         continue;

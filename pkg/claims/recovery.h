@@ -4,7 +4,8 @@
  *
  * A record of something under way is acted on only when a hand has found that no other one is at work on its cards (that of a
  * killed daemon may be): until then the cards are the recovery's own. All on VFIO, with its nodes: it is bound. Anything else
- * is given back to what it was before (plan_restore); in use is sacred there too, so it is tried again, with growing pauses. */
+ * is given back to what it was before (plan_restore); in use is sacred there too, so it is tried again, with growing pauses.
+ * Power that was set for a claim which is none any more is given back the same way (power.h). */
 #ifndef SLUICE_CLAIMS_RECOVERY_H
 #define SLUICE_CLAIMS_RECOVERY_H
 
@@ -21,6 +22,9 @@ void recovery_of(struct claims *claims, const struct bdf *functions, size_t n);
 /* After a look at the host: what somebody has taken, or exchanged, meanwhile is his, and so is what he binds to VFIO afterwards. A
  * function that is out of sight is waited for: a look may have missed it. */
 void recovery_forget_taken(struct claims *claims);
+
+/* A claim has ended, or a request that was to become one: power that was set for it is given back (power.h). */
+void recovery_of_power(struct claims *claims);
 
 void recovery_stop(struct claims *claims); /* nothing is tried again */
 

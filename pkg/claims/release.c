@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "claims/claims_priv.h"
+#include "claims/recovery.h"
 #include "claims/request.h"
 #include "core/plan.h"
 
@@ -142,6 +143,7 @@ static void end_claim(struct claims *claims, const char *key)
 
         (void)str_copy(copy, sizeof(copy), key); /* may be the claim's own */
         ledger_remove_claim(claims->ledger, copy, NULL, NULL);
+        recovery_of_power(claims);
 }
 
 static void finish(struct release *release)

@@ -143,10 +143,11 @@ static void add_rule(struct strbuf *b, const struct rule *rule)
         if (rule->alias[0])
                 strbuf_addf(b, "    alias: \"%s\"\n", rule->alias);
         strbuf_addf(b,
-                    "    bind: %s\n    release: %s\n    persistence: %s\n    mode: vfio\n    group: %s\n    topology: %s\n  "
+                    "    bind: %s\n    release: %s\n    power: %s\n    persistence: %s\n    mode: vfio\n    group: %s\n    topology: %s\n  "
                     "  prefer: %s\n",
-                    config_binds[rule->bind], config_releases[rule->release], config_persistences[rule->persistence],
-                    config_groups[rule->group], config_topologies[rule->topology], config_prefers[rule->prefer]);
+                    config_binds[rule->bind], config_releases[rule->release], config_powers[rule->power],
+                    config_persistences[rule->persistence], config_groups[rule->group], config_topologies[rule->topology],
+                    config_prefers[rule->prefer]);
 }
 
 static void add_duration(struct strbuf *b, const char *key, unsigned ms)

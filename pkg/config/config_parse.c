@@ -252,16 +252,26 @@ static void rule_mode(struct yaml *yaml, const struct yaml_node *value, const ch
         }
 CHOICE_TAKER(bind, bind, enum bind_policy, config_binds)
 CHOICE_TAKER(release, release, enum release_policy, config_releases)
+CHOICE_TAKER(power, power, enum power_policy, config_powers)
 CHOICE_TAKER(persistence, persistence, enum persistence_policy, config_persistences)
 CHOICE_TAKER(group, group, enum group_rule, config_groups)
 CHOICE_TAKER(topology, topology, enum topology_rule, config_topologies)
 CHOICE_TAKER(prefer, prefer, enum prefer_strategy, config_prefers)
 
 static const struct yaml_key rule_keys[] = {
-        { "select", rule_select, false }, { "deny", rule_deny, false },       { "resource", rule_resource, false },
-        { "prefix", rule_prefix, false }, { "alias", rule_alias, false },     { "bind", rule_bind, false },
-        { "mode", rule_mode, false },     { "group", rule_group, false },     { "topology", rule_topology, false },
-        { "prefer", rule_prefer, false }, { "release", rule_release, false }, { "persistence", rule_persistence, false },
+        { "select", rule_select, false },
+        { "deny", rule_deny, false },
+        { "resource", rule_resource, false },
+        { "prefix", rule_prefix, false },
+        { "alias", rule_alias, false },
+        { "bind", rule_bind, false },
+        { "mode", rule_mode, false },
+        { "group", rule_group, false },
+        { "topology", rule_topology, false },
+        { "prefer", rule_prefer, false },
+        { "release", rule_release, false },
+        { "power", rule_power, false },
+        { "persistence", rule_persistence, false },
 };
 
 static void check_rule(struct yaml *yaml, const struct yaml_node *node, const char *path, const struct rule *rule)
@@ -269,7 +279,8 @@ static void check_rule(struct yaml *yaml, const struct yaml_node *node, const ch
         bool named = rule->resource[0] || rule->prefix[0] || rule->alias[0];
 
         if (rule->deny && (named || rule->bind != BIND_NEVER || rule->group != GROUP_WITHHOLD || rule->topology != TOPOLOGY_DROP ||
-                           rule->prefer != PREFER_PACK || rule->release != RELEASE_KEEP || rule->persistence != PERSISTENCE_LEAVE))
+                           rule->prefer != PREFER_PACK || rule->release != RELEASE_KEEP || rule->power != POWER_LEAVE ||
+                           rule->persistence != PERSISTENCE_LEAVE))
                 yaml_problem(yaml, node, path, "a rule that denies gives no name, binds nothing and has no use for the other keys");
         if (rule->resource[0] && (rule->prefix[0] || rule->alias[0]))
                 yaml_problem(yaml, node, path, "'resource' is the whole name: it excludes 'prefix' and 'alias'");

@@ -11,6 +11,7 @@
 static const char *const config_roles[] = { "any", "pf", "vf" };
 static const char *const config_binds[] = { "never", "on-allocate", "at-start" };
 static const char *const config_releases[] = { "keep", "restore", "reset", "reset+restore" };
+static const char *const config_powers[] = { "leave", "on" };
 static const char *const config_persistences[] = { "leave", "off" };
 static const char *const config_groups[] = { "withhold", "one-device" };
 static const char *const config_topologies[] = { "drop", "split" };

@@ -86,7 +86,12 @@ static bool is_ours_still(const struct original *former, const struct function *
                (!fn->override_known || streq(fn->driver_override, target) || streq(fn->driver_override, former->driver_override));
 }
 
-void original_make(const struct original *former, const struct function *fn, const char *boot_id, const char *target, struct original *ret)
+bool original_is_bound_by_us(const struct original *original)
+{
+        return !streq(original->driver, original->target);
+}
+
+static struct original of_function(const struct function *fn, const char *boot_id, const char *target)
 {
         struct original made = {
                 .bdf = fn->bdf,
@@ -99,14 +104,39 @@ void original_make(const struct original *former, const struct function *fn, con
                 .override_known = fn->override_known,
         };
 
+        (void)str_copy(made.driver, sizeof(made.driver), fn->driver);
+        (void)str_copy(made.driver_override, sizeof(made.driver_override), fn->driver_override);
+        (void)str_copy(made.target, sizeof(made.target), target);
+        (void)str_copy(made.boot_id, sizeof(made.boot_id), boot_id);
+        return made;
+}
+
+void original_make(const struct original *former, const struct function *fn, const char *boot_id, const char *target, struct original *ret)
+{
         if (former && is_ours_still(former, fn, boot_id, target)) {
                 *ret = *former;
                 ret->state = ORIGINAL_BINDING;
                 return;
         }
-        (void)str_copy(made.driver, sizeof(made.driver), fn->driver);
-        (void)str_copy(made.driver_override, sizeof(made.driver_override), fn->driver_override);
-        (void)str_copy(made.target, sizeof(made.target), target);
-        (void)str_copy(made.boot_id, sizeof(made.boot_id), boot_id);
-        *ret = made;
+        *ret = of_function(fn, boot_id, target);
+}
+
+void original_keep(const struct original *former, const struct function *fn, const char *boot_id, struct original *ret)
+{
+        if (former && streq(former->boot_id, boot_id) && is_of(former, fn) && streq(former->target, fn->driver)) {
+                *ret = *former;
+                return;
+        }
+        *ret = of_function(fn, boot_id, fn->driver);
+        ret->state = ORIGINAL_BOUND;
+}
+
+/* What was remembered first is what was before. A VFIO driver says "auto" when it takes a function (drivers/vfio/pci/
+ * vfio_pci_core.c, pm_runtime_allow); before 5.19 it does not, and "auto" then changes nothing: the function stays in use. */
+void original_note_power(struct original *original, const struct function *fn, const char *attribute)
+{
+        if (streq(attribute, POWER_D3COLD) && !*original->d3cold_allowed)
+                (void)str_copy(original->d3cold_allowed, sizeof(original->d3cold_allowed), fn->d3cold_allowed);
+        if (streq(attribute, POWER_CONTROL) && !*original->power_control)
+                (void)str_copy(original->power_control, sizeof(original->power_control), group_on_vfio(fn) ? fn->power_control : "auto");
 }

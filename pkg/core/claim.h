@@ -57,8 +57,12 @@ enum original_state {
 };
 const char *original_state_name(enum original_state state); /* "binding", "bound", "restoring" */
 
+#define POWER_CONTROL "power/control" /* of a function: "on" = never suspended */
+#define POWER_D3COLD  "d3cold_allowed"
+
 /* One per function that Sluice bound, or is about to bind: companions have theirs. It lives as long as the binding, which may
- * be longer than any claim. */
+ * be longer than any claim. One whose former driver is its target was not bound by Sluice: it remembers power attributes only,
+ * and lives until they are given back. */
 struct original {
         struct bdf bdf, card;
         enum original_state state;
@@ -68,11 +72,23 @@ struct original {
         bool override_known;                           /* was it read? Else "" is the likely value: a plan refuses any other driver's */
         char target[DRIVER_LEN];                       /* the VFIO driver it was bound to */
         char boot_id[BOOT_ID_LEN];                     /* of the boot that it was bound in; a reboot ends every binding */
+        /* What its power attributes said before Sluice set them for a claim; "" = not set, or given back. */
+        char power_control[POWER_LEN], d3cold_allowed[POWER_LEN];
 };
 
 /* The original of @fn, which is about to be bound to @target in boot @boot_id. @former: what was remembered of a function at its
  * address, NULL = nothing. It counts, and not what is seen now, when it is of this boot and of this function and a plan of ours
  * made of it what it is: without driver, or on the former one with our override. */
 void original_make(const struct original *former, const struct function *fn, const char *boot_id, const char *target, struct original *ret);
+/* The original of @fn, which is on its VFIO driver and stays there: @former where that is of this binding, else one that says that
+ * Sluice did not bind it. */
+void original_keep(const struct original *former, const struct function *fn, const char *boot_id, struct original *ret);
+/* @attribute (POWER_*) is about to be set for a claim: remembers what it says before. */
+void original_note_power(struct original *original, const struct function *fn, const char *attribute);
+static inline bool original_has_power(const struct original *original)
+{
+        return *original->power_control || *original->d3cold_allowed;
+}
+bool original_is_bound_by_us(const struct original *original);
 
 #endif

@@ -30,6 +30,8 @@ static inline bool release_restores(enum release_policy policy)
 {
         return policy == RELEASE_RESTORE || policy == RELEASE_RESET_RESTORE;
 }
+/* Its power management while it is claimed. */
+enum power_policy { POWER_LEAVE, POWER_ON };
 
 /* NVIDIA's persistence mode of a GPU that is to be bound. */
 enum persistence_policy { PERSISTENCE_LEAVE, PERSISTENCE_TURN_OFF };

@@ -252,11 +252,11 @@ static const struct field function_fields[] = {
         FN(BOOL, "unbind lock", unbind_lock),
 };
 
-/* What a hand found out: part of what an offer depends on, but that it is known now is no change of the host. */
+/* What a hand found out or sets: part of what plans depend on, but no change of the host that anybody waits for. */
 static const struct field learnt_fields[] = {
-        FN(BOOL, "override known", override_known),
-        FN(TEXT, "driver override", driver_override),
-        FN(TEXT, "override owner", override_owner),
+        FN(BOOL, "override known", override_known), FN(TEXT, "driver override", driver_override),
+        FN(TEXT, "override owner", override_owner), FN(TEXT, "power control", power_control),
+        FN(TEXT, "D3cold allowed", d3cold_allowed),
 };
 #undef FN
 

@@ -26,6 +26,7 @@ enum {
         RESET_LEN = 64,
         N_BARS = 6,
         BOOT_ID_LEN = 37,
+        POWER_LEN = 8,
         OWNER_LEN = 96,
         VARIANT_ALIAS_LEN = 80,
 };
@@ -63,9 +64,11 @@ struct function {
         struct bdf physfn;  /* of a VF */
         int vf_index;       /* of a VF: its virtfnN number, -1 = unknown */
 
-        int boot_vga;                  /* 1 / 0 / -1 = file absent */
-        bool framebuffer;              /* a firmware framebuffer (/sys/class/graphics/fb*, or /proc/iomem inside a BAR) is its */
-        char reset_methods[RESET_LEN]; /* space list; "" = none or unknown */
+        int boot_vga;                   /* 1 / 0 / -1 = file absent */
+        bool framebuffer;               /* a firmware framebuffer (/sys/class/graphics/fb*, or /proc/iomem inside a BAR) is its */
+        char reset_methods[RESET_LEN];  /* space list; "" = none or unknown */
+        char power_control[POWER_LEN];  /* "on" = never suspended, "auto"; "" = unknown */
+        char d3cold_allowed[POWER_LEN]; /* "0", "1"; "" = unknown */
         struct bar bars[N_BARS];
 
         bool mdev_parent;         /* /sys/class/mdev_bus/<bdf> exists */

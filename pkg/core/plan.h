@@ -28,6 +28,7 @@ enum step_kind {
         STEP_PROBE,    /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
         STEP_RESET,    /* resets @bdf by method @text; reset_method says @about again after that, as far as the kernel takes it. undo: the
                         * same; a reset has none */
+        STEP_POWER,    /* attribute @about of @bdf (power/control, d3cold_allowed) <- @text. undo: the value read before */
         STEP_RELEASE_UNBIND_LOCK, /* write 0 to NVIDIA's unbindLock of @bdf, which an interrupted plan took. undo: none */
         /* Read-back. */
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
@@ -86,22 +87,23 @@ void plan_ask_holders(const struct device *const *devices, size_t n_devices, str
 /* The plan that tells who has @device open: one STEP_LIST_HOLDERS. */
 void plan_list_holders(const struct device *device, struct plan *ret);
 
-/* The plan that makes @devices usable through vfio-pci: for each group, every member that needs it (GPU and companions).
- * Order: all conditions and guards, then per member override, unbind, probe, driver read-back; group nodes last.
+/* The plan that makes @devices usable through vfio-pci: for each group, every member that needs it (GPU and companions). For a
+ * claim (@claim; a bind at start is for nobody yet) each is then kept awake where the rule says 'power: on'.
+ * Order: all conditions and guards, then per member override, unbind, probe, driver read-back; group nodes; power.
  * Nothing to do: n_steps == 0 and n_cards == 0. vGPU devices never need a plan. Holders that cannot be seen
  * (inventory.holders_visible false): unbinding a host driver is refused (HOLDERS_UNKNOWN) unless NVIDIA's unbindLock
  * exists for it. A driver_override that somebody else set is refused (FOREIGN_OWNER), and more functions than a plan holds
  * (PLAN_TOO_LARGE). The group is judged again: the offer may be a moment old. Returns REASON_NONE, or why not, with @err
  * filled and @ret untouched: nothing may be touched. */
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
-                      struct plan *ret, struct err *err);
+                      bool claim, struct plan *ret, struct err *err);
 
 /* The plan that makes the functions of @originals (several groups are fine) what they were before: those on the driver that they
  * were bound to, those that lost their driver on the way, those that were never unbound. What is gone from the host has nothing
  * to give back. Order: conditions and guards of all; then, companions first, override and unbind, so that no group is half on
- * VFIO when a host driver comes; then, the GPU first, probe and read-back. In use is the hand's to find out. Refused, with @err
- * filled and @ret untouched: IDENTITY (another function is at the address), TAKEN_OVER (it is on a driver that is neither the
- * former nor ours), FOREIGN_OWNER (the override is somebody else's), FORMER_DRIVER (that is not registered),
+ * VFIO when a host driver comes; then, the GPU first, probe and read-back. Before all that, what a claim had set of power. In use is the
+ * hand's to find out. Refused, with @err filled and @ret untouched: IDENTITY (another function is at the address), TAKEN_OVER (it is on a
+ * driver that is neither the former nor ours), FOREIGN_OWNER (the override is somebody else's), FORMER_DRIVER (that is not registered),
  * PLAN_TOO_LARGE. Nothing to do: n_steps == 0 and n_cards == 0. @originals are of this boot. */
 enum reason plan_restore(const struct inventory *inv, const struct original *const *originals, size_t n_originals, struct plan *ret,
                          struct err *err);
@@ -113,6 +115,12 @@ enum reason plan_restore(const struct inventory *inv, const struct original *con
  * 'keep' is possible), NO_RESET, and what plan_restore() refuses. */
 enum reason plan_release(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
                          const struct original *const *originals, size_t n_originals, struct plan *ret, struct err *err);
+
+/* The plan that gives back what @originals remember of power, and nothing else: their functions stay on the drivers that they are on.
+ * Refused, with @err filled and @ret untouched: PLAN_TOO_LARGE. Nothing to do: n_steps == 0 and n_cards == 0. @originals are of
+ * this boot. */
+enum reason plan_power_back(const struct inventory *inv, const struct original *const *originals, size_t n_originals, struct plan *ret,
+                            struct err *err);
 
 /* Why the rule of @fn cannot be kept that asks for a reset: NO_RESET with @detail, or REASON_NONE. */
 enum reason plan_release_possible(const struct inventory *inv, const struct function *fn, enum release_policy policy, char *detail,

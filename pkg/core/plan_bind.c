@@ -14,6 +14,8 @@ struct members {
         const struct function *list[PLAN_STEPS_MAX];
         bool persistence_off[PLAN_STEPS_MAX]; /* beside it: its device's rule says so */
         size_t n;
+        const struct function *powers[PLAN_STEPS_MAX]; /* that are to be kept awake; of @list, or bound already */
+        size_t n_powers;
 };
 
 static bool has_member(const struct members *members, const struct function *fn)
@@ -53,17 +55,33 @@ static void collect_group(const struct inventory *inv, const struct rules *rules
         }
 }
 
+/* After collect_group(): of the group that will be on VFIO then. */
+static void collect_powers(const struct inventory *inv, const struct rules *rules, const struct function *gpu, struct members *ret)
+{
+        for (size_t i = 0; i < inv->n_functions; i++) {
+                const struct function *fn = &inv->functions[i];
+                bool to_bind = has_member(ret, fn), known = false;
+                if (fn->group != gpu->group || (!to_bind && (!is_bound(fn) || !*fn->driver)) || !plan_needs_power(fn, to_bind))
+                        continue;
+                enum member_role role = group_member_role(inv, rules, fn);
+                for (size_t k = 0; k < ret->n_powers; k++)
+                        known = known || ret->powers[k] == fn;
+                if (!known && (fn == gpu || role == MEMBER_GPU || role == MEMBER_COMPANION) && ret->n_powers < PLAN_STEPS_MAX)
+                        ret->powers[ret->n_powers++] = fn;
+        }
+}
+
 static enum reason refuse(struct err *err, int code, enum reason reason, const struct device *device, const char *detail)
 {
         (void)err_say(err, code, "device %s cannot be bound: %s%s%s", device->id, reason_sentence(reason), *detail ? ": " : "", detail);
         return reason;
 }
 
-static enum reason collect_device(const struct inventory *inv, const struct rules *rules, const struct device *device, struct members *ret,
-                                  struct err *err)
+static enum reason collect_device(const struct inventory *inv, const struct rules *rules, const struct device *device, bool claim,
+                                  struct members *ret, struct err *err)
 {
         enum group_rule group_rule = GROUP_WITHHOLD;
-        bool persistence_off = false;
+        bool persistence_off = false, power_on = false;
 
         const struct function *gpu = inventory_function(inv, device->bdf);
         if (!gpu)
@@ -71,6 +89,7 @@ static enum reason collect_device(const struct inventory *inv, const struct rule
         if (device->rule > 0 && device->rule <= rules->n_rules) {
                 group_rule = rules->rules[device->rule - 1].group;
                 persistence_off = rules->rules[device->rule - 1].persistence == PERSISTENCE_TURN_OFF;
+                power_on = claim && rules->rules[device->rule - 1].power == POWER_ON;
         }
         /* The offer was made a moment ago; the host may have changed since. */
         struct group_verdict verdict = group_judge(inv, rules, gpu, group_rule, false);
@@ -80,6 +99,8 @@ static enum reason collect_device(const struct inventory *inv, const struct rule
         collect_group(inv, rules, gpu, persistence_off, ret);
         if (ret->n > before && device->bind == BIND_NEVER)
                 return refuse(err, EPERM, REASON_NOT_BOUND, device, "its rule says 'bind: never'");
+        if (power_on)
+                collect_powers(inv, rules, gpu, ret);
         return REASON_NONE;
 }
 
@@ -168,13 +189,18 @@ static bool write_plan(struct plan *plan, const struct members *members)
                 fits = fits && add_driver(plan, members, members->list[i]);
         for (size_t i = 0; i < members->n; i++)
                 fits = fits && add_guards(plan, members->list[i], members->persistence_off[i]);
-        fits = fits && plan_add_wedged(plan, members->list[0]->bdf);
+        for (size_t i = 0; i < members->n_powers; i++)
+                fits = fits && (has_member(members, members->powers[i]) || plan_add_function(plan, members->powers[i]));
+        fits = fits && plan_add_wedged(plan, members->n > 0 ? members->list[0]->bdf : members->powers[0]->bdf);
         for (size_t i = 0; i < members->n; i++)
                 if (members->list[i]->unbind_lock && members->list[i]->driver[0])
                         fits = fits && plan_add(plan, (struct step){ .kind = STEP_GUARD_UNBIND_LOCK, .bdf = members->list[i]->bdf }, "");
         for (size_t i = 0; i < members->n; i++)
                 fits = fits && add_actions(plan, members->inv, members->list[i]);
-        return fits && add_nodes(plan, members);
+        fits = fits && add_nodes(plan, members);
+        for (size_t i = 0; i < members->n_powers; i++)
+                fits = fits && plan_add_power(plan, members->powers[i], has_member(members, members->powers[i]));
+        return fits;
 }
 
 /* An mdev's nodes are its group's, not its parent's. */
@@ -209,8 +235,8 @@ static enum reason make_plan(const struct members *members, struct plan *ret, st
         struct plan plan = { 0 };
 
         if (!write_plan(&plan, members)) {
-                (void)err_say(err, E2BIG, "binding %zu functions at once needs more than %d steps or %d cards", members->n, PLAN_STEPS_MAX,
-                              PLAN_CARDS_MAX);
+                (void)err_say(err, E2BIG, "binding %zu functions at once needs more than %d steps or %d cards",
+                              members->n > members->n_powers ? members->n : members->n_powers, PLAN_STEPS_MAX, PLAN_CARDS_MAX);
                 return REASON_PLAN_TOO_LARGE;
         }
         *ret = plan;
@@ -218,14 +244,14 @@ static enum reason make_plan(const struct members *members, struct plan *ret, st
 }
 
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
-                      struct plan *ret, struct err *err)
+                      bool claim, struct plan *ret, struct err *err)
 {
         struct members members = { .inv = inv, .load_modules = rules->load_modules };
 
         for (size_t i = 0; i < n_devices; i++) {
                 if (devices[i]->kind == DEVICE_VGPU_MDEV || devices[i]->kind == DEVICE_VGPU_VF)
                         continue;
-                enum reason reason = collect_device(inv, rules, devices[i], &members, err);
+                enum reason reason = collect_device(inv, rules, devices[i], claim, &members, err);
                 if (reason)
                         return reason;
         }
@@ -234,7 +260,7 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
                 if (reason)
                         return reason;
         }
-        if (members.n > 0)
+        if (members.n + members.n_powers > 0)
                 return make_plan(&members, ret, err);
         ret->n_steps = ret->n_cards = 0;
         return REASON_NONE;

@@ -12,5 +12,11 @@ bool plan_add_card(struct plan *plan, struct bdf card);
 bool plan_add_function(struct plan *plan, const struct function *fn);
 /* Once for a plan, whatever functions it has; @bdf is the first of them. */
 bool plan_add_wedged(struct plan *plan, struct bdf bdf);
+/* Keeps @fn awake; nothing where it is already, or where the kernel has no such attribute. @to_bind: a VFIO driver takes it
+ * before that step. */
+bool plan_needs_power(const struct function *fn, bool to_bind);
+bool plan_add_power(struct plan *plan, const struct function *fn, bool to_bind);
+/* What @original remembers of @fn's power. */
+bool plan_add_power_back(struct plan *plan, const struct original *original, const struct function *fn);
 
 #endif

@@ -40,6 +40,11 @@ void original_say(const struct original *original, const struct function *fn, en
         char bdf[BDF_TEXT_MAX];
 
         bdf_format(original->bdf, bdf);
+        if (!original_is_bound_by_us(original)) {
+                str_format(out, size, "%s was on %s when Sluice set its power states, and that has changed: %s", bdf, original->target,
+                           fate_is_forgotten(fate) ? "they are forgotten" : "they are given back when its claim has ended");
+                return;
+        }
         switch (fate) {
         case FATE_OTHER_BOOT:
                 str_format(out, size, "%s was bound to %s by Sluice before the host rebooted: that is forgotten", bdf, original->target);

@@ -44,7 +44,7 @@ void rule_init(struct rule *rule)
 {
         *rule = (struct rule){ .bind = BIND_NEVER,
                                .release = RELEASE_KEEP,
-
+                               .power = POWER_LEAVE,
                                .persistence = PERSISTENCE_LEAVE,
                                .mode = MODE_VFIO,
                                .group = GROUP_WITHHOLD,

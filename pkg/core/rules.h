@@ -58,6 +58,7 @@ struct rule {
         char alias[64];              /* the name part; "" = by name rule */
         enum bind_policy bind;
         enum release_policy release;
+        enum power_policy power;
         enum persistence_policy persistence;
         enum device_mode mode;
         enum group_rule group;
@@ -89,7 +90,8 @@ struct rules {
 /* Defaults: classes 0300, 0302, 0380, 1200; name rule default; no rules; implicit. */
 void rules_init(struct rules *rules);
 void rules_done(struct rules *rules);
-void rule_init(struct rule *rule); /* bind never, release keep, persistence leave, group withhold, topology drop, prefer pack */
+/* bind never, release keep, power leave, persistence leave, group withhold, topology drop, prefer pack */
+void rule_init(struct rule *rule);
 void rule_done(struct rule *rule);
 
 bool rules_class_is_gpu(const struct rules *rules, uint32_t class_code);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps of a release: reset, and what it left of the device. Kernel facts (drivers/pci/pci.c): a write to "reset" tries the
+/* Steps of a release: reset, what it left of the device, power. Kernel facts (drivers/pci/pci.c): a write to "reset" tries the
  * methods of "reset_method" in their order and goes on to the next when one says that it is none for this device. A write to
  * "reset_method" asks each method again whether it would do now; a bus that has another function by then would not. */
 #include <errno.h>
@@ -21,6 +21,15 @@ static int write_back(struct work *work, struct bdf b, const char *attribute, co
                 return step_refuse(f, REASON_STEP_FAILED, EIO, "%s of " BDF_FMT " reads '%s' after '%s' was written", attribute,
                                    BDF_ARGS(b), now, value);
         return r;
+}
+
+/* What the kernel refused to change is as it was. */
+static int put_back(struct work *work, struct bdf b, const char *attribute, const char *value, struct failure *f)
+{
+        char now[STEP_TEXT_MAX];
+
+        int r = step_read_attribute(work, b, attribute, now, sizeof(now), f);
+        return r < 0 || streq(now, value) ? r : write_back(work, b, attribute, value, f);
 }
 
 /* The list as it was. The kernel may have listed "bus" before it knew the other functions there, and not take it any more: then
@@ -61,6 +70,20 @@ int step_undo_reset(struct work *work, const struct step *s, struct deed *deed, 
 {
         (void)deed;
         return leave_methods(work, s, f);
+}
+
+int step_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
+{
+        int r = step_read_attribute(work, s->bdf, s->about, deed->before, sizeof(deed->before), f);
+        if (r < 0 || streq(deed->before, s->text))
+                return r;
+        deed->changed = true;
+        return write_back(work, s->bdf, s->about, s->text, f);
+}
+
+int step_undo_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
+{
+        return put_back(work, s->bdf, s->about, deed->before, f);
 }
 
 /* A VF's configuration space has no ids of its own (they read ffff by the standard). */

@@ -102,10 +102,12 @@ int wire_worker_valid(const void *buf, size_t n, struct err *err)
         return 0;
 }
 
-/* What a step is about beside its text. */
+/* What a step is about beside its text. STEP_POWER writes one of two attributes and nothing else. */
 static bool about_ok(const struct step *step)
 {
         switch (step->kind) {
+        case STEP_POWER:
+                return streq(step->about, "power/control") || streq(step->about, "d3cold_allowed");
         case STEP_RESET: /* a list of methods */
                 for (const char *p = step->about; *p; p++)
                         if (!(*p >= 'a' && *p <= 'z') && *p != '_' && *p != ' ')

@@ -184,6 +184,20 @@ static int read_reset(int dir, struct function *fn, struct err *err)
         return r < 0 && fs_gone(r) ? 0 : r; /* absent before 5.15, and where no method works */
 }
 
+/* Absent where the kernel has no power management. */
+static int read_power(int dir, struct function *fn, struct err *err)
+{
+        int r = attribute_read(dir, "power/control", fn->power_control, sizeof(fn->power_control), err);
+
+        if (r < 0)
+                fn->power_control[0] = '\0';
+        if (r == 0 || fs_gone(r))
+                r = attribute_read(dir, "d3cold_allowed", fn->d3cold_allowed, sizeof(fn->d3cold_allowed), err);
+        if (r < 0)
+                fn->d3cold_allowed[0] = '\0';
+        return r < 0 && fs_gone(r) ? 0 : r;
+}
+
 /* Vendor-VFIO: a vGPU type that is set stays known by its number; its name where the built-in table has it. */
 static int read_vgpu(int dir, struct function *fn, struct err *err)
 {
@@ -221,7 +235,7 @@ static int read_endpoint(struct scan *scan, int dir, const char *name, struct fu
 
         if ((r = read_numa(dir, fn, err)) < 0 || (r = read_vfio(scan, dir, fn, err)) < 0 || (r = sriov_read(scan, dir, fn, err)) < 0 ||
             (r = read_bars(dir, fn, err)) < 0 || (r = read_boot_vga(dir, fn, err)) < 0 || (r = read_reset(dir, fn, err)) < 0 ||
-            (r = read_vgpu(dir, fn, err)) < 0 || (r = read_unbind_lock(scan, name, fn, err)) < 0)
+            (r = read_power(dir, fn, err)) < 0 || (r = read_vgpu(dir, fn, err)) < 0 || (r = read_unbind_lock(scan, name, fn, err)) < 0)
                 return r;
         fn->mdev_parent = scan_has(&scan->mdev_parents, name);
         return 0;

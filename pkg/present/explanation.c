@@ -141,7 +141,7 @@ static pb_plan *allocate_of(struct pile *pile, const struct explanation_input *i
         struct err err;
 
         if (in->device->state == DEVICE_HEALTHY) {
-                enum reason refusal = plan_bind(in->inventory, in->rules, devices, 1, plan, &err);
+                enum reason refusal = plan_bind(in->inventory, in->rules, devices, 1, true, plan, &err);
                 return plan_message(pile, plan, refusal, &err);
         }
         pb_plan *m = pb_new(pile, plan);
@@ -159,6 +159,8 @@ static pb_plan *release_of(struct pile *pile, const struct explanation_input *in
         if (in->device->state == DEVICE_WITHHELD || in->device->needs_bind || in->device->reason == REASON_GONE)
                 return NULL;
         enum reason refusal = plan_release(in->inventory, in->rules, devices, 1, in->originals, in->n_originals, plan, &err);
+        if (!refusal && plan->n_steps == 0) /* then follows what a claim had set */
+                refusal = plan_power_back(in->inventory, in->originals, in->n_originals, plan, &err);
         return plan_message(pile, plan, refusal, &err);
 }
 
@@ -229,7 +231,8 @@ pb_node_explain_response *pb_explanation_of(struct pile *pile, const struct expl
         m->holders = in->holders;
         m->originals = pile_take(pile, in->n_originals, sizeof(*m->originals));
         for (size_t i = 0; i < in->n_originals; i++)
-                m->originals[m->n_originals++] = original_of(pile, in->originals[i]);
+                if (original_is_bound_by_us(in->originals[i]))
+                        m->originals[m->n_originals++] = original_of(pile, in->originals[i]);
         m->allocate = allocate_of(pile, in);
         m->release = release_of(pile, in);
         return m;

@@ -151,6 +151,15 @@ static void vfio_event(const struct sim *sim, const char *action, const char *gr
         sim_event(sim, action, device, "vfio", "");
 }
 
+/* drivers/vfio/pci/vfio_pci_core.c: pm_runtime_allow() when it takes a device, pm_runtime_forbid() when it leaves it. */
+static int put_power_control(const struct sim *sim, const char *dir, const char *value)
+{
+        char path[SIM_PATH];
+
+        str_format(path, sizeof(path), "%s/power/control", dir);
+        return sim_there(sim, path) ? sim_put(sim, path, value) : 0;
+}
+
 /* The kernel's order: group node, then the device's own (drivers/vfio/vfio_main.c). */
 static int vfio_register(const struct sim *sim, const char *dir)
 {
@@ -367,6 +376,8 @@ int sim_bind(const struct sim *sim, const char *bdf, const char *driver)
                 r = sim_link(sim, path, dir);
         if (r == 0)
                 r = sim_driver_is_vfio(driver) ? vfio_register(sim, dir) : driver_made(sim, bdf, dir, driver);
+        if (r == 0 && sim_driver_is_vfio(driver))
+                r = put_power_control(sim, dir, "auto");
         if (r == 0)
                 sim_pci_event(sim, "bind", bdf, dir, driver);
         return r;
@@ -396,8 +407,8 @@ int sim_unbind(const struct sim *sim, const char *bdf, const char *driver)
                 r = sim_vfs_remove(sim, bdf);
         if (r == 0)
                 r = vfio_unregister(sim, bdf, dir);
-        if (r == 0 && !sim_driver_is_vfio(driver))
-                r = driver_took_away(sim, bdf, dir);
+        if (r == 0)
+                r = sim_driver_is_vfio(driver) ? put_power_control(sim, dir, "on") : driver_took_away(sim, bdf, dir);
         if (r == 0)
                 r = sim_driver_hide(sim, bdf, driver);
         if (r == 0)

@@ -77,6 +77,26 @@ int sim_function_die(const struct sim *sim, const char *bdf)
         return r < 0 ? r : put_config(sim, dir, true);
 }
 
+static int put_new(const struct sim *sim, const char *dir, const char *attribute, const char *value)
+{
+        char path[SIM_PATH];
+
+        str_format(path, sizeof(path), "%s/%s", dir, attribute);
+        return sim_there(sim, path) ? 0 : sim_put(sim, path, value);
+}
+
+/* What VFIO lets sleep, and a host's driver mostly does not. */
+static int put_power(const struct sim *sim, const char *dir, const char *driver)
+{
+        char path[SIM_PATH];
+
+        str_format(path, sizeof(path), "%s/power", dir);
+        int r = sim_make_dir(sim, path);
+        if (r == 0)
+                r = put_new(sim, dir, "power/control", sim_driver_is_vfio(driver) ? "auto" : "on");
+        return r < 0 ? r : put_new(sim, dir, "d3cold_allowed", "1");
+}
+
 int sim_function_complete(const struct sim *sim, const char *bdf)
 {
         _cleanup_fs_list_ struct fs_list vfio = { 0 };
@@ -85,9 +105,7 @@ int sim_function_complete(const struct sim *sim, const char *bdf)
         int r = sim_device_dir(sim, bdf, dir);
         if (r < 0 || !sim_there(sim, dir))
                 return 0; /* a bus that names what is not there: so be it */
-        str_format(path, sizeof(path), "%s/driver_override", dir);
-        if (!sim_there(sim, path))
-                r = sim_put(sim, path, "(null)");
+        r = put_new(sim, dir, "driver_override", "(null)");
         if (r == 0)
                 r = put_config(sim, dir, false);
         str_format(path, sizeof(path), "%s/physfn", dir);
@@ -103,6 +121,8 @@ int sim_function_complete(const struct sim *sim, const char *bdf)
         }
         char driver[SIM_NAME];
         sim_driver_of(sim, bdf, driver);
+        if (r == 0)
+                r = put_power(sim, dir, driver);
         if (r == 0 && sim_driver_registered(sim, driver)) {
                 str_format(path, sizeof(path), "sys/bus/pci/drivers/%s/%s", driver, bdf);
                 r = sim_link(sim, path, dir);

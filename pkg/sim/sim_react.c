@@ -259,6 +259,32 @@ static int decide_reset_method(const struct sim *sim, const struct sim_request *
         return decide_set(ret, bdf, "reset_method", q->value);
 }
 
+/* control_store() in drivers/base/power/sysfs.c. */
+static int decide_power_control(const struct sim *sim, const struct sim_request *q, struct sim_action *ret)
+{
+        char bdf[SIM_NAME];
+
+        component(q->path, 4, bdf);
+        if (!is_function(sim, bdf))
+                return -ENOENT;
+        if (!streq(q->value, "auto") && !streq(q->value, "on"))
+                return -EINVAL;
+        return decide_set(ret, bdf, "power/control", q->value);
+}
+
+static int decide_d3cold(const struct sim *sim, const struct sim_request *q, struct sim_action *ret)
+{
+        char bdf[SIM_NAME];
+        uint64_t number;
+
+        component(q->path, 4, bdf);
+        if (!is_function(sim, bdf))
+                return -ENOENT;
+        if (!str_to_u64(q->value, 10, UINT32_MAX, &number))
+                return -EINVAL;
+        return decide_set(ret, bdf, "d3cold_allowed", number ? "1" : "0");
+}
+
 /* reset_store(): the file is there only with a way to reset. */
 static int decide_reset(const struct sim *sim, const struct sim_request *q, struct sim_action *ret)
 {
@@ -325,6 +351,8 @@ static const struct sim_row rows[] = {
         { "mdev-remove", "sys/bus/mdev/devices/*/remove", "remove", decide_mdev_remove, ROW_LOCKS | ROW_WAITS },
         { "reset", "sys/bus/pci/devices/*/reset", "reset", decide_reset, ROW_LOCKS },
         { "reset-method", "sys/bus/pci/devices/*/reset_method", "reset_method", decide_reset_method, 0 },
+        { "power-control", "sys/bus/pci/devices/*/power/control", "control", decide_power_control, ROW_LOCKS },
+        { "d3cold", "sys/bus/pci/devices/*/d3cold_allowed", "d3cold_allowed", decide_d3cold, 0 },
         { "pci-remove", "sys/bus/pci/devices/*/remove", "remove", decide_remove, ROW_LOCKS | ROW_WAITS },
         { "pci-rescan", "sys/bus/pci/rescan", "rescan", decide_rescan, 0 },
         { "unbind-lock", "proc/driver/nvidia/gpus/*/unbindLock", "unbindLock", decide_unbind_lock, 0 },

@@ -190,8 +190,8 @@ var rows = []struct {
 		{"DaemonSet/sluice", container + "livenessProbe", "null"},
 		{"DaemonSet/sluice", container + "readinessProbe", "null"},
 	}},
-	{name: "a word that YAML takes for a truth", values: `{nvidiaPersistenced: true, config: {inline: {rules: [{persistence: off}, {persistence: "off"}, {persistence: leave}]}}}`, want: []expectation{
-		{"ConfigMap/sluice", "data.config|yaml", `"apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nregistration: socket\nrules:\n- persistence: \"off\"\n- persistence: \"off\"\n- persistence: leave\n"`},
+	{name: "a word that YAML takes for a truth", values: `{nvidiaPersistenced: true, config: {inline: {rules: [{persistence: off}, {persistence: "off"}, {persistence: leave}, {power: on}, {power: "on"}]}}}`, want: []expectation{
+		{"ConfigMap/sluice", "data.config|yaml", `"apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nregistration: socket\nrules:\n- persistence: \"off\"\n- persistence: \"off\"\n- persistence: leave\n- power: \"on\"\n- power: \"on\"\n"`},
 	}},
 	{name: "nvidia-persistenced is asked", values: `{variant: passthroughBlind, nvidiaPersistenced: true}`, want: []expectation{
 		{"DaemonSet/sluice", pod + "volumes.host-persistenced.hostPath", `{"path":"/run/nvidia-persistenced","type":"Directory"}`},

@@ -51,6 +51,7 @@ struct search {
         const struct scene *scene;
         unsigned mask, found; /* by device */
         unsigned n_functions;
+        bool powered;
         char *why;
         unsigned size;
 };
@@ -65,18 +66,19 @@ static bool see_original(void *ctx, const char *key, const char *text)
                         if (!streq(bdf_format(s->scene->functions[i][k], bdf), key) || !(s->mask & 1U << i))
                                 continue;
                         s->n_functions++;
-                        if (strstr(text, "\"state\":\"bound\""))
+                        if (strstr(text, "\"state\":\"bound\"") && s->powered == (strstr(text, "\"power_control\":\"auto\"") != NULL))
                                 return true;
-                        str_format(s->why, s->size, "the original of %s is not that of a bound function: %.300s", key, text);
+                        str_format(s->why, s->size, "the original of %s is not that of a bound function %s: %.300s", key,
+                                   s->powered ? "that is kept awake" : "whose power is left alone", text);
                         return false;
                 }
         str_format(s->why, s->size, "an original of %s is left, which is not bound", key);
         return false;
 }
 
-bool kept_originals_are(const char *state_dir, const struct scene *scene, unsigned mask, char *why, unsigned size)
+bool kept_originals_are(const char *state_dir, const struct scene *scene, unsigned mask, bool powered, char *why, unsigned size)
 {
-        struct search s = { .scene = scene, .mask = mask, .why = why, .size = size };
+        struct search s = { .scene = scene, .mask = mask, .powered = powered, .why = why, .size = size };
         unsigned want = 0;
 
         for (unsigned i = 0; i < scene->n_ids; i++)

@@ -109,12 +109,25 @@ static bool all_locks_free(const struct rig *rig)
         return all_free;
 }
 
+static unsigned all_of(const struct run *run)
+{
+        return (1U << run->scene->n_ids) - 1;
+}
+
+/* All are bound, for nobody: a claim that never began has its power back. */
+static unsigned bare_of(const struct run *run)
+{
+        return 1U << run->scene->n_ids;
+}
+
 /* Which devices are bound, if all of the host is as it was or as their plans leave it: -1 else, with the difference to the nearest
  * of these worlds in @why. */
 static int which_world(const struct run *run, const char *now, char *why, unsigned size)
 {
         unsigned best = size;
 
+        if (run->scene->bare && streq(now, run->scene->bare))
+                return (int)bare_of(run);
         for (unsigned mask = 0; mask < 1U << run->scene->n_ids; mask++) {
                 char difference[2048];
                 if (streq(now, run->scene->world[mask]))
@@ -128,9 +141,12 @@ static int which_world(const struct run *run, const char *now, char *why, unsign
         return -1;
 }
 
-static unsigned all_of(const struct run *run)
+static bool records_are_true(const struct run *run, unsigned world, char *why, unsigned size)
 {
-        return (1U << run->scene->n_ids) - 1;
+        bool bare = world == bare_of(run);
+
+        return kept_originals_are(run->rig->state_dir, run->scene, bare ? all_of(run) : world, run->scene->kind->powers && !bare, why,
+                                  size);
 }
 
 /* Waits until nobody is at work, the host is one of the worlds that it may be, and what is written down is true of it. */
@@ -142,7 +158,7 @@ static unsigned settle(struct run *run, const char *when)
                 bool idle = all_locks_free(run->rig);
                 _cleanup_free_ char *now = look(run);
                 int mask = which_world(run, now, why, sizeof(why));
-                if (idle && mask >= 0 && kept_originals_are(run->rig->state_dir, run->scene, (unsigned)mask, why, sizeof(why)))
+                if (idle && mask >= 0 && records_are_true(run, (unsigned)mask, why, sizeof(why)))
                         return (unsigned)mask;
                 if (clock_ms() > until)
                         fail_msg("%s %s:%s", when,

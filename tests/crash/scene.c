@@ -23,6 +23,8 @@
 #define HEAD "apiVersion: sluice.dev/v1alpha1\nkind: NodeConfig\nrules:\n"
 #define ALL  "  - bind: on-allocate\n    group: one-device\n    persistence: off\n" /* every GPU may be bound */
 
+#define POWER "    power: on\n"
+
 const struct scene_kind scene_kinds[] = {
         { .name = "bind",
           .bind = "on-allocate",
@@ -45,6 +47,14 @@ const struct scene_kind scene_kinds[] = {
           .fails = true,
           .asks = true,
           .last = "plan over-said" },
+        { .name = "power",
+          .bind = "on-allocate",
+          .what = "plan",
+          .n_devices = 1,
+          .powers = true,
+          .asks = true,
+          .ends_bound = true,
+          .last = "plan over-said" },
         { .name = "bind-at-start", .bind = "at-start", .what = "plan", .n_devices = 1, .ends_bound = true, .last = "plan over-said" },
         { .name = "look", .bind = "on-allocate", .what = "look", .n_devices = 1, .last = "look over-said" },
 };
@@ -58,7 +68,7 @@ char *scene_config(const struct scene *scene)
         if (!scene->kind->asks)
                 strbuf_addf(&b, "  - select: {addresses: [\"%s\"]}\n    bind: %s\n    group: one-device\n    persistence: off\n",
                             scene->ids[0], scene->kind->bind);
-        strbuf_add(&b, ALL);
+        strbuf_add(&b, scene->kind->powers ? ALL POWER : ALL);
         return strbuf_take(&b);
 }
 
@@ -130,7 +140,7 @@ static bool plan_of(const struct stage *stage, const struct device *device, stru
         struct err err;
 
         return device->state == DEVICE_HEALTHY && device->needs_bind &&
-               plan_bind(stage->inventory, &stage->config->rules, &device, 1, ret, &err) == REASON_NONE && ret->n_steps > 0;
+               plan_bind(stage->inventory, &stage->config->rules, &device, 1, true, ret, &err) == REASON_NONE && ret->n_steps > 0;
 }
 
 static bool ignore_report(void *ctx, const struct report *report)
@@ -153,7 +163,7 @@ static void execute(const struct stage *stage, const struct plan *plan)
 
 /* ---- scenes ---- */
 
-static const char whole_config[] = HEAD ALL;
+static const char whole_config[] = HEAD ALL, power_config[] = HEAD ALL POWER;
 
 static bool same_shape(const struct plan *a, const struct plan *b)
 {
@@ -231,20 +241,30 @@ static void choose(const struct stage *stage, const struct device *first, struct
                 scene->n_healthy += stage->offer->devices[pool->devices[i]].state == DEVICE_HEALTHY;
 }
 
+static char *draw(const struct scene *scene, const char *config, unsigned mask)
+{
+        struct stage stage;
+        struct plan plan;
+
+        stage_open(&stage, scene->fixture, config);
+        for (unsigned i = 0; i < scene->n_ids; i++) {
+                const struct device *d = offer_device(stage.offer, scene->ids[i]);
+                if ((mask & 1U << i) && plan_of(&stage, d, &plan))
+                        execute(&stage, &plan);
+        }
+        char *picture = picture_of(stage.dir);
+        stage_close(&stage);
+        return picture;
+}
+
 void scene_draw(struct scene *scene)
 {
-        for (unsigned mask = 0; mask < 1U << scene->n_ids; mask++) {
-                struct stage stage;
-                struct plan plan;
-                stage_open(&stage, scene->fixture, whole_config);
-                for (unsigned i = 0; i < scene->n_ids; i++) {
-                        const struct device *d = offer_device(stage.offer, scene->ids[i]);
-                        if ((mask & 1U << i) && plan_of(&stage, d, &plan))
-                                execute(&stage, &plan);
-                }
-                scene->world[mask] = picture_of(stage.dir);
-                stage_close(&stage);
-        }
+        bool powers = scene->kind->powers;
+
+        for (unsigned mask = 0; mask < 1U << scene->n_ids; mask++)
+                scene->world[mask] = draw(scene, powers ? power_config : whole_config, mask);
+        if (powers)
+                scene->bare = draw(scene, whole_config, (1U << scene->n_ids) - 1);
 }
 
 void scene_done(struct scene *scene)
@@ -253,6 +273,8 @@ void scene_done(struct scene *scene)
                 free(scene->world[mask]);
                 scene->world[mask] = NULL;
         }
+        free(scene->bare);
+        scene->bare = NULL;
 }
 
 void scenes_of(const char *fixture, struct scene **ret, size_t *n, size_t *cap)

@@ -14,6 +14,7 @@ struct scene_kind {
         const char *what;   /* which points belong to it: "plan", "look" */
         unsigned n_devices; /* asked for in one Allocate, or bound at start; of several cards, as many as there are up to it */
         bool fails;         /* the first probe of the last device's function fails */
+        bool powers;        /* the rule says 'power: on' */
         bool asks;          /* the plan belongs to an Allocate; else to the start of the daemon */
         bool ends_bound;
         const char *last; /* ends the name of the last point */
@@ -31,6 +32,7 @@ struct scene {
         struct bdf functions[SCENE_DEVICES_MAX][SCENE_FUNCTIONS_MAX]; /* that the plan of each device binds */
         unsigned n_functions[SCENE_DEVICES_MAX];
         char *world[1 << SCENE_DEVICES_MAX]; /* picture_of() the host with the devices of this mask bound; see scene_draw() */
+        char *bare;                          /* all bound, and power as their drivers wrote it; NULL unless the kind powers */
 };
 
 /* sys/class/vfio-dev comes with the first VFIO device and stays; a host has it from the beginning, so that undone is as before. */
@@ -38,9 +40,9 @@ void scene_make_class(const char *sim_dir);
 
 char *scene_config(const struct scene *scene); /* the caller frees it */
 
-/* Fills @world: executes the plans, in this process, on hosts of its own. */
+/* Fills @world and @bare: executes the plans, in this process, on hosts of its own. */
 void scene_draw(struct scene *scene);
-void scene_done(struct scene *scene); /* forgets @world */
+void scene_done(struct scene *scene); /* forgets them */
 
 /* All scenes of the captured host @fixture; *ret grows. Looks at it and plans as the daemon does. */
 void scenes_of(const char *fixture, struct scene **ret, size_t *n, size_t *cap);

@@ -14,6 +14,7 @@
 #include "base/str.h"
 
 #define GPU0       "0000:18:00.0"
+#define AWAKE      "    power: on\n"
 #define BACK_AGAIN ON_ALLOCATE "    release: reset+restore\n"
 
 static void start_daemon(struct rig *rig)
@@ -60,10 +61,28 @@ static void wait_driver(struct rig *rig, const char *driver)
                         fail_msg("%s is on \"%s\" instead of \"%s\"", GPU0, now, driver);
 }
 
-/* All eight in one pod, so that GPU0 is among them. */
-static void begin(struct rig *rig, const char *config)
+static void wait_value(struct rig *rig, const char *attribute, const char *want)
 {
-        rig_prepare(rig, "l40s-8", config);
+        _cleanup_free_ char *path = xasprintf("%s/sys/bus/pci/devices/" GPU0 "/%s", rig->sim_dir, attribute);
+        char now[64] = "";
+        struct err err;
+
+        for (int64_t until = clock_ms() + RIG_SOON_MS; fs_read_value(AT_FDCWD, path, now, sizeof(now), &err) < 0 || !streq(now, want);
+             (void)usleep(10 * 1000))
+                if (clock_ms() > until)
+                        fail_msg("%s of %s says \"%s\" instead of \"%s\"", attribute, GPU0, now, want);
+}
+
+static void wait_power(struct rig *rig, const char *control, const char *d3cold)
+{
+        wait_value(rig, "power/control", control);
+        wait_value(rig, "d3cold_allowed", d3cold);
+}
+
+/* All eight of @host in one pod, so that GPU0 is among them. */
+static void begin_on(struct rig *rig, const char *host, const char *config)
+{
+        rig_prepare(rig, host, config);
         rig_kubelet(rig, "1.34");
         start_daemon(rig);
         rig_ready(rig, L40S, 8, 8);
@@ -71,6 +90,11 @@ static void begin(struct rig *rig, const char *config)
         fk_run_done(&run);
         wait_driver(rig, "vfio-pci");
         wait_says(rig, "claims", "\"state\":\"seen\"", true);
+}
+
+static void begin(struct rig *rig, const char *config)
+{
+        begin_on(rig, "l40s-8", config);
 }
 
 static void assert_given_back(struct rig *rig)
@@ -204,6 +228,78 @@ static void test_an_allocate_that_comes_meanwhile_waits_and_is_bound_anew(void *
         rig_stop(rig);
 }
 
+static void test_a_device_is_kept_awake_until_its_claim_ends_and_stays_bound(void **state)
+{
+        struct rig *rig = *state;
+
+        begin(rig, ON_ALLOCATE AWAKE);
+        wait_power(rig, "on", "0");
+        assert_true(says(rig, "originals", "\"power_control\":\"auto\""));
+        fk_pod_end(rig->k, "vms/vm-a");
+        wait_power(rig, "auto", "1");
+        wait_driver(rig, "vfio-pci");
+        wait_says(rig, "originals", "\"power_control\"", false);
+        wait_says(rig, "originals", GPU0, true); /* bound by Sluice still */
+        struct fk_run run = rig_run(rig, "vms/vm-b", L40S, 8);
+        fk_run_done(&run);
+        wait_power(rig, "on", "0");
+        rig_stop(rig);
+}
+
+static void test_power_goes_back_with_the_driver(void **state)
+{
+        struct rig *rig = *state;
+
+        begin(rig, BACK_AGAIN AWAKE);
+        wait_power(rig, "on", "0");
+        fk_pod_end(rig->k, "vms/vm-a");
+        assert_given_back(rig);
+        wait_power(rig, "on", "1"); /* what vfio-pci leaves */
+        rig_stop(rig);
+}
+
+static void test_what_an_administrator_bound_is_kept_awake_and_left_bound(void **state)
+{
+        struct rig *rig = *state;
+
+        begin_on(rig, "l40s-8-vfio", CONFIG "rules:\n  - select: {ids: [\"10de:26b9\"]}\n" AWAKE);
+        wait_power(rig, "on", "0");
+        assert_true(says(rig, "originals", "\"d3cold_allowed\":\"1\""));
+        fk_pod_end(rig->k, "vms/vm-a");
+        wait_power(rig, "auto", "1");
+        wait_says(rig, "originals", "vfio-pci", false);
+        wait_driver(rig, "vfio-pci");
+        rig_stop(rig);
+}
+
+static void restart(struct rig *rig)
+{
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
+        rig_fault(rig, "");
+        start_daemon(rig);
+}
+
+static void test_power_outlives_a_daemon_that_is_killed_and_is_given_back_by_the_next(void **state)
+{
+        struct rig *rig = *state;
+
+        begin(rig, ON_ALLOCATE AWAKE);
+        wait_power(rig, "on", "0");
+        restart(rig);
+        rig_ready(rig, L40S, 8, 8);
+        wait_power(rig, "on", "0"); /* its pod is there */
+        rig_fault(rig, "control " GPU0 " hang");
+        fk_pod_end(rig->k, "vms/vm-a");
+        wait_says(rig, "claims", GPU0, false);
+        wait_value(rig, "power/control", "on");
+        restart(rig);
+        wait_power(rig, "auto", "1");
+        wait_says(rig, "originals", "\"power_control\"", false);
+        wait_driver(rig, "vfio-pci");
+        rig_ready(rig, L40S, 8, 8);
+        rig_stop(rig);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -214,6 +310,10 @@ int main(void)
                 RIG_TEST(test_an_allocate_that_comes_meanwhile_waits_and_is_bound_anew),
                 RIG_TEST(test_a_release_that_was_killed_in_its_reset_is_finished),
                 RIG_TEST(test_a_release_that_was_killed_without_driver_is_finished),
+                RIG_TEST(test_a_device_is_kept_awake_until_its_claim_ends_and_stays_bound),
+                RIG_TEST(test_power_goes_back_with_the_driver),
+                RIG_TEST(test_what_an_administrator_bound_is_kept_awake_and_left_bound),
+                RIG_TEST(test_power_outlives_a_daemon_that_is_killed_and_is_given_back_by_the_next),
         };
 
         return RUN(tests);

@@ -116,8 +116,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "sluice.config" -}}
 {{- $inline := deepCopy (default dict .config.inline) -}}
 {{- range $inline.rules -}}
-{{- /* "persistence: off" of a values file is YAML's false. */ -}}
+{{- /* "persistence: off" of a values file is YAML's false, "power: on" its true. */ -}}
 {{- if eq (toString .persistence) "false" -}}{{- $_ := set . "persistence" "off" -}}{{- end -}}
+{{- if eq (toString .power) "true" -}}{{- $_ := set . "power" "on" -}}{{- end -}}
 {{- end -}}
 apiVersion: sluice.dev/v1alpha1
 kind: NodeConfig

@@ -213,6 +213,11 @@ void recovery_of(struct claims *of, const struct bdf *functions, size_t n)
         recovered.function = functions[0];
 }
 
+void recovery_of_power(struct claims *of)
+{
+        (void)of;
+}
+
 void recovery_stop(struct claims *of)
 {
         (void)of;
@@ -251,10 +256,11 @@ static struct {
 } w;
 
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
-                      struct plan *ret, struct err *err)
+                      bool claim, struct plan *ret, struct err *err)
 {
         (void)inv;
         (void)rules;
+        (void)claim;
         *ret = (struct plan){ 0 };
         for (size_t i = 0; i < n_devices && w.plan_reason; i++) {
                 if (w.plan_reason_of && !streq(devices[i]->id, w.plan_reason_of))

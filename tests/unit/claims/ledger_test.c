@@ -193,11 +193,13 @@ static void test_a_claim_comes_back_as_it_was_put(void **state)
 
 static void test_originals_are_told_of_when_the_last_is_written(void **state)
 {
-        const struct original list[] = { an_original(0x3b, ORIGINAL_BINDING), an_original(0x5e, ORIGINAL_BINDING) };
+        struct original list[] = { an_original(0x3b, ORIGINAL_BINDING), an_original(0x5e, ORIGINAL_BINDING) };
         const struct bdf bdfs[] = { list[0].bdf, list[1].bdf };
         struct outcome put = { 0 }, removed = { 0 };
         struct fixture *f = *state;
 
+        (void)str_copy(list[1].power_control, sizeof(list[1].power_control), "auto");
+        (void)str_copy(list[1].d3cold_allowed, sizeof(list[1].d3cold_allowed), "1");
         put_originals(f, list, 2, &put);
         await(f, &put);
         assert_int_equal(put.code, 0);
@@ -208,6 +210,9 @@ static void test_originals_are_told_of_when_the_last_is_written(void **state)
         assert_non_null(got);
         _cleanup_free_ char *before = encode_original(&list[1]), *after = encode_original(got);
         assert_string_equal(before, after);
+        assert_string_equal(got->power_control, "auto");
+        assert_string_equal(got->d3cold_allowed, "1");
+        assert_false(original_has_power(ledger_original(f->ledger, bdfs[0]))); /* as the records of a Sluice that knew nothing of it */
         assert_true(bdf_equal(got->bdf, bdfs[1]));
 
         ledger_remove_originals(f->ledger, bdfs, 2, on_done, &removed);

@@ -509,6 +509,95 @@ static void test_the_end_leaves_what_is_under_way_to_the_next_daemon(void **stat
         assert_int_equal(state_of(MATE), ORIGINAL_BINDING);
 }
 
+static void record_power(int i, const char *driver)
+{
+        struct original o = *ledger_original(f.ledger, BDFS[i]);
+        struct err err;
+
+        (void)str_copy(o.driver, sizeof(o.driver), driver);
+        (void)str_copy(o.power_control, sizeof(o.power_control), "auto");
+        (void)str_copy(o.d3cold_allowed, sizeof(o.d3cold_allowed), "1");
+        ASSERT_OK(ledger_put_originals(f.ledger, &o, 1, NULL, NULL, &err), &err);
+}
+
+static bool remembers_power(int i)
+{
+        const struct original *o = ledger_original(f.ledger, BDFS[i]);
+
+        return o && original_has_power(o);
+}
+
+static void put_claim(void)
+{
+        struct claim_device device = { .group = 7 };
+        struct claim claim = { .devices = &device, .n_devices = 1, .resource = "a.com/x" };
+        struct err err;
+
+        bdf_format(BDFS[GPU], device.id);
+        claim_key_of_kubelet(device.id, claim.key);
+        ASSERT_OK(ledger_put_claim(f.ledger, &claim, NULL, NULL, &err), &err);
+}
+
+/* A GPU that Sluice bound, and its companion, which an administrator did. */
+static void record_powered(void)
+{
+        record(GPU, ORIGINAL_BOUND, "b1");
+        record(MATE, ORIGINAL_BOUND, "b1");
+        record_power(GPU, "nvidia");
+        record_power(MATE, "vfio-pci");
+        set_driver(GPU, "vfio-pci");
+        set_driver(MATE, "vfio-pci");
+}
+
+static void test_power_that_nobody_claims_any_more_is_given_back(void **state)
+{
+        (void)state;
+        record_powered();
+        begin();
+        assert_int_equal(f.n_recovered, 0);
+        look(false);
+        assert_int_equal(hand.plan.steps[hand.plan.n_steps - 1].kind, STEP_POWER);
+        end_hand(PLAN_REFUSED, "it said no");
+        assert_int_equal(f.n_recovered, 1);
+        assert_true(remembers_power(GPU)); /* until it is done */
+        assert_true(remembers_power(MATE));
+
+        hand.n = 0;
+        begin();
+        look(false);
+        end_hand(PLAN_DONE, "");
+        assert_int_equal(hand.n, 2);
+        assert_int_equal(state_of(GPU), ORIGINAL_BOUND); /* and stays on VFIO */
+        assert_false(remembers_power(GPU));
+        assert_int_equal(state_of(MATE), -1); /* nothing else was to be remembered */
+        assert_int_equal(restore.n_originals, 0);
+}
+
+static void test_power_that_is_claimed_stays_until_the_claim_ends(void **state)
+{
+        char id[BDF_TEXT_MAX], key[CLAIM_KEY_MAX];
+
+        (void)state;
+        record_powered();
+        put_claim();
+        begin();
+        recovery_of_power(f.claims);
+        assert_int_equal(hand.n, 0);
+        assert_int_equal(f.n_recovered, 1);
+
+        claim_key_of_kubelet(bdf_format(BDFS[GPU], id), key);
+        ledger_remove_claim(f.ledger, key, NULL, NULL);
+        recovery_of_power(f.claims);
+        recovery_of_power(f.claims); /* what is begun already is not begun twice */
+        for (int i = 0; i < 2; i++) {
+                look(false);
+                end_hand(PLAN_DONE, "");
+        }
+        assert_int_equal(hand.n, 4);
+        assert_false(remembers_power(GPU));
+        assert_int_equal(state_of(MATE), -1);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -525,6 +614,8 @@ int main(void)
                 CASE(test_what_hangs_is_stuck_and_what_breaks_is_marked),
                 CASE(test_what_somebody_took_half_way_is_his),
                 CASE(test_what_a_dead_hand_left_is_dealt_with_by_the_same_daemon),
+                CASE(test_power_that_nobody_claims_any_more_is_given_back),
+                CASE(test_power_that_is_claimed_stays_until_the_claim_ends),
                 CASE(test_the_end_leaves_what_is_under_way_to_the_next_daemon),
         };
 

@@ -44,9 +44,11 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
                 { HEAD "rules:\n  - deny: true\n    bind: at-start\n", { "f:4: rules[0]: a rule that denies" } },
                 { HEAD "rules:\n  - deny: yes\n", { "f:4: rules[0].deny: \"yes\" is none of false, true" } },
                 { HEAD "rules:\n  - deny: true\n    release: reset\n", { "f:4: rules[0]: a rule that denies" } },
+                { HEAD "rules:\n  - deny: true\n    power: on\n", { "f:4: rules[0]: a rule that denies" } },
                 { HEAD "rules:\n  - deny: true\n    persistence: off\n", { "f:4: rules[0]: a rule that denies" } },
-                { HEAD "rules:\n  - release: scrub\n",
-                  { "f:4: rules[0].release: \"scrub\" is none of keep, restore, reset, reset+restore" } },
+                { HEAD "rules:\n  - release: scrub\n  - power: true\n",
+                  { "f:4: rules[0].release: \"scrub\" is none of keep, restore, reset, reset+restore",
+                    "f:5: rules[1].power: \"true\" is none of leave, on" } },
                 { HEAD "rules:\n  - release: restore\n  - {bind: at-start, release: reset+restore}\n",
                   { "f:4: rules[0]: 'release: restore' gives a device back to the driver that 'bind: on-allocate' took it from",
                     "f:5: rules[1]: 'release: reset+restore' gives a device back" } },
@@ -108,7 +110,7 @@ static void test_what_is_printed_parses_to_the_same(void **state)
                 "rescan: 1m\npciIds: /etc/pci \"x\".ids\naliases:\n  - {id: \"10DE:2321\", name: H100_94GB}\n"
                 "rules:\n  - select: {ids: [\"10de:*\", \"*:26b9\"], subsystems: [\"10de:1851\"], addresses: [\"0000:3b:*\"],\n"
                 "      classes: [\"0302\"], drivers: [none], role: vf, vfRange: 3, numaNodes: [-1, 0], models: [\"*L40S*\"]}\n"
-                "    prefix: gpu.example\n    alias: big\n    bind: on-allocate\n    release: reset+restore\n    "
+                "    prefix: gpu.example\n    alias: big\n    bind: on-allocate\n    release: reset+restore\n    power: on\n    "
                 "persistence: off\n    "
                 "group: one-device\n    topology: split\n"
                 "    prefer: spread\n  - deny: true\nloadModules: true\n";
@@ -129,6 +131,7 @@ static void test_what_is_printed_parses_to_the_same(void **state)
         assert_int_equal(rule->select.numa_nodes[0], -1);
         assert_int_equal(rule->bind, BIND_ON_ALLOCATE);
         assert_int_equal(rule->release, RELEASE_RESET_RESTORE);
+        assert_int_equal(rule->power, POWER_ON);
         assert_int_equal(rule->persistence, PERSISTENCE_TURN_OFF);
         assert_int_equal(a->bind_deadline_ms, 1500);
         assert_int_equal(a->rules.n_classes, 2);
@@ -248,14 +251,10 @@ static void test_the_chart_knows_every_key(void **state)
 /* What --print-config says of a configuration with one empty rule is what the reference's third column says. */
 static void test_the_reference_gives_the_defaults_that_are_in_force(void **state)
 {
-        static const char *const keys[] = { "classes",         "nameRule",
-                                            "registration",    "bindDeadline",
-                                            "rescan",          "rules[].deny",
-                                            "rules[].bind",    "rules[].mode",
-                                            "rules[].group",   "rules[].topology",
-                                            "rules[].prefer",  "rules[].select.role",
-                                            "rules[].release", "rules[].persistence",
-                                            "loadModules" };
+        static const char *const keys[] = { "classes",         "nameRule",         "registration",        "bindDeadline",
+                                            "rescan",          "rules[].deny",     "rules[].bind",        "rules[].mode",
+                                            "rules[].group",   "rules[].topology", "rules[].prefer",      "rules[].select.role",
+                                            "rules[].release", "rules[].power",    "rules[].persistence", "loadModules" };
         _cleanup_free_ char *doc = read_doc("docs/config.md");
         _cleanup_strbuf_ struct strbuf problems = { 0 };
         struct config *config = NULL;

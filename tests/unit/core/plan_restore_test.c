@@ -12,12 +12,14 @@
 #define AUDIO   "0000:01:00.1 10de:1aef 0403 "
 #define DRIVERS "driver nvidia\ndriver snd_hda_intel\n"
 
-#define STILL(bdf, id)  "need " bdf " to be " id " still\n"
-#define IDLE(bdf)       "need nobody to have " bdf " open\n"
-#define ON(bdf, driver) "wait until " bdf " is on " driver "\n"
-#define CLEAR(bdf)      "set driver_override of " bdf " to nothing\n"
-#define UNBIND(bdf)     "unbind " bdf " from vfio-pci\n"
-#define BACK(bdf, to)   "probe drivers for " bdf "\nwait until " bdf " is on " to "\n"
+#define STILL(bdf, id)      "need " bdf " to be " id " still\n"
+#define IDLE(bdf)           "need nobody to have " bdf " open\n"
+#define ON(bdf, driver)     "wait until " bdf " is on " driver "\n"
+#define CLEAR(bdf)          "set driver_override of " bdf " to nothing\n"
+#define UNBIND(bdf)         "unbind " bdf " from vfio-pci\n"
+#define CONTROL(bdf, value) "set power/control of " bdf " to " value "\n"
+#define D3COLD(bdf, value)  "set d3cold_allowed of " bdf " to " value "\n"
+#define BACK(bdf, to)       "probe drivers for " bdf "\nwait until " bdf " is on " to "\n"
 
 struct row {
         const char *title, *host;
@@ -74,6 +76,17 @@ static const struct row rows[] = {
                   CLEAR("0000:3b:00.0") UNBIND("0000:3b:00.0") BACK("0000:3b:00.0", "nvidia") BACK("0000:5e:00.0", "nvidia"),
           "0000:3b:00.0 0000:5e:00.0", REASON_NONE, NULL },
 
+        { "power goes back before the driver does", GPU_A VFIO, "0000:3b:00.0 nvidia power=auto/1",
+          STILL("0000:3b:00.0", "10de:26b9") IDLE("0000:3b:00.0") CONTROL("0000:3b:00.0", "auto") D3COLD("0000:3b:00.0", "1")
+                  CLEAR("0000:3b:00.0") UNBIND("0000:3b:00.0") BACK("0000:3b:00.0", "nvidia"),
+          "0000:3b:00.0", REASON_NONE, NULL },
+        { "a bind with power cut short: the driver that it lost has written to power/control", GPU_A "-",
+          "0000:3b:00.0 nvidia power=auto/1 binding",
+          STILL("0000:3b:00.0", "10de:26b9") D3COLD("0000:3b:00.0", "1") CLEAR("0000:3b:00.0") BACK("0000:3b:00.0", "nvidia"),
+          "0000:3b:00.0", REASON_NONE, NULL },
+        { "what Sluice did not bind stays on VFIO, with its power back", GPU_A VFIO, "0000:3b:00.0 " VFIO " power=auto/1",
+          STILL("0000:3b:00.0", "10de:26b9") CONTROL("0000:3b:00.0", "auto") D3COLD("0000:3b:00.0", "1"), "0000:3b:00.0", REASON_NONE,
+          NULL },
         { "another card is in the slot", GPU_A VFIO, "0000:3b:00.0 nvidia id=10de:2335", NULL, NULL, REASON_IDENTITY,
           "0000:3b:00.0 is now 10de:26b9" },
         { "the same card of another maker", GPU_A VFIO, "0000:3b:00.0 nvidia subsystem=1028:1851", NULL, NULL, REASON_IDENTITY,
@@ -116,6 +129,9 @@ static void read_original(const struct inventory *inv, char *line, struct origin
                         assert_true(id_pattern_parse(value, &id));
                         ret->subvendor = id.vendor;
                         ret->subdevice = id.device;
+                } else if (option(word, "power=", &value)) { /* CONTROL/D3COLD */
+                        str_format(ret->power_control, sizeof(ret->power_control), "%.*s", (int)strcspn(value, "/"), value);
+                        (void)str_copy(ret->d3cold_allowed, sizeof(ret->d3cold_allowed), strchr(value, '/') + 1);
                 } else if (streq(word, "binding")) {
                         ret->state = ORIGINAL_BINDING;
                 } else {
@@ -244,11 +260,55 @@ static void test_more_functions_than_a_plan_holds_are_refused(void **state)
         assert_non_null(strstr(err.msg, "64 functions"));
 }
 
+/* @line: an original. The plan's steps. */
+static char *power_back(const char *host, const char *line)
+{
+        _cleanup_free_ char *text = xstrdup(line);
+        _cleanup_inventory_ struct inventory *inv = world_host(host);
+        struct original original;
+        const struct original *pointer = &original;
+        struct strbuf b = { 0 };
+        struct plan plan;
+        struct err err;
+        char step[160];
+
+        read_original(inv, text, &original);
+        assert_int_equal(plan_power_back(inv, &pointer, 1, &plan, &err), REASON_NONE);
+        strbuf_add(&b, "");
+        for (uint32_t i = 0; i < plan.n_steps; i++) {
+                step_describe(&plan.steps[i], step, sizeof(step));
+                strbuf_addf(&b, "%s\n", step);
+        }
+        assert_int_equal(plan.n_cards, plan.n_steps > 0);
+        return strbuf_take(&b);
+}
+
+static void test_power_alone_is_given_back_where_the_device_is(void **state)
+{
+        static const struct {
+                const char *host, *original, *steps;
+        } cases[] = {
+                { GPU_A VFIO, "0000:3b:00.0 nvidia power=auto/1",
+                  STILL("0000:3b:00.0", "10de:26b9") CONTROL("0000:3b:00.0", "auto") D3COLD("0000:3b:00.0", "1") },
+                { GPU_A VFIO, "0000:3b:00.0 nvidia power=/1", STILL("0000:3b:00.0", "10de:26b9") D3COLD("0000:3b:00.0", "1") },
+                { GPU_A "-", "0000:3b:00.0 nvidia power=auto/1", STILL("0000:3b:00.0", "10de:26b9") D3COLD("0000:3b:00.0", "1") },
+                { GPU_A VFIO, "0000:3b:00.0 nvidia", "" },
+                { GPU_B VFIO, "0000:3b:00.0 nvidia power=auto/1", "" }, /* it is gone */
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+                _cleanup_free_ char *steps = power_back(cases[i].host, cases[i].original);
+                assert_string_equal(steps, cases[i].steps);
+        }
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_plan_gives_back_what_was_ours_and_nothing_else),
                 TEST(test_the_override_step_names_what_it_may_take_away),
+                TEST(test_power_alone_is_given_back_where_the_device_is),
                 TEST(test_more_functions_than_a_plan_holds_are_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

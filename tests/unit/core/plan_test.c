@@ -29,6 +29,9 @@ struct row {
 #define WITHOUT_DRIVER(bdf) "set driver_override of " bdf " to vfio-pci\nprobe drivers for " bdf "\nwait until " bdf " is on vfio-pci\n"
 #define NEED                "need the driver vfio-pci and /dev/vfio/vfio\n"
 
+#define AWAKE(bdf)       "set power/control of " bdf " to on\n"
+#define DENY_D3COLD(bdf) "set d3cold_allowed of " bdf " to 0\n"
+
 #define NEED_NVGRACE "need the driver nvgrace_gpu_vfio_pci and /dev/vfio/vfio\n"
 #define GENERIC      "variant vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n"
 #define GRACE        "variant vfio_pci:v000010DEd00002342sv*sd*bc*sc*i* nvgrace_gpu_vfio_pci"
@@ -111,6 +114,30 @@ static const struct row rows[] = {
           NEED "need 0000:3b:00.0 to be 10de:26b9 still\nneed nobody to have 0000:3b:00.0 open\n" ON_DRIVER(
                   "0000:3b:00.0", "nouveau") "wait for /dev/vfio/101 of 0000:3b:00.0\n",
           "0000:3b:00.0", REASON_NONE, NULL },
+        { "kept awake by rule, after the bind, which wrote to it", DESKTOP "nvidia g=7 power=on/1\n" AUDIO "snd_hda_intel g=7 power=auto/0",
+          BIND " power=on", "0000:01:00.0",
+          NEED "need 0000:01:00.0 to be 10de:2204 still\nneed nobody to have 0000:01:00.0 open\n"
+               "need 0000:01:00.1 to be 10de:1aef still\nneed nobody to have 0000:01:00.1 open\n" ON_DRIVER("0000:01:00.0", "nvidia")
+                       ON_DRIVER("0000:01:00.1", "snd_hda_intel") "wait for /dev/vfio/7 of 0000:01:00.0\n" AWAKE("0000:01:00.0")
+                               DENY_D3COLD("0000:01:00.0") AWAKE("0000:01:00.1"),
+          "0000:01:00.0", REASON_NONE, NULL },
+        { "kept awake by rule, bound already, also by somebody else",
+          DESKTOP VFIO " g=7 power=auto/1\n" AUDIO VFIO " g=7 power=on/1\n" PORT " power=auto/1", "any power=on", "0000:01:00.0",
+          "need 0000:01:00.0 to be 10de:2204 still\nneed 0000:01:00.1 to be 10de:1aef still\n" AWAKE("0000:01:00.0")
+                  DENY_D3COLD("0000:01:00.0") DENY_D3COLD("0000:01:00.1"),
+          "0000:01:00.0", REASON_NONE, NULL },
+        { "kept awake by rule, but only the companion is missing", DESKTOP VFIO " g=7 power=auto/0\n" AUDIO "snd_hda_intel g=7 power=on/0",
+          BIND " power=on", "0000:01:00.0",
+          NEED "need 0000:01:00.1 to be 10de:1aef still\nneed nobody to have 0000:01:00.1 open\nneed 0000:01:00.0 to be 10de:2204 "
+               "still\n" ON_DRIVER("0000:01:00.1", "snd_hda_intel") "wait for /dev/vfio/7 of 0000:01:00.1\n" AWAKE("0000:01:00.0")
+                       AWAKE("0000:01:00.1"),
+          "0000:01:00.0", REASON_NONE, NULL },
+        { "awake already: nothing", GPU_A VFIO " power=on/0", BIND " power=on", "0000:3b:00.0", "", "", REASON_NONE, NULL },
+        { "a kernel without power management: nothing", GPU_A VFIO, BIND " power=on", "0000:3b:00.0", "", "", REASON_NONE, NULL },
+        { "its rule leaves power alone: nothing", GPU_A VFIO " power=auto/1", BIND, "0000:3b:00.0", "", "", REASON_NONE, NULL },
+        { "a vGPU's power is its parent's driver's",
+          GPU_A "nvidia vfs=1\n0000:3b:00.4 10de:26b9 0302 nvidia vf=0000:3b:00.0 type=1155:X power=auto/1", BIND " power=on",
+          "0000:3b:00.4", "", "", REASON_NONE, NULL },
         { "a variant driver that is made for it, its companion on vfio-pci",
           "0000:01:00.0 10de:2342 0300 nvidia g=7\n" AUDIO "- g=7\n" GENERIC GRACE " nvgrace_gpu_vfio_pci", BIND, "0000:01:00.0",
           NEED_NVGRACE NEED "need 0000:01:00.0 to be 10de:2342 still\nneed nobody to have 0000:01:00.0 open\n"
@@ -221,7 +248,7 @@ static void check_row(const struct row *row)
                 devices[n] = ask(inv, &rules, id);
                 pointers[n] = &devices[n];
         }
-        enum reason reason = plan_bind(inv, &rules, pointers, n, &plan, &err);
+        enum reason reason = plan_bind(inv, &rules, pointers, n, true, &plan, &err);
         if (reason != row->reason)
                 fail_msg("%s: '%s' instead of '%s': %s", row->title, reason_word(reason), reason_word(row->reason), err.msg);
         if (!row->steps) {
@@ -242,6 +269,22 @@ static void test_a_plan_binds_what_needs_it_and_checks_first(void **state)
                 check_row(&rows[i]);
 }
 
+static void test_a_bind_for_nobody_leaves_power_alone(void **state)
+{
+        _cleanup_inventory_ struct inventory *inv = world_host(GPU_A VFIO " power=auto/1");
+        _cleanup_(rules_done) struct rules rules = world_rules(BIND " power=on");
+        struct device device = ask(inv, &rules, "0000:3b:00.0");
+        const struct device *pointer = &device;
+        struct plan plan;
+        struct err err;
+
+        (void)state;
+        assert_int_equal(plan_bind(inv, &rules, &pointer, 1, false, &plan, &err), REASON_NONE);
+        assert_int_equal(plan.n_steps, 0);
+        assert_int_equal(plan_bind(inv, &rules, &pointer, 1, true, &plan, &err), REASON_NONE);
+        assert_true(plan.n_steps > 0);
+}
+
 /* @n GPUs, each in a group of its own, all asked for at once. */
 static enum reason plan_many(unsigned n, struct plan *plan, struct err *err)
 {
@@ -258,7 +301,7 @@ static enum reason plan_many(unsigned n, struct plan *plan, struct err *err)
                 devices[i] = ask(inv, &rules, bdf_format(inv->functions[i].bdf, id));
                 pointers[i] = &devices[i];
         }
-        return plan_bind(inv, &rules, pointers, n, plan, err);
+        return plan_bind(inv, &rules, pointers, n, true, plan, err);
 }
 
 static void test_a_plan_that_would_not_fit_is_refused_whole(void **state)
@@ -314,6 +357,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_plan_binds_what_needs_it_and_checks_first),
+                TEST(test_a_bind_for_nobody_leaves_power_alone),
                 TEST(test_a_plan_that_would_not_fit_is_refused_whole),
                 TEST(test_every_step_has_a_word_and_a_sentence),
         };

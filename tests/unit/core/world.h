@@ -4,11 +4,11 @@
  * A host is lines, one per function:  BDF vendor:device class driver [option...]      driver "-" = none
  *   g=N group (default: one of its own)   n=N NUMA node (default 0)   vfs=N   vf=PF   type=N:NAME (vendor-VFIO VF)   vgpu (one
  *   without type)   mdev (is a parent)   boot, fb (host display)   cdev, nonode (group node absent)   noiommu   nogroup
- *   lock (NVIDIA's unbindLock)   override=DRIVER   root=NAME   model=NAME ('+' for a blank)   reset=METHOD+METHOD   up=BRIDGE (directly
- * above) or per instance:  mdev UUID PARENT type_id NAME driver group   ("-" = none; '+' in NAME for a blank) or what the kernel's modules
- * say, DRIVER when it is registered:  variant ALIAS MODULE [DRIVER] or words about the machine:  !vfio (no /dev/vfio/vfio)   !vfio-pci (no
- * such driver)   !holders   broken NAME [g=N]   driver NAME A node exists for what is on VFIO. Models: 26b9 L40S, 2335 H200, 2204 RTX 3090,
- * 22a3 NVSwitch, 74a1 MI300X.
+ *   lock (NVIDIA's unbindLock)   override=DRIVER   root=NAME   model=NAME ('+' for a blank)   reset=METHOD+METHOD   power=CONTROL/D3COLD
+ * up=BRIDGE (directly above) or per instance:  mdev UUID PARENT type_id NAME driver group   ("-" = none; '+' in NAME for a blank) or what
+ * the kernel's modules say, DRIVER when it is registered:  variant ALIAS MODULE [DRIVER] or words about the machine:  !vfio (no
+ * /dev/vfio/vfio)   !vfio-pci (no such driver)   !holders   broken NAME [g=N]   driver NAME A node exists for what is on VFIO. Models: 26b9
+ * L40S, 2335 H200, 2204 RTX 3090, 22a3 NVSwitch, 74a1 MI300X.
  *
  * Rules are lines:  key=value ...  with keys ids, addresses, deny, resource, prefix, alias, bind, release, group, topology, prefer;
  * or the word loadModules. */
@@ -96,6 +96,9 @@ static inline void world_option(struct function *fn, const char *word)
         else if (option(word, "override=", &value)) {
                 fn->override_known = true;
                 str_format(fn->driver_override, sizeof(fn->driver_override), "%s", value);
+        } else if (option(word, "power=", &value)) { /* CONTROL/D3COLD */
+                str_format(fn->power_control, sizeof(fn->power_control), "%.*s", (int)strcspn(value, "/"), value);
+                (void)str_copy(fn->d3cold_allowed, sizeof(fn->d3cold_allowed), strchr(value, '/') + 1);
         } else if (option(word, "reset=", &value)) {
                 str_format(fn->reset_methods, sizeof(fn->reset_methods), "%s", value);
                 unplus(fn->reset_methods);
@@ -240,6 +243,8 @@ static inline void world_rule_option(struct rule *rule, const char *word)
                 rule->release = RELEASE_RESET_RESTORE;
         else if (streq(word, "group=one-device"))
                 rule->group = GROUP_ONE_DEVICE;
+        else if (streq(word, "power=on"))
+                rule->power = POWER_ON;
         else if (streq(word, "persistence=off"))
                 rule->persistence = PERSISTENCE_TURN_OFF;
         else if (streq(word, "topology=split"))

@@ -73,6 +73,8 @@ static void plan_to_reset(struct plan *plan)
         answer->number = 0x10de26b9;
         answer->wait_ms = 50;
         plan_add(plan, STEP_COMPARE_BARS, GPU, "");
+        (void)str_copy(plan_add(plan, STEP_POWER, GPU, "auto")->about, STEP_TEXT_MAX, "power/control");
+        (void)str_copy(plan_add(plan, STEP_POWER, GPU, "0")->about, STEP_TEXT_MAX, "d3cold_allowed");
         plan_add(plan, STEP_RELEASE_UNBIND_LOCK, GPU, "");
 }
 
@@ -92,14 +94,14 @@ static const struct kind {
 } kinds[] = {
         { "bind", plan_of_host, false, "drivers_probe 0000:3b:00.1 refuse EINVAL times 1" },
         { "give back", plan_to_give_back, true, "drivers_probe 0000:3b:00.0 refuse EINVAL times 1" },
-        { "reset", plan_to_reset, false, "unbindLock 0000:3b:00.0 refuse EINVAL times 1" },
+        { "reset", plan_to_reset, false, "d3cold_allowed 0000:3b:00.0 refuse EINVAL times 1" },
         { "tell", plan_to_tell, false, NULL },
 };
 
 static void make(struct host *host, const struct kind *kind)
 {
         _cleanup_free_ char *text = xasprintf("%sfile " GPU_DIR "/reset_method = pm flr\nfile " GPU_DIR "/power_state = D0\nfile " GPU_DIR
-                                              "/power/control = on\n",
+                                              "/power/control = on\nfile " GPU_DIR "/d3cold_allowed = 1\n",
                                               host_capture);
 
         host_make_of(host, text, strlen(text));

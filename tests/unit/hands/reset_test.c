@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The steps of a release that are none of a bind: reset, and the read-back of what was reset. */
+/* The steps of a release that are none of a bind: reset, read-back of what was reset, power. */
 #include "../unit.h"
 
 #include <sys/wait.h>
@@ -235,6 +235,35 @@ static void test_a_bar_of_another_size_is_named_where_it_can_be_read(void **stat
         host_done(&host);
 }
 
+static void plan_power(struct plan *plan)
+{
+        *plan = (struct plan){ .n_cards = 1, .cards = { GPU } };
+        (void)str_copy(plan_add(plan, STEP_POWER, GPU, "auto")->about, STEP_TEXT_MAX, "power/control");
+        (void)str_copy(plan_add(plan, STEP_POWER, GPU, "0")->about, STEP_TEXT_MAX, "d3cold_allowed");
+}
+
+static void test_power_is_set_and_undone(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct report last;
+
+        (void)state;
+        make(&host);
+        plan_power(&plan);
+        assert_int_equal(run(&host, &plan, &last), PLAN_DONE);
+        assert_string_equal(host_value(&host, GPU_DIR "/power/control"), "auto");
+        assert_string_equal(host_value(&host, GPU_DIR "/d3cold_allowed"), "0");
+        host_done(&host);
+
+        make(&host);
+        _cleanup_free_ char *before = host_picture(&host);
+        host_fault(&host, "d3cold_allowed 0000:3b:00.0 refuse EIO");
+        assert_int_equal(run(&host, &plan, &last), PLAN_UNDONE);
+        assert_host_unchanged(&host, before, "power");
+        host_done(&host);
+}
+
 static void test_a_step_is_about_nothing_else_than_it_may(void **state)
 {
         static const struct {
@@ -242,6 +271,8 @@ static void test_a_step_is_about_nothing_else_than_it_may(void **state)
                 const char *text, *about;
                 int r;
         } rows[] = {
+                { STEP_POWER, "on", "power/control", 0 },  { STEP_POWER, "0", "d3cold_allowed", 0 },
+                { STEP_POWER, "1", "remove", -EPROTO },    { STEP_POWER, "1", "../rescan", -EPROTO },
                 { STEP_RESET, "flr", "flr af_pm flr", 0 }, { STEP_RESET, "flr", "", -EPROTO },
                 { STEP_RESET, "", "flr", -EPROTO },        { STEP_RESET, "flr", "flr\nbus", -EPROTO },
                 { STEP_OVERRIDE, "", "vfio-pci", 0 },      { STEP_OVERRIDE, "", "vfio/pci", -EPROTO },
@@ -269,6 +300,7 @@ int main(void)
                 TEST(test_a_vf_answers_by_the_rest_of_its_header),
                 TEST(test_bars_that_a_reset_left_elsewhere_are_named),
                 TEST(test_a_bar_of_another_size_is_named_where_it_can_be_read),
+                TEST(test_power_is_set_and_undone),
                 TEST(test_a_step_is_about_nothing_else_than_it_may),
         };
 

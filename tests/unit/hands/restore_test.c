@@ -67,7 +67,7 @@ static void plan_to_bind(const struct inventory *inv, const char *id, struct pla
         rules.n_rules = 1;
         rule_init(rules.rules);
         rules.rules->bind = BIND_ON_ALLOCATE;
-        if (plan_bind(inv, &rules, &pointer, 1, ret, &err) != REASON_NONE)
+        if (plan_bind(inv, &rules, &pointer, 1, true, ret, &err) != REASON_NONE)
                 fail_msg("%s", err.msg);
         rules_done(&rules);
 }

@@ -18,7 +18,7 @@ enum { VALUE_BYTES = 256, OUTPUT_BYTES = 4096 };
 /* ---- suites: one per topology file, same name ---- */
 
 /* Announces the tests to the runner and runs them; returns the number that failed. */
-#define RUN_SUITE(tests) run_suite(tests, sizeof(tests) / sizeof((tests)[0]), #tests)
+#define RUN_SUITE(tests)          run_suite(tests, sizeof(tests) / sizeof((tests)[0]), #tests)
 #define run_suite(tests, n, name) (announce(tests, n), cmocka_run_group_tests_name(name, tests, NULL, NULL))
 void announce(const struct CMUnitTest *tests, size_t n);
 /* Only tests whose names match run ("*held*"); NULL = all. */
@@ -73,7 +73,7 @@ bool await_driver(const char *bdf, const char *driver, int ms);
 /* Runs a program to its end, stdout and stderr in @output (may be NULL). Returns its exit status, 128 + signal. */
 int run_program(char *output, size_t size, const char *const *argv);
 #define RUN_PROGRAM_INTO(output, size, ...) run_program(output, size, (const char *const[]){ __VA_ARGS__, NULL })
-#define RUN_PROGRAM(output, ...) RUN_PROGRAM_INTO(output, OUTPUT_BYTES, __VA_ARGS__)
+#define RUN_PROGRAM(output, ...)            RUN_PROGRAM_INTO(output, OUTPUT_BYTES, __VA_ARGS__)
 
 struct process {
         pid_t pid;

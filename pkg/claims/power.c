@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "claims/power.h"
+
+#include "base/log.h"
+#include "claims/claims_priv.h"
+
+static bool has_claim(const struct claims *claims, struct bdf bdf)
+{
+        char id[BDF_TEXT_MAX];
+
+        return ledger_claim_of(claims->ledger, bdf_format(bdf, id)) != NULL;
+}
+
+bool power_is_owed(const struct claims *claims, const struct original *original)
+{
+        const struct inventory *inv = claims->world.inventory(claims->world.ctx);
+        const struct function *fn = inventory_function(inv, original->bdf);
+
+        if (!original_has_power(original) || has_claim(claims, original->bdf))
+                return false;
+        for (size_t i = 0; fn && fn->group >= 0 && i < inv->n_functions; i++)
+                if (inv->functions[i].group == fn->group && has_claim(claims, inv->functions[i].bdf))
+                        return false;
+        return true;
+}
+
+size_t power_owed_of(const struct claims *claims, struct original *list, size_t n)
+{
+        size_t n_owed = 0;
+
+        for (size_t i = 0; i < n; i++)
+                if (power_is_owed(claims, &list[i]))
+                        list[n_owed++] = list[i];
+        return n_owed;
+}
+
+void power_given_back(struct claims *claims, const struct original *list, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                struct original original = list[i];
+                struct err unused;
+                log_info(BDF_FMT " has its power states back", BDF_ARGS(original.bdf));
+                original.power_control[0] = original.d3cold_allowed[0] = '\0';
+                if (original_is_bound_by_us(&original)) /* it is in the ledger: there is room */
+                        (void)ledger_put_originals(claims->ledger, &original, 1, NULL, NULL, &unused);
+                else
+                        ledger_remove_originals(claims->ledger, &original.bdf, 1, NULL, NULL);
+        }
+}

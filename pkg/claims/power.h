@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Power attributes that were set for a claim: whose are they, and what is written down when they are given back. The work is a
+ * recovery's (recovery.h): an original that remembers power, with no claim that wants it, is something that is not done yet,
+ * whether its claim has just ended or a daemon was killed. Loop thread. */
+#ifndef SLUICE_CLAIMS_POWER_H
+#define SLUICE_CLAIMS_POWER_H
+
+#include "claims/claims.h"
+
+/* Does @original remember power that no claim on a device of its group wants any more? */
+bool power_is_owed(const struct claims *claims, const struct original *original);
+
+/* Those of @list that are owed, moved to its beginning; returns how many. */
+size_t power_owed_of(const struct claims *claims, struct original *list, size_t n);
+
+/* They have it back: that is forgotten, and with it the originals of what Sluice did not bind. */
+void power_given_back(struct claims *claims, const struct original *list, size_t n);
+
+#endif
