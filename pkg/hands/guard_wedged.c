@@ -73,21 +73,24 @@ int step_guard_wedged(struct work *work, const struct step *s, struct deed *deed
         return any ? refuse_wedged(&culprit, at, f) : 0;
 }
 
+int step_read_look(struct work *work, struct failure *f)
+{
+        if (work->wedged_known)
+                return 0;
+        int n = wedged_find(kernel_tree(work->kernel), work->wedged, &f->err);
+        if (n < 0) {
+                f->reason = REASON_STEP_FAILED;
+                return n;
+        }
+        work->n_wedged = n;
+        work->wedged_known = true;
+        return 0;
+}
+
 int step_read_wedged(struct work *work, const struct step *s, struct failure *f)
 {
-        const struct tree *tree = kernel_tree(work->kernel);
-
-        if (!work->wedged_known) {
-                int n = wedged_find(tree, work->wedged, &f->err);
-                if (n < 0) {
-                        f->reason = REASON_STEP_FAILED;
-                        return n;
-                }
-                work->n_wedged = n;
-                work->wedged_known = true;
-        }
         for (int i = 0; i < work->n_wedged; i++)
-                if (may_be_at(tree, &work->wedged[i], s->bdf))
+                if (may_be_at(kernel_tree(work->kernel), &work->wedged[i], s->bdf))
                         return refuse_wedged(&work->wedged[i], s->bdf, f);
         return 0;
 }

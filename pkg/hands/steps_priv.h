@@ -29,7 +29,9 @@ int step_await_answer(struct work *work, const struct step *s, struct deed *deed
 int step_compare_bars(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 
 int step_guard_wedged(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
-/* May the attribute that @s reads be read? -EDEADLK: a task hangs with that device, and the read would too. */
+/* Looks for tasks that hang in the removal of a device, once for all reads of a plan. */
+int step_read_look(struct work *work, struct failure *f);
+/* After it: may the attribute that @s reads be read? -EDEADLK: a task hangs with that device, and the read would too. */
 int step_read_wedged(struct work *work, const struct step *s, struct failure *f);
 
 int step_persistence_off(struct work *work, const struct step *s, struct deed *deed, struct failure *f);

@@ -112,7 +112,9 @@ static int read_beside_plans(struct execution *x, const struct step *step, struc
 {
         _cleanup_(locks_done) struct locks locks = { .n = 0 };
 
-        int r = lock_take(x, &locks, step->card, LOCK_SH, 0, f);
+        int r = step_read_look(&x->work, f); /* many milliseconds on a busy node, which no plan should wait for */
+        if (r == 0)
+                r = lock_take(x, &locks, step->card, LOCK_SH, 0, f);
         if (r == 0)
                 r = step_read_wedged(&x->work, step, f);
         return r < 0 ? r : step_ops(step->kind)->act(&x->work, step, deed, f);

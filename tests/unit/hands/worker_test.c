@@ -762,6 +762,35 @@ static void test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work(void 
         host_done(&host);
 }
 
+static bool keep_after(void *ctx, const struct report *report)
+{
+        struct report *after = ctx;
+
+        if (report->kind == REPORT_AFTER)
+                *after = *report;
+        return true;
+}
+
+/* Looking at every task takes many milliseconds: a plan that comes meanwhile must not find the card busy. */
+static void test_the_look_for_tasks_that_hang_is_over_before_the_card_is_locked(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 0 };
+        _cleanup_kernel_ struct kernel *kernel = NULL;
+        struct report failed = { 0 };
+        struct err err;
+
+        (void)state;
+        host_make(&host);
+        plan_add(&plan, STEP_READ_LOCKED, GPU, "driver_override")->card = GPU;
+        ASSERT_OK(kernel_open(&kernel, host.sim_dir, &err), &err);
+        fs_fail_at(1, EIO);
+        (void)worker_execute(kernel, host.locks, &plan, keep_after, &failed);
+        fs_fail_at(0, 0);
+        assert_non_null(strstr(failed.text, "cannot look for tasks that hang"));
+        host_done(&host);
+}
+
 /* ---- one of several plans of a request ---- */
 
 /* Two for each step, and REPORT_CHECKED. */
@@ -965,6 +994,7 @@ int main(void)
                 TEST(test_locked_reads_report_their_value_and_go_on_when_one_fails),
                 TEST(test_who_has_a_device_open_is_told_with_pid_node_and_name),
                 TEST(test_a_locked_read_leaves_a_card_alone_that_has_a_plan_at_work),
+                TEST(test_the_look_for_tasks_that_hang_is_over_before_the_card_is_locked),
                 TEST(test_a_plan_that_awaits_its_word_has_the_lock_until_then),
                 TEST(test_a_plan_called_off_at_any_point_leaves_the_host_as_it_was),
                 TEST(test_a_plan_called_off_is_not_taken_from_who_has_it_open_meanwhile),
