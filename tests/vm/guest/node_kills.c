@@ -182,7 +182,7 @@ static unsigned settle(const struct subject *s, int wanted, const char *when)
         for (int64_t end = now_ms() + NODE_PATIENCE_MS;; sleep_ms(POLL_MS)) {
                 int mask = look(s, why);
                 if (mask >= 0 && (wanted < 0 || mask == wanted) && are_locks_free() && are_hands_its_own(why) &&
-                    kept_originals_are(NODE_STATE_DIR, &s->scene, (unsigned)mask, why, sizeof(why)))
+                    kept_originals_are(NODE_STATE_DIR, &s->scene, (unsigned)mask, false, why, sizeof(why)))
                         return (unsigned)mask;
                 if (now_ms() > end)
                         fail_msg("%s: bound are %x (wanted %d), locks %s: %s", when, mask, wanted, are_locks_free() ? "free" : "held", why);
