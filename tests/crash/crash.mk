@@ -11,6 +11,16 @@ $(B)/bin/sluiced-held: $(patsubst %.c,$(B)/%.o,$(wildcard cmd/sluiced/*.c)) $(B)
 	@mkdir -p $(@D)
 	$(call SAY,LD  $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDFLAGS_sluiced) $(CRASH_WRAP_DAEMON) -o $@ $(filter %.o %/libsluice.a,$^) $(LIBS) $(QUIET_LD)
+# The same, and what no pod has is taken back at once.
+CRASH_QUICK_C := pkg/kubelet/podresources.c pkg/core/claim_life.c
+$(B)/held-quick/%.o: %.c tests/crash/quick.h | $(GEN_C)
+	@mkdir -p $(@D)
+	$(call SAY,CC  $< (held, quick pods))
+	$(Q)$(CC) $(CPPFLAGS) -include tests/crash/quick.h $(CFLAGS) $(WARN) -MMD -MP -c $< -o $@
+$(B)/bin/sluiced-held-quick: $(patsubst %.c,$(B)/%.o,$(wildcard cmd/sluiced/*.c)) $(B)/$(CRASH_DIR)/hold.o $(B)/$(CRASH_DIR)/hold_daemon.o $(CRASH_QUICK_C:%.c=$(B)/held-quick/%.o) $(B)/libsluice.a $(STATIC_LIBS)
+	@mkdir -p $(@D)
+	$(call SAY,LD  $@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(LDFLAGS_sluiced) $(CRASH_WRAP_DAEMON) -o $@ $(filter %.o %/libsluice.a,$^) $(LIBS) $(QUIET_LD)
 $(B)/bin/sluice-hand-held: $(patsubst %.c,$(B)/%.o,$(wildcard cmd/sluice-hand/*.c)) $(B)/$(CRASH_DIR)/hold.o $(B)/$(CRASH_DIR)/hold_hand.o $(B)/libsluice.a $(STATIC_LIBS)
 	@mkdir -p $(@D)
 	$(call SAY,LD  $@)
@@ -20,16 +30,17 @@ $(B)/$(CRASH_DIR)/crash: $(CRASH_O) $(B)/libfakekubelet.a $(B)/libsluice.a
 	$(call SAY,LD  $@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libfakekubelet.a $(B)/libsluice.a -lcmocka $(LIBS)
 
-CRASH_EVERY ?= 5
-test-crash: ## kill daemon, hand or both at the points of every kind of plan: each fifth run (CRASH_EVERY=N)
+CRASH_PROGRAMS := sluiced-held sluiced-held-quick sluice-hand-held sluicectl
+CRASH_EVERY ?= 40
+test-crash: ## kill daemon, hand or both at the points of every kind of plan: a sample (CRASH_EVERY=N)
 	@$(MAKE) crash-release CRASH_NAME=$@
 test-crash-all: ## the same, every run
 	@$(MAKE) crash-release CRASH_NAME=$@ CRASH_EVERY=1
-test-crash-asan: ## the same under ASan and UBSan, some 200 runs
-	@$(MAKE) FLAVOUR=asan run-crash CRASH_NAME=$@ CRASH_EVERY=31
+test-crash-asan: ## the same under ASan and UBSan, a smaller sample
+	@$(MAKE) FLAVOUR=asan run-crash CRASH_NAME=$@ CRASH_EVERY=150
 crash-release:
-	@$(MAKE) FLAVOUR=release build/release/bin/sluiced-held build/release/bin/sluice-hand-held
+	@$(MAKE) FLAVOUR=release $(CRASH_PROGRAMS:%=build/release/bin/%)
 	@$(MAKE) FLAVOUR=release LINK=dynamic run-crash
-run-crash: $(B)/$(CRASH_DIR)/crash $(if $(filter asan,$(FLAVOUR)),$(B)/bin/sluiced-held $(B)/bin/sluice-hand-held)
+run-crash: $(B)/$(CRASH_DIR)/crash $(if $(filter asan,$(FLAVOUR)),$(CRASH_PROGRAMS:%=$(B)/bin/%))
 	@SLUICE_BIN=$(B)/bin CRASH_EVERY=$(CRASH_EVERY) $(B)/$(CRASH_DIR)/crash $(CRASH_NAME)
 .PHONY: test-crash test-crash-all test-crash-asan crash-release run-crash

@@ -116,3 +116,18 @@ bool kept_claims_are(const char *state_dir, const struct scene *scene, unsigned 
                 str_format(why, size, "of the devices %x only %x have a claim", mask, s.found & mask);
         return (s.found & mask) == mask;
 }
+
+static bool see_any(void *ctx, const char *key, const char *text)
+{
+        struct search *s = ctx;
+
+        str_format(s->why, s->size, "the claim %s is left: %.300s", key, text);
+        return false;
+}
+
+bool kept_claims_are_none(const char *state_dir, char *why, unsigned size)
+{
+        struct search s = { .why = why, .size = size };
+
+        return each_record(state_dir, "claims", see_any, &s, why, size);
+}

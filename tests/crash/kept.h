@@ -11,5 +11,7 @@ bool kept_originals_are(const char *state_dir, const struct scene *scene, unsign
 
 /* Is there a claim of each device in @mask, granted, at most one of each other device of the scene, and none of anything else? */
 bool kept_claims_are(const char *state_dir, const struct scene *scene, unsigned mask, char *why, unsigned size);
+/* Is nothing given to anybody? */
+bool kept_claims_are_none(const char *state_dir, char *why, unsigned size);
 
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -149,24 +150,45 @@ static bool records_are_true(const struct run *run, unsigned world, char *why, u
                                   size);
 }
 
+/* A look takes in some thousand files: not again at once. */
+static void pause_before_look(unsigned *pause_us)
+{
+        (void)usleep(*pause_us);
+        *pause_us = *pause_us < 32000 ? 2 * *pause_us : *pause_us;
+}
+
 /* Waits until nobody is at work, the host is one of the worlds that it may be, and what is written down is true of it. */
 static unsigned settle(struct run *run, const char *when)
 {
         char why[2048] = "";
+        unsigned pause_us = 1000;
 
-        for (int64_t until = clock_ms() + RIG_SOON_MS;; (void)usleep(1000)) {
+        for (int64_t until = clock_ms() + RIG_SOON_MS;; pause_before_look(&pause_us)) {
                 bool idle = all_locks_free(run->rig);
+                bool is_late = clock_ms() > until;
+                if (!idle && !is_late)
+                        continue;
                 _cleanup_free_ char *now = look(run);
                 int mask = which_world(run, now, why, sizeof(why));
                 if (idle && mask >= 0 && records_are_true(run, (unsigned)mask, why, sizeof(why)))
                         return (unsigned)mask;
-                if (clock_ms() > until)
+                if (is_late)
                         fail_msg("%s %s:%s", when,
                                  !idle      ? "somebody is still at work on the host"
                                  : mask < 0 ? "the host is neither as before nor as after"
                                             : "the records are not true",
                                  why);
         }
+}
+
+/* What was given has been taken back, and nobody has asked since. */
+static void await_no_claims(struct run *run)
+{
+        char why[512] = "";
+
+        for (int64_t until = clock_ms() + RIG_SOON_MS; !kept_claims_are_none(run->rig->state_dir, why, sizeof(why)); (void)usleep(2000))
+                if (clock_ms() > until)
+                        fail_msg("%s", why);
 }
 
 /* They are written a moment later than the answer goes. */
@@ -182,6 +204,14 @@ static void await_claims(struct run *run, unsigned mask)
 
 /* ---- the course ---- */
 
+static const char *quick_program(void)
+{
+        static char program[512];
+
+        str_format(program, sizeof(program), "%s/sluiced-held-quick", getenv("SLUICE_BIN"));
+        return program;
+}
+
 static void prepare(struct run *run)
 {
         _cleanup_free_ char *config = scene_config(run->scene);
@@ -191,11 +221,15 @@ static void prepare(struct run *run)
         rig_prepare(rig, run->scene->fixture, config);
         scene_make_class(rig->sim_dir);
         rig->suffix = "-held";
+        if (run->scene->kind->cause == CAUSE_RELEASE)
+                rig->program = quick_program();
         if (run->scene->kind->fails) {
                 str_format(fault, sizeof(fault), "drivers_probe %s refuse EINVAL times 1", run->scene->ids[run->scene->n_ids - 1]);
                 rig_fault(rig, fault);
         }
         rig_kubelet(rig, "1.34");
+        fk_pods(rig->k, FK_PODS_REFUSED); /* else what is asked for here, and no pod has, would be taken back */
+        held_trace(run->held);
 }
 
 /* All that the pool had at first, as healthy as it was. */
@@ -217,30 +251,12 @@ static bool has_registered_since(struct fk *k, void *ctx)
         return n_registrations(run) > run->n_registrations;
 }
 
-/* The next daemon is at work, whatever it offers of what the hand has. */
-static void start_beside(struct run *run)
+/* The next daemon is at work, whatever it offers: what kubelet lists until then is the former one's. */
+static void start_next(struct run *run)
 {
         run->n_registrations = n_registrations(run);
         rig_daemon(run->rig);
         assert_true(fk_wait(run->rig->k, RIG_SOON_MS, has_registered_since, run));
-}
-
-/* Up to the point; the process that is held there. */
-static pid_t reach(struct run *run)
-{
-        held_arrange(run->held, run->point);
-        rig_daemon(run->rig);
-        if (run->scene->kind->asks) {
-                await_list(run);
-                begin_asking(run);
-        }
-        pid_t pid = held_wait(run->held, RIG_SOON_MS);
-        held_arrange(run->held, NULL);
-        if (pid == 0) {
-                end_asking(run);
-                fail_msg("nobody came to the point '%s' (answer %d: %s)", run->point, run->code, run->text);
-        }
-        return pid;
 }
 
 static void kill_daemon(struct run *run)
@@ -259,6 +275,130 @@ static void kill_both(struct run *run, pid_t hands)
         held_await_hands(hands);
 }
 
+/* ---- what begins it ---- */
+
+/* Granted, all of it, and the host is as the plans leave it. */
+static void ask_and_get(struct run *run)
+{
+        begin_asking(run);
+        end_asking(run);
+        if (run->code != 0)
+                fail_msg("an Allocate is refused: %s", run->text);
+        assert_int_equal(settle(run, "after the Allocate"), all_of(run));
+        await_claims(run, all_of(run));
+}
+
+/* Devices are bound and given; what passes points for that has passed them. */
+static void give(struct run *run)
+{
+        _cleanup_free_ char *last = xasprintf("daemon claims/kubelet:%s put end", run->scene->ids[0]);
+
+        rig_daemon(run->rig);
+        await_list(run);
+        ask_and_get(run);
+        held_await_trace(run->held, last);
+        held_await_trace(run->held, run->scene->kind->last);
+}
+
+/* A bind is interrupted, with everything. */
+static void leave_half_done(struct run *run)
+{
+        held_arrange(run->held, run->scene->killed_at);
+        rig_daemon(run->rig);
+        await_list(run);
+        begin_asking(run);
+        if (held_wait(run->held, RIG_SOON_MS) == 0)
+                fail_msg("nobody came to the point '%s'", run->scene->killed_at);
+        kill_both(run, held_hands(run->held));
+        end_asking(run);
+        run->code = 0;
+        held_kill_hands(run->held);
+}
+
+static void *put_question(void *arg)
+{
+        struct run *run = arg;
+        const char *bin = getenv("SLUICE_BIN");
+        char command[512];
+
+        str_format(command, sizeof(command), "%s/sluicectl explain --run-dir %s %s >/dev/null 2>&1", bin, run->rig->run_dir,
+                   run->scene->ids[0]);
+        run->code = system(command);
+        return NULL;
+}
+
+static void begin_question(struct run *run)
+{
+        run->is_asking = true;
+        assert_int_equal(pthread_create(&run->asking, NULL, put_question, run), 0);
+}
+
+/* From here on the points are those of what is to be interrupted. */
+static void begin(struct run *run)
+{
+        enum scene_cause cause = run->scene->kind->cause;
+
+        if (cause == CAUSE_RELEASE)
+                give(run);
+        if (cause == CAUSE_RECOVERY)
+                leave_half_done(run);
+        held_trace(run->held);
+        held_arrange(run->held, run->point[0] ? run->point : NULL);
+        if (cause == CAUSE_RELEASE) {
+                fk_pods(run->rig->k, FK_PODS_TOLD);
+                return;
+        }
+        rig_daemon(run->rig);
+        if (cause == CAUSE_ALLOCATE || cause == CAUSE_QUESTION)
+                await_list(run);
+        if (cause == CAUSE_ALLOCATE)
+                begin_asking(run);
+        if (cause == CAUSE_QUESTION)
+                begin_question(run);
+}
+
+/* What changes while it is written is written once more, not twice: a later write of a record comes only if the former is over by then. */
+static bool need_not_come(const struct run *run)
+{
+        return str_has_prefix(run->point, "daemon ") && strchr(run->point, '#');
+}
+
+static bool is_over(const struct run *run)
+{
+        _cleanup_free_ char *line_end = xasprintf("%s\n", run->scene->kind->last), *trace = held_traced(run->held);
+
+        return strstr(trace, line_end) != NULL;
+}
+
+static pid_t await_point(struct run *run)
+{
+        pid_t pid = 0;
+
+        if (!need_not_come(run))
+                return held_wait(run->held, RIG_SOON_MS);
+        for (unsigned i = 0, after = 0; i < RIG_SOON_MS / 500 && pid == 0 && after < 3; i++) {
+                after += is_over(run);
+                pid = held_wait(run->held, 500);
+        }
+        run->passed_by = pid == 0;
+        return pid;
+}
+
+/* The process that is held at the point; 0: it has passed by. */
+static pid_t reach(struct run *run)
+{
+        begin(run);
+        pid_t pid = await_point(run);
+        held_arrange(run->held, NULL);
+        if (pid == 0 && run->passed_by) {
+                end_asking(run);
+        } else if (pid == 0) {
+                end_asking(run);
+                fail_msg("nobody came to the point '%s' (answer %d: %s)", run->point, run->code, run->text);
+        }
+        return pid;
+}
+
 static void strike(struct run *run, pid_t held_pid)
 {
         bool is_hand = held_pid != run->rig->pid;
@@ -275,7 +415,7 @@ static void strike(struct run *run, pid_t held_pid)
         case VICTIM_DAEMON_BESIDE:
                 kill_daemon(run);
                 end_asking(run);
-                start_beside(run);
+                start_next(run);
                 held_go_on(held_pid);
                 held_await_hands(hands);
                 break;
@@ -295,38 +435,52 @@ static unsigned aim_of(const struct run *run)
         return run->scene->kind->ends_bound ? all_of(run) : 0;
 }
 
-/* Granted again, all of it, and the host is as the plans leave it. */
-static void ask_anew(struct run *run)
-{
-        rig_fault(run->rig, "");
-        begin_asking(run);
-        end_asking(run);
-        if (run->code != 0)
-                fail_msg("a fresh Allocate is refused: %s", run->text);
-        assert_int_equal(settle(run, "after a fresh Allocate"), all_of(run));
-        await_claims(run, all_of(run));
-}
-
 static void await_aim(struct run *run)
 {
         unsigned mask = settle(run, "at the end");
 
-        for (int64_t until = clock_ms() + RIG_SOON_MS; mask != aim_of(run); mask = settle(run, "at the end"))
+        unsigned pause_us = 1000;
+
+        for (int64_t until = clock_ms() + RIG_SOON_MS; mask != aim_of(run); mask = settle(run, "at the end")) {
                 if (clock_ms() > until)
                         fail_msg("of the devices %x are bound instead of %x", mask, aim_of(run));
+                pause_before_look(&pause_us);
+        }
 }
 
 static void go_undisturbed(struct run *run)
 {
-        rig_daemon(run->rig);
-        await_list(run);
-        if (run->scene->kind->asks) {
-                begin_asking(run);
-                end_asking(run);
-                assert_true((run->code == 0) == run->scene->kind->ends_bound);
-        }
+        const struct scene_kind *kind = run->scene->kind;
+
+        begin(run);
+        end_asking(run);
+        if (kind->cause == CAUSE_ALLOCATE)
+                assert_true((run->code == 0) == kind->ends_bound);
+        else
+                assert_int_equal(run->code, 0);
+        if (kind->cause == CAUSE_RELEASE)
+                await_no_claims(run);
         await_aim(run);
-        held_await_trace(run->held, run->scene->kind->last);
+        held_await_trace(run->held, kind->last);
+}
+
+/* Whoever was killed: in the end all is as it would have been, but that an Allocate may have to be made again. */
+static void look_what_became(struct run *run)
+{
+        enum scene_cause cause = run->scene->kind->cause;
+
+        if (cause == CAUSE_RELEASE)
+                await_no_claims(run);
+        await_list(run);
+        (void)settle(run, "after that");
+        await_claims(run, 0);
+        if (cause != CAUSE_ALLOCATE)
+                await_aim(run);
+        if (cause == CAUSE_START)
+                return;
+        rig_fault(run->rig, "");
+        fk_pods(run->rig->k, FK_PODS_REFUSED);
+        ask_and_get(run);
 }
 
 void run_play(void **state)
@@ -338,23 +492,17 @@ void run_play(void **state)
                 skip();
         }
         prepare(run);
-        if (run->trace)
-                held_trace(run->held);
         if (run->point[0]) {
-                strike(run, reach(run));
+                pid_t pid = reach(run);
+                if (pid > 0)
+                        strike(run, pid);
                 if (run->rig->pid == 0)
-                        rig_daemon(run->rig);
+                        start_next(run);
         } else {
                 go_undisturbed(run);
         }
         if (run->trace)
                 *run->trace = held_traced(run->held);
-        await_list(run);
-        (void)settle(run, "after that");
-        await_claims(run, 0);
-        if (run->scene->kind->asks)
-                ask_anew(run);
-        else
-                await_aim(run);
+        look_what_became(run);
         rig_stop(run->rig);
 }

@@ -34,6 +34,7 @@ struct run {
         struct rig *rig;
         pthread_t asking; /* the Allocate at work */
         bool is_asking;
+        bool passed_by; /* nobody came to the point, and need not have */
         int code;
         unsigned n_registrations;
         char text[FK_TEXT_MAX];

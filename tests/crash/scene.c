@@ -25,50 +25,38 @@
 
 #define POWER "    power: on\n"
 
+#define PLAN     .what = "plan", .last = "plan over-said"
+#define ALLOCATE .bind = "on-allocate", .n_devices = 1
+
 const struct scene_kind scene_kinds[] = {
-        { .name = "bind",
-          .bind = "on-allocate",
-          .what = "plan",
-          .n_devices = 1,
-          .asks = true,
-          .ends_bound = true,
-          .last = "plan over-said" },
-        { .name = "bind-several",
-          .bind = "on-allocate",
-          .what = "plan",
-          .n_devices = SCENE_DEVICES_MAX,
-          .asks = true,
-          .ends_bound = true,
-          .last = "plan over-said" },
-        { .name = "bind-undone",
-          .bind = "on-allocate",
-          .what = "plan",
-          .n_devices = 1,
-          .fails = true,
-          .asks = true,
-          .last = "plan over-said" },
-        { .name = "power",
-          .bind = "on-allocate",
-          .what = "plan",
-          .n_devices = 1,
-          .powers = true,
-          .asks = true,
-          .ends_bound = true,
-          .last = "plan over-said" },
-        { .name = "bind-at-start", .bind = "at-start", .what = "plan", .n_devices = 1, .ends_bound = true, .last = "plan over-said" },
-        { .name = "look", .bind = "on-allocate", .what = "look", .n_devices = 1, .last = "look over-said" },
+        { .name = "bind", PLAN, ALLOCATE, .ends_bound = true },
+        { .name = "bind-several", PLAN, .bind = "on-allocate", .n_devices = SCENE_DEVICES_MAX, .ends_bound = true },
+        { .name = "bind-undone", PLAN, ALLOCATE, .fails = true },
+        { .name = "power", PLAN, ALLOCATE, .powers = true, .ends_bound = true },
+        { .name = "bind-at-start", .cause = CAUSE_START, PLAN, .bind = "at-start", .n_devices = 1, .ends_bound = true },
+        { .name = "restore", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "restore" },
+        { .name = "reset", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "reset", .ends_bound = true },
+        { .name = "reset-restore", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "reset+restore" },
+        { .name = "recover", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_OVERRIDE },
+        { .name = "recover-unbound", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_UNBIND },
+        { .name = "recover-locked", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_GUARD_UNBIND_LOCK },
+        { .name = "look", .cause = CAUSE_START, .what = "look", .last = "look over-said", ALLOCATE },
+        { .name = "question", .cause = CAUSE_QUESTION, .what = "list-holders", .last = "look over-said", ALLOCATE },
 };
 const size_t scene_n_kinds = N_ELEMENTS(scene_kinds);
 
 char *scene_config(const struct scene *scene)
 {
+        const struct scene_kind *kind = scene->kind;
         struct strbuf b = { 0 };
 
         strbuf_add(&b, HEAD);
-        if (!scene->kind->asks)
+        if (kind->cause == CAUSE_START)
                 strbuf_addf(&b, "  - select: {addresses: [\"%s\"]}\n    bind: %s\n    group: one-device\n    persistence: off\n",
-                            scene->ids[0], scene->kind->bind);
-        strbuf_add(&b, scene->kind->powers ? ALL POWER : ALL);
+                            scene->ids[0], kind->bind);
+        strbuf_add(&b, kind->powers ? ALL POWER : ALL);
+        if (kind->release)
+                strbuf_addf(&b, "    release: %s\n", kind->release);
         return strbuf_take(&b);
 }
 
@@ -257,6 +245,48 @@ static char *draw(const struct scene *scene, const char *config, unsigned mask)
         return picture;
 }
 
+static bool has_release(const struct stage *stage, const struct scene *scene)
+{
+        const struct function *fn = inventory_function(stage->inventory, offer_device(stage->offer, scene->ids[0])->bdf);
+        enum release_policy policy;
+        char detail[ERR_MSG_MAX];
+
+        for (policy = RELEASE_KEEP; !streq(release_policy_name(policy), scene->kind->release); policy++)
+                ;
+        return plan_release_possible(stage->inventory, fn, policy, detail, sizeof(detail)) == REASON_NONE;
+}
+
+/* Where the bind is killed that is to be recovered; false: it has no such step. */
+static bool find_kill(const struct stage *stage, struct scene *scene)
+{
+        struct plan plan;
+        char card[BDF_TEXT_MAX], bdf[BDF_TEXT_MAX];
+        bool found = false;
+
+        if (!plan_of(stage, offer_device(stage->offer, scene->ids[0]), &plan))
+                abort();
+        for (uint32_t i = 0; i < plan.n_steps; i++) {
+                if (plan.steps[i].kind != scene->kind->killed_in)
+                        continue;
+                found = true;
+                str_format(scene->killed_at, sizeof(scene->killed_at), "hand %s %u %s after %s", bdf_format(plan.cards[0], card), i,
+                           step_kind_name(plan.steps[i].kind), bdf_format(plan.steps[i].bdf, bdf));
+        }
+        return found;
+}
+
+static bool is_possible(const struct stage *stage, struct scene *scene)
+{
+        switch (scene->kind->cause) {
+        case CAUSE_RELEASE:
+                return has_release(stage, scene);
+        case CAUSE_RECOVERY:
+                return find_kill(stage, scene);
+        default:
+                return scene->kind->n_devices == 1 || scene->n_ids > 1;
+        }
+}
+
 void scene_draw(struct scene *scene)
 {
         bool powers = scene->kind->powers;
@@ -289,7 +319,7 @@ void scenes_of(const char *fixture, struct scene **ret, size_t *n, size_t *cap)
                         struct scene scene = { .kind = &scene_kinds[k] };
                         (void)str_copy(scene.fixture, sizeof(scene.fixture), fixture);
                         choose(&stage, devices[d], &scene);
-                        if (scene.kind->n_devices > 1 && scene.n_ids < 2)
+                        if (!is_possible(&stage, &scene))
                                 continue;
                         GROW(*ret, *n, *cap);
                         (*ret)[(*n)++] = scene;

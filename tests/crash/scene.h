@@ -5,17 +5,29 @@
 #define SLUICE_TESTS_CRASH_SCENE_H
 
 #include "core/device.h"
+#include "core/plan.h"
 
-enum { SCENE_DEVICES_MAX = 3, SCENE_FUNCTIONS_MAX = 16 };
+enum { SCENE_DEVICES_MAX = 3, SCENE_FUNCTIONS_MAX = 16, SCENE_POINT_MAX = 192 };
+
+/* What begins the plan that is interrupted. */
+enum scene_cause {
+        CAUSE_ALLOCATE,
+        CAUSE_START,    /* of the daemon */
+        CAUSE_RELEASE,  /* the pod has gone that was given the devices */
+        CAUSE_RECOVERY, /* the daemon starts after one that was killed, with its hand, in the middle of a bind */
+        CAUSE_QUESTION  /* sluicectl explain */
+};
 
 struct scene_kind {
         const char *name;
-        const char *bind;   /* of the rule: "on-allocate", "at-start" */
-        const char *what;   /* which points belong to it: "plan", "look" */
-        unsigned n_devices; /* asked for in one Allocate, or bound at start; of several cards, as many as there are up to it */
-        bool fails;         /* the first probe of the last device's function fails */
-        bool powers;        /* the rule says 'power: on' */
-        bool asks;          /* the plan belongs to an Allocate; else to the start of the daemon */
+        enum scene_cause cause;
+        const char *bind;         /* of the rule: "on-allocate", "at-start" */
+        const char *release;      /* of the rule; NULL = keep */
+        const char *what;         /* which points belong to it: "plan", "look", "list-holders" */
+        unsigned n_devices;       /* asked for in one Allocate, or bound at start; of several cards, as many as there are up to it */
+        bool fails;               /* the first probe of the last device's function fails */
+        bool powers;              /* the rule says 'power: on' */
+        enum step_kind killed_in; /* CAUSE_RECOVERY: after the last step of this kind */
         bool ends_bound;
         const char *last; /* ends the name of the last point */
 };
@@ -31,6 +43,7 @@ struct scene {
         unsigned n_ids;                                               /* each of a card of its own: a plan each */
         struct bdf functions[SCENE_DEVICES_MAX][SCENE_FUNCTIONS_MAX]; /* that the plan of each device binds */
         unsigned n_functions[SCENE_DEVICES_MAX];
+        char killed_at[SCENE_POINT_MAX];     /* CAUSE_RECOVERY: the point */
         char *world[1 << SCENE_DEVICES_MAX]; /* picture_of() the host with the devices of this mask bound; see scene_draw() */
         char *bare;                          /* all bound, and power as their drivers wrote it; NULL unless the kind powers */
 };

@@ -12,8 +12,8 @@ needs() {
         [ "$1-$2" != test-sim-pods ] && [ "$1" != test-kubelet ] || echo "$build/bin/sluiced-quick-pods"
         case $1-$3 in
         test-unit-*) echo "$build/tests/unit/${2}_test" ;;
-        test-crash-tree) echo "$build/bin/sluiced-held $build/bin/sluice-hand-held $build/tests/crash/crash" ;;
-        test-crash-mutant) echo "$build/bin/sluiced-held $build/bin/sluice-hand-held" ;;
+        test-crash-tree) echo "$build/bin/sluiced-held $build/bin/sluiced-held-quick $build/bin/sluice-hand-held $build/tests/crash/crash" ;;
+        test-crash-mutant) echo "$build/bin/sluiced-held $build/bin/sluiced-held-quick $build/bin/sluice-hand-held" ;;
         test-sim-tree) echo "$build/bin/sluiced $build/bin/sluice-hand $build/bin/sluiced-no-epoch $build/tests/sim/${2}_test" ;;
         *) echo "$build/bin/sluiced $build/bin/sluice-hand $build/bin/sluicectl" ;;
         esac

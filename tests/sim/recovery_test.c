@@ -142,6 +142,27 @@ static void test_a_bind_cut_in_the_middle_is_undone_by_the_next_daemon(void **st
         rig_stop(rig);
 }
 
+/* The record is of a card that has left its slot. What is there now was never Sluice's to give back. */
+static void test_another_card_in_the_slot_is_left_alone(void **state)
+{
+        struct rig *rig = *state;
+        char override[64];
+        struct err err;
+
+        kill_in_the_middle(rig, 600, true);
+        _cleanup_free_ char *path = xasprintf("%s/sys/bus/pci/devices/" GPU0 "/subsystem_device", rig->sim_dir);
+        ASSERT_OK(fs_replace(AT_FDCWD, path, "0x1999\n", 7, 0444, &err), &err);
+        rig_daemon(rig);
+        assert_true(rig_logged(rig, "another device is left alone", RIG_SOON_MS));
+        wait_for_record(rig, ORIGINAL0, false);
+        rig_ready(rig, L40S, 8, 8);
+        _cleanup_free_ char *override_path = xasprintf("%s/sys/bus/pci/devices/" GPU0 "/driver_override", rig->sim_dir);
+        ASSERT_OK(fs_read_value(AT_FDCWD, override_path, override, sizeof(override), &err), &err);
+        assert_string_equal(override, "vfio-pci");
+        assert_driver(rig, GPU0, "");
+        rig_stop(rig);
+}
+
 /* On a plain host it goes on alone; what it ends is kept. */
 static void test_a_bind_that_the_hand_ends_alone_is_kept(void **state)
 {
@@ -576,6 +597,7 @@ int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 RIG_TEST(test_a_bind_cut_in_the_middle_is_undone_by_the_next_daemon),
+                RIG_TEST(test_another_card_in_the_slot_is_left_alone),
                 RIG_TEST(test_a_bind_that_the_hand_ends_alone_is_kept),
                 RIG_TEST(test_a_hand_that_dies_alone_is_cleaned_up_after_by_its_daemon),
                 RIG_TEST(test_what_an_earlier_daemon_bound_is_adopted),
