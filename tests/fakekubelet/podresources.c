@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -266,6 +267,7 @@ bool fk_pods_start(struct fk_instance *in)
 
         k->pods_tokens = BURST;
         k->pods_ms = clock_ms();
+        (void)mkdir(k->pods_dir, 0750); /* as kubelet does: its root may have been wiped */
         in->pods = wire_server_new(k->pods_socket, 0, methods, N_ELEMENTS(methods), in);
         return in->pods != NULL;
 }
