@@ -281,12 +281,15 @@ static void test_what_was_read_before_a_plan_of_ours_is_not_believed_after_it(vo
         (void)walk();
         say(0, 0, "nvidia");
         end(PLAN_DONE, 4);
+        probe_apply(w.probe, w.inv);
+        assert_true(w.inv->functions[1].override_known);
+        w.inv->functions[1].override_known = false; /* a look begins with what it reads itself */
         w.at_work = 1;
         probe_apply(w.probe, w.inv);
-        assert_false(w.inv->functions[0].override_known);
+        assert_false(w.inv->functions[1].override_known);
         w.at_work = 0;
         probe_apply(w.probe, w.inv);
-        assert_false(w.inv->functions[0].override_known);
+        assert_false(w.inv->functions[1].override_known);
         assert_string_equal(walk(), "01.0"); /* asked again, though it is not old */
 }
 
