@@ -162,6 +162,13 @@ static void test_driver_that_does_not_let_go_in_time_makes_only_its_device_stuck
         node_stop();
 }
 
+/* The links go before the driver's own code is entered. */
+static void await_remove_of(pid_t pid)
+{
+        for (int64_t end = now_ms() + 30000; !strstr(kernel_read("/proc/%d/stack", (int)pid), "remove"); sleep_ms(50))
+                assert_true(now_ms() < end);
+}
+
 /* The kernel shows neither which device the task is at nor, any more, the device's driver. */
 static void test_unbind_by_somebody_else_that_hangs_is_named_and_no_hand_joins_it(void **state)
 {
@@ -173,6 +180,7 @@ static void test_unbind_by_somebody_else_that_hangs_is_named_and_no_hand_joins_i
         expect_counts(L40S_RESOURCE, 1, 1);
         struct process admin = start_program(NULL, unbind);
         assert_true(await_driver(L40S, "", 30000));
+        await_remove_of(admin.pid);
         expect_refused("pod", L40S_RESOURCE, "(sh) hangs in the kernel", "has no driver and may be it");
         expect_counts(L40S_RESOURCE, 1, 1); /* nobody is stuck */
         set_nvidia("hold_remove", "-1");
