@@ -102,6 +102,12 @@ int wire_worker_valid(const void *buf, size_t n, struct err *err)
         return 0;
 }
 
+/* "flr af_flr cxl_bus": whatever names a kernel has for its methods. */
+static bool methods_ok(const char *list)
+{
+        return !list[strspn(list, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ")];
+}
+
 /* What a step is about beside its text. STEP_POWER writes one of two attributes and nothing else. */
 static bool about_ok(const struct step *step)
 {
@@ -109,10 +115,7 @@ static bool about_ok(const struct step *step)
         case STEP_POWER:
                 return streq(step->about, "power/control") || streq(step->about, "d3cold_allowed");
         case STEP_RESET: /* a list of methods */
-                for (const char *p = step->about; *p; p++)
-                        if (!(*p >= 'a' && *p <= 'z') && *p != '_' && *p != ' ')
-                                return false;
-                return *step->about && *step->text;
+                return methods_ok(step->about) && *step->about && *step->text;
         default:
                 return name_ok(step->about);
         }

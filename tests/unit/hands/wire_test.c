@@ -48,6 +48,12 @@ SPOIL(action_without_card, p->n_cards = 0)
 SPOIL(waits_and_does_not_act, (p->steps[0].kind = STEP_AWAIT_DRIVER, p->awaits_word = 1))
 SPOIL(awaits_what, p->awaits_word = 2)
 SPOIL(awaits_a_word, p->awaits_word = 1)
+SPOIL(resets, (p->steps[0].kind = STEP_RESET, strcpy(p->steps[0].text, "flr"), strcpy(p->steps[0].about, "flr af_flr")))
+SPOIL(resets_by_new_methods, (resets(p), strcpy(p->steps[0].text, "CXL-2"), strcpy(p->steps[0].about, "flr CXL-2 bus0")))
+SPOIL(resets_by_two_lines, (resets(p), strcpy(p->steps[0].about, "flr\nbus")))
+SPOIL(resets_by_a_path, (resets(p), strcpy(p->steps[0].about, "../remove")))
+SPOIL(resets_by_nothing, (resets(p), p->steps[0].about[0] = '\0'))
+SPOIL(resets_back_to_nothing, (resets(p), p->steps[0].text[0] = '\0'))
 SPOIL(probing_without_card, (p->steps[0].kind = STEP_AWAIT_DRIVER, p->n_cards = 0))
 
 static void test_a_plan_is_checked_whole_before_it_is_used(void **state)
@@ -81,6 +87,12 @@ static void test_a_plan_is_checked_whole_before_it_is_used(void **state)
                 { waits_and_does_not_act, "does not act, and awaits a word" },
                 { awaits_what, "awaits a word (2)" },
                 { awaits_a_word, NULL },
+                { resets, NULL },
+                { resets_by_new_methods, NULL },
+                { resets_by_two_lines, "the text of step 1" },
+                { resets_by_a_path, "the text of step 1" },
+                { resets_by_nothing, "the text of step 1" },
+                { resets_back_to_nothing, "the text of step 1" },
         };
 
         (void)state;
