@@ -16,6 +16,7 @@ enum {
         HEADER_MAX = 96,
         FILE_MAX = HEADER_MAX + RECORD_TEXT_MAX,
         NAME_SIZE = 3 * RECORD_KEY_MAX + 16, /* every byte escaped, and a suffix */
+        ASIDE_NAME_MAX = 244,                /* of a name that is none of ours; with ".bad" and a number it fits a directory */
 };
 static const char SUFFIX[] = ".record", TEMP[] = ".tmp", BAD[] = ".bad";
 
@@ -157,21 +158,67 @@ static int read_one(struct records *records, const char *name, char *file, recor
         return r < 0 ? r : each(ctx, key, text, err);
 }
 
-static void set_aside(struct records *records, const char *name, const struct err *why, record_aside_fn *aside, void *ctx)
+/* Those of one reading that were set aside: the first few are told one by one. */
+struct asides {
+        record_aside_fn *told;
+        void *ctx;
+        size_t n, n_left; /* @n_left: those that stayed where they are */
+        int error;        /* why the last of these did, as an errno */
+};
+
+/* Renames @name to *@ret. What is set aside again replaces the former; a directory and a file do not replace each other. */
+static int rename_aside(const struct records *records, const char *name, char **ret)
 {
-        _cleanup_free_ char *bad = xasprintf("%s%s", name, BAD);
+        enum { TRIES = 9 };
+        int r = -EEXIST;
+
+        for (int i = 1; i <= TRIES && (r == -EEXIST || r == -ENOTEMPTY || r == -ENOTDIR || r == -EISDIR); i++) {
+                char number[8] = "";
+                if (i > 1)
+                        str_format(number, sizeof(number), "%d", i);
+                _cleanup_free_ char *bad = xasprintf("%.*s%s%s", ASIDE_NAME_MAX, name, BAD, number);
+                r = fs_rename(records->dir, name, bad);
+                if (r == 0)
+                        *ret = TAKE_PTR(bad);
+        }
+        return r;
+}
+
+static void set_aside(struct asides *asides, const struct records *records, const char *name, const struct err *why)
+{
+        _cleanup_free_ char *bad = NULL;
         struct err said = *why;
 
-        int r = fs_rename(records->dir, name, bad);
-        if (r < 0)
+        int r = rename_aside(records, name, &bad);
+        if (r < 0) {
+                asides->error = -r;
+                asides->n_left += asides->n >= RECORDS_TOLD;
                 (void)err_prefix(&said, "it could not even be renamed (%s)", strerror(-r));
+        }
+        if (asides->n++ >= RECORDS_TOLD)
+                return;
         _cleanup_free_ char *file = xasprintf("%s/%s", records->kind, r < 0 ? name : bad);
-        aside(ctx, file, &said);
+        asides->told(asides->ctx, file, &said);
+}
+
+static void tell_the_rest(const struct asides *asides, const struct records *records)
+{
+        _cleanup_free_ char *file = xasprintf("%s/*%s", records->kind, BAD);
+        char left[96] = "";
+        struct err said;
+
+        if (asides->n <= RECORDS_TOLD)
+                return;
+        if (asides->n_left > 0)
+                str_format(left, sizeof(left), "; %zu of them could not even be renamed (%s)", asides->n_left, strerror(asides->error));
+        (void)err_say(&said, EBADMSG, "%zu more files are none that Sluice wrote as they are%s", asides->n - RECORDS_TOLD, left);
+        asides->told(asides->ctx, file, &said);
 }
 
 int records_read(struct records *records, record_fn *each, record_aside_fn *aside, void *ctx, struct err *err)
 {
         _cleanup_fs_list_ struct fs_list list = { 0 };
+        struct asides asides = { .told = aside, .ctx = ctx };
 
         int r = fs_list(records->dir, ".", &list, err);
         if (r < 0)
@@ -180,8 +227,9 @@ int records_read(struct records *records, record_fn *each, record_aside_fn *asid
         for (size_t i = 0; i < list.n; i++) {
                 struct err why;
                 if (str_has_suffix(list.names[i], SUFFIX) && read_one(records, list.names[i], file, each, ctx, &why) < 0)
-                        set_aside(records, list.names[i], &why, aside, ctx);
+                        set_aside(&asides, records, list.names[i], &why);
         }
+        tell_the_rest(&asides, records);
         return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -166,6 +167,58 @@ static void test_what_cannot_be_trusted_is_set_aside(void **state)
         records_close(records);
 }
 
+/* A file cannot take the place of a directory, nor the other way round. */
+static void test_what_finds_its_name_taken_is_set_aside_too(void **state)
+{
+        struct fixture *f = *state;
+        char longest[NAME_MAX + 1], path[NAME_MAX + 16];
+
+        struct records *records = open_records(f, 1);
+        spoil(f, "claims/a.record.bad", "x", 1);
+        assert_int_equal(mkdirat(f->dir, "claims/a.record", 0700), 0);
+        assert_int_equal(mkdirat(f->dir, "claims/b.record.bad", 0700), 0);
+        spoil(f, "claims/b.record", "x", 1);
+        assert_int_equal(mkdirat(f->dir, "claims/c.record.bad", 0700), 0);
+        spoil(f, "claims/c.record.bad/file", "x", 1);
+        spoil(f, "claims/c.record.bad2", "x", 1);
+        assert_int_equal(mkdirat(f->dir, "claims/c.record", 0700), 0);
+        memset(longest, 'z', NAME_MAX);
+        memcpy(longest + NAME_MAX - strlen(".record"), ".record", sizeof(".record"));
+        str_format(path, sizeof(path), "claims/%s", longest);
+        spoil(f, path, "x", 1);
+        assert_string_equal(read_all(f, records), "");
+        assert_non_null(strstr(f->aside.text, "claims/a.record.bad2: "));
+        assert_non_null(strstr(f->aside.text, "claims/b.record.bad2: "));
+        assert_non_null(strstr(f->aside.text, "claims/c.record.bad3: "));
+        assert_non_null(strstr(f->aside.text, "zzz.bad: no record has such a name"));
+        assert_null(strstr(f->aside.text, "could not"));
+        assert_string_equal(read_all(f, records), "");
+        assert_string_equal(f->aside.text, "");
+        put(records, "a", "there is room for it again");
+        records_close(records);
+}
+
+static void test_many_that_cannot_be_trusted_are_counted(void **state)
+{
+        struct fixture *f = *state;
+        char file[64];
+
+        struct records *records = open_records(f, 1);
+        for (int i = 0; i < RECORDS_TOLD + 25; i++) {
+                str_format(file, sizeof(file), "claims/%03d.record", i);
+                spoil(f, file, "x", 1);
+        }
+        assert_string_equal(read_all(f, records), "");
+        size_t lines = 0;
+        for (const char *at = f->aside.text; (at = strchr(at, ';')); at++)
+                lines++;
+        assert_int_equal(lines, RECORDS_TOLD + 1);
+        assert_non_null(strstr(f->aside.text, "claims/009.record.bad: it does not begin"));
+        assert_non_null(strstr(f->aside.text, ";claims/*.bad: 25 more files are none that Sluice wrote as they are;"));
+        assert_int_equal(fs_exists(f->dir, "claims/034.record.bad"), 1);
+        records_close(records);
+}
+
 static void test_another_version_is_named(void **state)
 {
         struct fixture *f = *state;
@@ -259,6 +312,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_what_was_put_is_read_by_the_next, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_what_cannot_be_trusted_is_set_aside, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_what_finds_its_name_taken_is_set_aside_too, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_many_that_cannot_be_trusted_are_counted, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_another_version_is_named, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_every_access_may_fail, setup, teardown),
