@@ -48,7 +48,7 @@ static int run(const struct verb *verb, int argc, char **argv)
         };
         const char *host = NULL, *path = NULL;
 
-        for (int option; (option = verb_option(verb, argc, argv, "+:ho:", options)) != -1;)
+        for (int option; (option = verb_option(verb, argc, argv, ":ho:", options)) != -1;)
                 switch (option) {
                 case 'h':
                         return EXIT_OK;

@@ -56,7 +56,7 @@ static int parse(const struct verb *verb, int argc, char **argv, const struct op
         struct daemon_address address = { 0 };
         const char *note = "";
 
-        for (int option; (option = verb_option(verb, argc, argv, "+:h", options)) != -1;) {
+        for (int option; (option = verb_option(verb, argc, argv, ":h", options)) != -1;) {
                 if (option == 'h' || option == '?')
                         return option == 'h' ? EXIT_OK : EXIT_USAGE;
                 if (!daemon_option(option, &address))

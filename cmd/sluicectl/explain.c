@@ -32,7 +32,7 @@ static int run(const struct verb *verb, int argc, char **argv)
         enum present_format format = PRESENT_TABLE;
         struct daemon_address address = { 0 };
 
-        for (int option; (option = verb_option(verb, argc, argv, "+:ho:", options)) != -1;) {
+        for (int option; (option = verb_option(verb, argc, argv, ":ho:", options)) != -1;) {
                 if (option == 'h' || option == '?')
                         return option == 'h' ? EXIT_OK : EXIT_USAGE;
                 if (!daemon_option(option, &address) && !present_format_parse(optarg, &format))

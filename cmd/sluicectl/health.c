@@ -69,7 +69,7 @@ static int run(const struct verb *verb, int argc, char **argv)
         struct daemon_address address = { 0 };
         bool live = false;
 
-        for (int option; (option = verb_option(verb, argc, argv, "+:h", options)) != -1;) {
+        for (int option; (option = verb_option(verb, argc, argv, ":h", options)) != -1;) {
                 if (option == 'h' || option == '?')
                         return option == 'h' ? EXIT_OK : EXIT_USAGE;
                 if (!daemon_option(option, &address))

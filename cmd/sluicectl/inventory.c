@@ -161,7 +161,7 @@ static int run(const struct verb *verb, int argc, char **argv)
         };
         struct request rq = { .format = PRESENT_TABLE };
 
-        for (int option; (option = verb_option(verb, argc, argv, "+:ho:", options)) != -1;)
+        for (int option; (option = verb_option(verb, argc, argv, ":ho:", options)) != -1;)
                 switch (option) {
                 case 'h':
                         return EXIT_OK;

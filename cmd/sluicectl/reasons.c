@@ -26,7 +26,7 @@ static int run(const struct verb *verb, int argc, char **argv)
         static const struct option options[] = { { "output", required_argument, NULL, 'o' }, OPTION_HELP, { 0 } };
         const char *output = "table";
 
-        for (int option; (option = verb_option(verb, argc, argv, "+:ho:", options)) != -1;) {
+        for (int option; (option = verb_option(verb, argc, argv, ":ho:", options)) != -1;) {
                 if (option == 'h' || option == '?')
                         return option == 'h' ? EXIT_OK : EXIT_USAGE;
                 output = optarg;

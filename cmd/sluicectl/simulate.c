@@ -2,6 +2,7 @@
 /* The outside world acting on a simulated host: for tests, the demo, and for trying what an operator would see. */
 #include "verbs.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -83,26 +84,49 @@ static int act(const struct verb *verb, const char *dir, const struct action *ac
         return r < 0 ? say_failed(action->name, &err) : EXIT_OK;
 }
 
-static int run(const struct verb *verb, int argc, char **argv)
+/* "-42" is a process that closes a node. */
+static bool is_word(const char *s)
+{
+        return s[0] != '-' || s[1] == '\0' || isdigit((unsigned char)s[1]);
+}
+
+/* Gathers the words at the beginning of @argv, behind the verb; returns how many there are, or -1 for what *ret_status says. */
+static int parse(const struct verb *verb, int argc, char **argv, const char **ret_dir, int *ret_status)
 {
         static const struct option options[] = { { "sim-dir", required_argument, NULL, 'd' }, OPTION_HELP, { 0 } };
-        const char *dir = NULL;
+        int n = 0;
 
-        for (int option; (option = verb_option(verb, argc, argv, "+:h", options)) != -1;) {
-                if (option == 'h')
-                        return EXIT_OK;
-                if (option != 'd')
-                        return EXIT_USAGE;
-                dir = optarg;
+        while (optind < argc) {
+                int option = is_word(argv[optind]) ? 0 : verb_option(verb, argc, argv, "+:h", options);
+                if (option == 'h' || option == '?') {
+                        *ret_status = option == 'h' ? EXIT_OK : EXIT_USAGE;
+                        return -1;
+                }
+                if (option == 'd')
+                        *ret_dir = optarg;
+                else if (option == 0)
+                        argv[++n] = argv[optind++];
+                while (option == -1 && optind < argc) /* behind "--" */
+                        argv[++n] = argv[optind++];
         }
+        return n;
+}
+
+static int run(const struct verb *verb, int argc, char **argv)
+{
+        const char *dir = NULL;
+        int status = EXIT_USAGE, n = parse(verb, argc, argv, &dir, &status);
+
+        if (n < 0)
+                return status;
         if (!dir)
                 return say_usage(verb, "sim", "--sim-dir DIR is wanted");
-        if (optind == argc)
+        if (n == 0)
                 return say_usage(verb, "sim", "unplug, plug, fault or hold is wanted");
         for (size_t i = 0; i < N_ELEMENTS(actions); i++)
-                if (streq(actions[i].name, argv[optind]))
-                        return act(verb, dir, &actions[i], argv + optind + 1, argc - optind - 1);
-        return say_usage(verb, argv[optind], "not one of unplug, plug, fault and hold");
+                if (streq(actions[i].name, argv[1]))
+                        return act(verb, dir, &actions[i], argv + 2, n - 1);
+        return say_usage(verb, argv[1], "not one of unplug, plug, fault and hold");
 }
 
 const struct verb verb_sim = {

@@ -27,8 +27,9 @@ extern const struct verb verb_inventory, verb_claims, verb_explain, verb_cordon,
 
 void verb_print_help(const struct verb *verb);
 
-/* Next option of a verb, as getopt_long; -1 at the end, which is the first word that is none. @shorts is "+:h" and what else
- * has a short form. 'h' = the help was printed, return EXIT_OK; '?' = the mistake was said, return EXIT_USAGE. */
+/* Next option of a verb, as getopt_long; -1 at the end: the words that are none, wherever they stood, are those from optind on.
+ * @shorts is ":h" and what else has a short form; "+:h" ends at the first word that is none. 'h' = the help was printed, return EXIT_OK;
+ * '?' = the mistake was said, return EXIT_USAGE. */
 int verb_option(const struct verb *verb, int argc, char **argv, const char *shorts, const struct option *options);
 #define OPTION_HELP                            \
         {                                      \

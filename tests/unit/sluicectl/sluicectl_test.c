@@ -153,6 +153,14 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "explain", 2, NULL, "the id of one device is wanted" },
                 { "explain a b", 2, NULL, "the id of one device is wanted" },
                 { "explain --help", 0, "Usage: sluicectl explain [OPTION...] DEVICE\nSay of one device", NULL },
+                { "explain 0000:3b:00.0 --run-dir /nowhere --output json", 3, NULL, "no sluiced answers on /nowhere/node.sock: " },
+                { "explain 0000:3b:00.0 --output xml", 2, NULL, "sluicectl: xml: not one of table, wide, json and yaml\n" },
+                { "explain --run-dir /nowhere -- --output", 3, NULL, "no sluiced answers on /nowhere/node.sock: " },
+                { "cordon 0000:3b:00.0 --note broken --run-dir /nowhere", 3, NULL, "no sluiced answers on /nowhere/node.sock: " },
+                { "uncordon 0000:3b:00.0 --run-dir /nowhere", 3, NULL, "no sluiced answers on /nowhere/node.sock: " },
+                { "uncordon 0000:3b:00.0 --bogus", 2, NULL, "sluicectl: --bogus: no such option" },
+                { "claims now --output xml", 2, NULL, "sluicectl: xml: not one of " },
+                { "claims now --output json", 2, NULL, "sluicectl: now: unexpected\n" },
                 { "reasons", 0, "no-iommu-group ", NULL },
                 { "reasons -o markdown", 0, "| `no-iommu-group` | ", NULL },
                 { "reasons -o json", 0, "\"word\": \"no-iommu-group\"", NULL },
@@ -168,6 +176,10 @@ static void test_every_command_line_ends_as_documented(void **state)
                 { "sim --sim-dir pkg explode", 2, NULL, "sluicectl: explode: not one of " },
                 { "sim --sim-dir pkg unplug", 2, NULL, "sluicectl: unplug: BDF is wanted\n" },
                 { "sim --sim-dir pkg unplug 0000:3b:00.0", 1, NULL, "sluicectl: sim: pkg is no simulated host" },
+                { "sim unplug 0000:3b:00.0 --sim-dir pkg", 1, NULL, "sluicectl: sim: pkg is no simulated host" },
+                { "sim hold --sim-dir pkg /dev/vfio/45 -42", 1, NULL, "sluicectl: sim: pkg is no simulated host" },
+                { "sim unplug 0000:3b:00.0 --bogus", 2, NULL, "sluicectl: --bogus: no such option" },
+                { "sim --sim-dir pkg -- unplug --help", 1, NULL, "sluicectl: sim: pkg is no simulated host" },
         };
 
         (void)state;
