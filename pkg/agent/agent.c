@@ -115,21 +115,21 @@ static void on_probe_stuck(void *ctx, struct bdf card, const char *text)
         look_later(agent);
 }
 
-/* ---- what the claims see ---- */
+/* ---- what the claims see; the first three, also the node API ---- */
 
-static const struct inventory *see_inventory(void *ctx)
+const struct inventory *agent_inventory(void *agent)
 {
-        return ((struct agent *)ctx)->world.inventory;
+        return ((struct agent *)agent)->world.inventory;
 }
 
-static const struct offer *see_offer(void *ctx)
+const struct offer *agent_offer(void *agent)
 {
-        return ((struct agent *)ctx)->world.offer;
+        return ((struct agent *)agent)->world.offer;
 }
 
-static const struct rules *see_rules(void *ctx)
+const struct rules *agent_rules(void *agent)
 {
-        return &((struct agent *)ctx)->world.config->rules;
+        return &((struct agent *)agent)->world.config->rules;
 }
 
 static const struct inventory *see_again(void *ctx)
@@ -262,9 +262,9 @@ static void start_claims(struct agent *agent)
 {
         const struct claims_world world = {
                 .ctx = agent,
-                .inventory = see_inventory,
-                .offer = see_offer,
-                .rules = see_rules,
+                .inventory = agent_inventory,
+                .offer = agent_offer,
+                .rules = agent_rules,
                 .rescan = see_again,
                 .is_current = is_current,
                 .mark = mark,

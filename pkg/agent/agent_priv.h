@@ -63,6 +63,10 @@ struct agent {
 /* agent.c */
 void agent_serve(struct agent *agent); /* kubelet from now on; once */
 void agent_on_backstop(uv_timer_t *timer);
+/* Of the last look, and what is in force: for whoever asks with the agent as its context. */
+const struct inventory *agent_inventory(void *agent);
+const struct offer *agent_offer(void *agent);
+const struct rules *agent_rules(void *agent);
 
 /* api.c */
 const char *agent_cordoned(void *agent, const struct device *device); /* offer_input's */

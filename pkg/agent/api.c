@@ -5,21 +5,6 @@
 
 enum { POOLS_TOLD = 64 }; /* more pools than a node has models; what lies beyond counts as registered */
 
-static const struct inventory *see_inventory(void *ctx)
-{
-        return ((struct agent *)ctx)->world.inventory;
-}
-
-static const struct offer *see_offer(void *ctx)
-{
-        return ((struct agent *)ctx)->world.offer;
-}
-
-static const struct rules *see_rules(void *ctx)
-{
-        return &((struct agent *)ctx)->world.config->rules;
-}
-
 static const struct ledger *see_ledger(void *ctx)
 {
         return ((struct agent *)ctx)->ledger;
@@ -84,9 +69,9 @@ void agent_start_api(struct agent *agent)
 {
         const struct node_world world = {
                 .ctx = agent,
-                .inventory = see_inventory,
-                .offer = see_offer,
-                .rules = see_rules,
+                .inventory = agent_inventory,
+                .offer = agent_offer,
+                .rules = agent_rules,
                 .ledger = see_ledger,
                 .cordons = see_cordons,
                 .cordons_changed = on_cordons_changed,
