@@ -67,6 +67,7 @@ int pages_of_claims(struct daemon *daemon, struct pages *pages)
         pb_node_list_prepared_request request = SLUICE__NODE__V1__NODE_LIST_PREPARED_REQUEST__INIT;
         pb_node_list_prepared_response *whole = &pages->claims;
 
+        request.holders = true;
 #define PAGE(i) ((const pb_node_list_prepared_response *)(const void *)pages->list[i])
         do {
                 int status = next_page(daemon, pages, "Node/NodeListPrepared", &request.base,

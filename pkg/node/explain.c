@@ -10,20 +10,19 @@ struct explaining {
         char device[DEVICE_ID_MAX];
 };
 
-static pb_holders *holders_of(struct pile *pile, const struct ask_answer *answer)
+void node_add_holders(struct pile *pile, pb_holders *m, const struct ask_answer *answer)
 {
-        pb_holders *m = pb_new(pile, holders);
-
-        m->complete = answer->complete;
-        m->why_not = pile_text(pile, answer->why_not);
-        m->holders = pile_take(pile, answer->n_holders, sizeof(*m->holders));
-        for (size_t i = 0; i < answer->n_holders; i++) {
+        if (!answer->complete && m->complete)
+                m->why_not = pile_text(pile, answer->why_not);
+        m->complete = m->complete && answer->complete;
+        if (!m->holders)
+                m->holders = pile_take(pile, ASK_HOLDERS_MAX, sizeof(*m->holders));
+        for (size_t i = 0; i < answer->n_holders && m->n_holders < ASK_HOLDERS_MAX; i++) {
                 pb_holder *h = m->holders[m->n_holders++] = pb_new(pile, holder);
                 h->pid = answer->holders[i].pid;
                 h->comm = pb_text(answer->holders[i].comm);
                 h->node = pb_text(answer->holders[i].node);
         }
-        return m;
 }
 
 static pb_cordon *cordon_message(struct pile *pile, const struct cordon *cordon)
@@ -83,7 +82,9 @@ static void explain(struct explaining *explaining, const struct ask_answer *answ
         in.n_claims = claim != NULL;
         find_originals(&pile, ledger, &in);
         in.cordon = cordon_message(&pile, cordons_of(world->cordons(world->ctx), in.device));
-        in.holders = holders_of(&pile, answer);
+        in.holders = pb_new(&pile, holders);
+        in.holders->complete = true;
+        node_add_holders(&pile, in.holders, answer);
         node_reply(explaining->call, &pb_explanation_of(&pile, &in)->base);
 }
 
@@ -92,6 +93,16 @@ static void on_holders(void *ctx, const struct ask_answer *answer)
         _cleanup_free_ struct explaining *explaining = ctx;
 
         explain(explaining, answer);
+}
+
+bool node_may_look(const struct device *device, char why_not[static ERR_MSG_MAX])
+{
+        enum reason reason = device ? device->reason : REASON_GONE;
+
+        if (reason != REASON_STUCK && reason != REASON_GONE)
+                return true;
+        str_format(why_not, ERR_MSG_MAX, "nobody looked: %s", reason_sentence(reason));
+        return false;
 }
 
 void node_explain(struct node *node, struct rpc_call *call, const pb_node_explain_request *request)
@@ -107,10 +118,8 @@ void node_explain(struct node *node, struct rpc_call *call, const pb_node_explai
         struct explaining *explaining = xcalloc(1, sizeof(*explaining));
         *explaining = (struct explaining){ .node = node, .call = call };
         (void)str_copy(explaining->device, sizeof(explaining->device), device->id);
-        if (device->reason != REASON_STUCK && device->reason != REASON_GONE) {
+        if (node_may_look(device, unasked.why_not))
                 world->ask_holders(world->ctx, device, on_holders, explaining);
-                return;
-        }
-        str_format(unasked.why_not, sizeof(unasked.why_not), "nobody looked: %s", reason_sentence(device->reason));
-        on_holders(explaining, &unasked);
+        else
+                on_holders(explaining, &unasked);
 }

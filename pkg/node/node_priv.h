@@ -25,8 +25,20 @@ extern const size_t node_n_methods;
 /* Ends @call: with the message, or when that is larger than a client takes, with a refusal. */
 void node_reply(struct rpc_call *call, const ProtobufCMessage *message);
 
+/* As many as the caller wants, and at most @most; 0 = as many as may be. */
+static inline size_t node_page_size(uint32_t wanted, size_t most)
+{
+        return wanted == 0 || wanted > most ? most : wanted;
+}
+
 /* explain.c */
 void node_explain(struct node *node, struct rpc_call *call, const pb_node_explain_request *request);
+/* May a hand be asked who has @device (NULL: it is gone) open? Else @why_not says why nobody is. */
+bool node_may_look(const struct device *device, char why_not[static ERR_MSG_MAX]);
+void node_add_holders(struct pile *pile, pb_holders *m, const struct ask_answer *answer); /* to what @m, a complete one at first, has */
+
+/* prepared.c */
+void node_list_prepared(struct node *node, struct rpc_call *call, const pb_node_list_prepared_request *request);
 
 /* hold.c */
 void node_cordon(struct node *node, struct rpc_call *call, const pb_node_cordon_request *request);

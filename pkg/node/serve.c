@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The methods. What a request says is checked here; what they tell is made by present/. */
-#include <stdlib.h>
-
 #include "base/alloc.h"
 #include "base/str.h"
 #include "node/node_priv.h"
-
-enum { CLAIMS_PAGE_MAX = 1024 };
 
 void node_reply(struct rpc_call *call, const ProtobufCMessage *message)
 {
@@ -51,11 +47,6 @@ static void probe(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
 
 /* ---- Node ---- */
 
-static size_t page_size(uint32_t wanted, size_t most)
-{
-        return wanted == 0 || wanted > most ? most : wanted;
-}
-
 static void list_devices(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
 {
         const pb_node_list_devices_request *request = (const pb_node_list_devices_request *)(const void *)msg;
@@ -67,56 +58,13 @@ static void list_devices(void *ctx, struct rpc_call *call, const ProtobufCMessag
                 return;
         }
         node_reply(call, &pb_devices_of(&pile, world->inventory(world->ctx), world->offer(world->ctx), request->page_token,
-                                        page_size(request->page_size, DEVICES_PAGE_MAX))
+                                        node_page_size(request->page_size, DEVICES_PAGE_MAX))
                                   ->base);
-}
-
-struct gathering {
-        const struct claim **list;
-        size_t n, cap;
-        const char *after;
-};
-
-static void gather(void *ctx, const struct claim *claim)
-{
-        struct gathering *g = ctx;
-
-        if (strcmp(claim->key, g->after) <= 0)
-                return;
-        GROW(g->list, g->n, g->cap);
-        g->list[g->n++] = claim;
-}
-
-static int by_key(const void *a, const void *b)
-{
-        return strcmp((*(const struct claim *const *)a)->key, (*(const struct claim *const *)b)->key);
 }
 
 static void list_prepared(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
 {
-        const pb_node_list_prepared_request *request = (const pb_node_list_prepared_request *)(const void *)msg;
-        const struct node_world *world = &((struct node *)ctx)->world;
-        struct gathering found = { .after = request->page_token };
-        _cleanup_pile_ struct pile pile = { 0 };
-        pb_node_list_prepared_response *answer = pb_new(&pile, node_list_prepared_response);
-
-        if (strlen(request->page_token) >= CLAIM_KEY_MAX) {
-                rpc_fail(call, RPC_INVALID_ARGUMENT, "page_token is none that an answer had");
-                return;
-        }
-        ledger_each_claim(world->ledger(world->ctx), gather, &found);
-        if (found.n > 0)
-                qsort(found.list, found.n, sizeof(*found.list), by_key);
-        size_t n = page_size(request->page_size, CLAIMS_PAGE_MAX);
-        if (n > found.n)
-                n = found.n;
-        answer->claims = pile_take(&pile, n, sizeof(*answer->claims));
-        for (size_t i = 0; i < n; i++)
-                answer->claims[answer->n_claims++] = pb_claim_of(&pile, found.list[i]);
-        if (n < found.n)
-                answer->next_page_token = pb_text(found.list[n - 1]->key);
-        node_reply(call, &answer->base);
-        free(found.list);
+        node_list_prepared(ctx, call, (const pb_node_list_prepared_request *)(const void *)msg);
 }
 
 static void explain(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)

@@ -260,6 +260,85 @@ static void test_claims_name_what_was_given_and_explain_what_it_was_before(void 
         rig_stop(rig);
 }
 
+static char *claims_once_all_are_there(struct rig *rig, const char *last)
+{
+        char *text = said(rig, "claims", "");
+
+        for (int64_t until = clock_ms() + RIG_SOON_MS; !strstr(text, last) && clock_ms() < until; (void)usleep(20000)) {
+                free(text);
+                text = said(rig, "claims", "");
+        }
+        return text;
+}
+
+static void test_claims_tell_who_has_them_open_over_all_their_pages(void **state)
+{
+        Sluice__Node__V1__NodeListPreparedRequest request = SLUICE__NODE__V1__NODE_LIST_PREPARED_REQUEST__INIT;
+        struct rig *rig = *state;
+        ProtobufCMessage *reply;
+        struct err err;
+
+        rig_open(rig, "l40s-8-vfio", "1.34", NULL);
+        rig_ready(rig, L40S, 8, 8);
+        struct fk_run run = rig_run(rig, "vm", L40S, 8);
+        fk_run_done(&run);
+        ASSERT_OK(sim_hold(rig->sim, "/dev/vfio/23", 4242, "qemu-kvm", &err), &err);
+        _cleanup_free_ char *table = claims_once_all_are_there(rig, "0000:bb:00.0 ");
+        assert_tells(table, " SINCE HOLDERS\n0000:18:00.0 ");
+        assert_tells(table, "s 4242\n0000:19:00.0 ");
+        assert_null(strstr(table, "?"));
+        _cleanup_free_ char *wide = said(rig, "claims", "-o wide");
+        assert_tells(wide, "s 4242 (qemu-kvm) kubelet ");
+        _cleanup_free_ char *json = said(rig, "claims", "-o json");
+        json_t *tree = json_loads(json, JSON_REJECT_DUPLICATES, NULL), *claims = json_object_get(tree, "claims");
+        assert_int_equal(json_array_size(claims), 8);
+        const json_t *holders = json_object_get(json_array_get(claims, 0), "holders"),
+                     *none = json_object_get(json_array_get(claims, 7), "holders");
+        assert_true(json_is_true(json_object_get(holders, "complete")) && json_is_true(json_object_get(none, "complete")));
+        assert_int_equal(json_integer_value(json_object_get(json_array_get(json_object_get(holders, "holders"), 0), "pid")), 4242);
+        assert_int_equal(json_array_size(json_object_get(none, "holders")), 0);
+        json_decref(tree);
+
+        struct wire_conn *conn = connect_to_node(rig);
+        request.page_size = 3;
+        request.holders = true;
+        request.page_token = (char *)(uintptr_t) "kubelet:0000:19:00.0";
+        assert_int_equal(
+                call(rig, conn, "Node/NodeListPrepared", &request.base, &sluice__node__v1__node_list_prepared_response__descriptor, &reply),
+                OK);
+        const Sluice__Node__V1__NodeListPreparedResponse *page = (const Sluice__Node__V1__NodeListPreparedResponse *)(const void *)reply;
+        assert_int_equal(page->n_claims, 3);
+        assert_true(page->claims[0]->holders && page->claims[0]->holders->complete && *page->next_page_token);
+        assert_true(strcmp(page->claims[0]->key, request.page_token) > 0);
+        protobuf_c_message_free_unpacked(reply, NULL);
+        request.holders = false;
+        assert_int_equal(
+                call(rig, conn, "Node/NodeListPrepared", &request.base, &sluice__node__v1__node_list_prepared_response__descriptor, &reply),
+                OK);
+        page = (const Sluice__Node__V1__NodeListPreparedResponse *)(const void *)reply;
+        assert_true(page->n_claims == 3 && !page->claims[0]->holders); /* nobody was asked to look */
+        protobuf_c_message_free_unpacked(reply, NULL);
+        hang_up(conn);
+        rig_stop(rig);
+}
+
+static void test_claims_say_that_holders_cannot_be_seen(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8-vfio", NULL);
+        _cleanup_free_ char *self = xasprintf("%s/proc/self", rig->sim_dir); /* without the rights that it would tell of */
+        assert_int_equal(mkdir(self, 0755), 0);
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        struct fk_run run = rig_run(rig, "vm", L40S, 1);
+        fk_run_done(&run);
+        _cleanup_free_ char *table = claims_once_all_are_there(rig, "0000:");
+        assert_tells(table, "s ?\n\n? who has it open is not known: not every process' open files can be seen");
+        rig_stop(rig);
+}
+
 static void test_an_unknown_device_is_not_found_and_the_nearest_are_named(void **state)
 {
         static const struct {
@@ -663,6 +742,8 @@ int main(void)
                 RIG_TEST(test_explain_tells_the_plan_that_allocate_then_runs),
                 RIG_TEST(test_explain_names_who_has_it_open_and_why_it_is_not_offered),
                 RIG_TEST(test_claims_name_what_was_given_and_explain_what_it_was_before),
+                RIG_TEST(test_claims_tell_who_has_them_open_over_all_their_pages),
+                RIG_TEST(test_claims_say_that_holders_cannot_be_seen),
                 RIG_TEST(test_an_unknown_device_is_not_found_and_the_nearest_are_named),
                 RIG_TEST(test_where_no_daemon_answers_the_status_is_3_and_says_what_to_do),
                 RIG_TEST(test_a_daemon_that_is_slow_to_take_a_connection_is_waited_for),

@@ -177,13 +177,61 @@ static void test_the_table_of_claims_names_pods_by_their_whole_name(void **state
         assert_string_equal(none.text, "Nothing is claimed.\n");
         list.claims = claims;
         list.n_claims = 2;
+        for (size_t i = 0; i < list.n_claims; i++) {
+                claims[i]->holders = pb_new(&pile, holders);
+                claims[i]->holders->complete = true;
+        }
         ASSERT_OK(present_claims(&list, PRESENT_TABLE, 600 * 1000, &table, &err), &err);
-        assert_string_equal(table.text, "DEVICE       POD             STATE    SINCE\n"
-                                        "0000:3b:00.0 team/vm/compute seen        9m\n"
-                                        "0000:3b:00.0 -               answered    1s\n");
+        assert_string_equal(table.text, "DEVICE       POD             STATE    SINCE HOLDERS\n"
+                                        "0000:3b:00.0 team/vm/compute seen        9m -\n"
+                                        "0000:3b:00.0 -               answered    1s -\n");
         ASSERT_OK(present_claims(&list, PRESENT_YAML, 0, &yaml, &err), &err);
         assert_tells(yaml.text, "name: vm");
         assert_null(strstr(yaml.text, "page_token"));
+}
+
+static void test_the_table_of_claims_says_who_has_it_open_and_what_cannot_be_seen(void **state)
+{
+        struct claim_device device = { .id = "0000:3b:00.0" };
+        struct claim claim = {
+                .key = "kubelet:a", .state = CLAIM_ANSWERED, .devices = &device, .n_devices = 1, .resource = "nvidia.com/X"
+        };
+        _cleanup_pile_ struct pile pile = { 0 };
+        _cleanup_strbuf_ struct strbuf table = { 0 }, wide = { 0 }, json = { 0 }, old = { 0 };
+        pb_node_list_prepared_response list = SLUICE__NODE__V1__NODE_LIST_PREPARED_RESPONSE__INIT;
+        pb_holder qemu = SLUICE__NODE__V1__HOLDER__INIT, ended = qemu, *processes[] = { &qemu, &ended };
+        pb_holders all = SLUICE__NODE__V1__HOLDERS__INIT, blind = all, more = all;
+        pb_claim *claims[] = { pb_claim_of(&pile, &claim), pb_claim_of(&pile, &claim), pb_claim_of(&pile, &claim) };
+        struct err err;
+
+        (void)state;
+        qemu.pid = 4242;
+        qemu.comm = pb_text("qemu-kvm");
+        ended.pid = 4243;
+        all.complete = true;
+        blind.why_not = more.why_not = pb_text("a sentence");
+        all.holders = more.holders = processes;
+        all.n_holders = 2;
+        more.n_holders = 1;
+        list.claims = claims;
+        list.n_claims = 3;
+        claims[0]->holders = &all;
+        claims[1]->holders = &blind;
+        claims[2]->holders = &more;
+        ASSERT_OK(present_claims(&list, PRESENT_TABLE, 0, &table, &err), &err);
+        assert_string_equal(table.text, "DEVICE       POD STATE    SINCE HOLDERS\n"
+                                        "0000:3b:00.0 -   answered     ? 4242,4243\n"
+                                        "0000:3b:00.0 -   answered     ? ?\n"
+                                        "0000:3b:00.0 -   answered     ? 4242,?\n"
+                                        "\n? who has it open is not known: a sentence\n");
+        ASSERT_OK(present_claims(&list, PRESENT_WIDE, 0, &wide, &err), &err);
+        assert_tells(wide.text, "? 4242 (qemu-kvm),4243 ");
+        ASSERT_OK(present_claims(&list, PRESENT_JSON, 0, &json, &err), &err);
+        assert_tells(json.text, "\"why_not\": \"a sentence\"");
+        assert_tells(json.text, "\"comm\": \"qemu-kvm\"");
+        claims[0]->holders = claims[1]->holders = claims[2]->holders = NULL;
+        ASSERT_OK(present_claims(&list, PRESENT_TABLE, 0, &old, &err), &err);
+        assert_tells(old.text, "? ?\n\n? who has it open is not known: this sluiced does not tell\n");
 }
 
 int main(void)
@@ -195,6 +243,7 @@ int main(void)
                 TEST(test_claims_holders_originals_and_a_hold_are_told),
                 TEST(test_the_end_of_its_claim_is_told_as_its_rule_has_it),
                 TEST(test_the_table_of_claims_names_pods_by_their_whole_name),
+                TEST(test_the_table_of_claims_says_who_has_it_open_and_what_cannot_be_seen),
         };
 
         return RUN(tests);

@@ -1011,6 +1011,7 @@ type Claim struct {
 	BootId        string                 `protobuf:"bytes,7,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`     // of the boot that it was given in; empty = unknown
 	SinceMs       int64                  `protobuf:"varint,8,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"` // Unix time, milliseconds
 	Pod           *Pod                   `protobuf:"bytes,9,opt,name=pod,proto3" json:"pod,omitempty"`                         // absent until podresources has shown it
+	Holders       *Holders               `protobuf:"bytes,20,opt,name=holders,proto3" json:"holders,omitempty"`                // of its devices; absent when they were not asked for, and in NodeExplainResponse
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1108,10 +1109,18 @@ func (x *Claim) GetPod() *Pod {
 	return nil
 }
 
+func (x *Claim) GetHolders() *Holders {
+	if x != nil {
+		return x.Holders
+	}
+	return nil
+}
+
 type NodeListPreparedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	PageSize      uint32                 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`   // claims in one answer; 0 = 1024, which is also the most
+	PageSize      uint32                 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`   // claims in one answer; 0 = 1024, which is also the most; with holders 64
 	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"` // next_page_token of the answer before
+	Holders       bool                   `protobuf:"varint,10,opt,name=holders,proto3" json:"holders,omitempty"`                    // look also who has the devices open
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1158,6 +1167,13 @@ func (x *NodeListPreparedRequest) GetPageToken() string {
 		return x.PageToken
 	}
 	return ""
+}
+
+func (x *NodeListPreparedRequest) GetHolders() bool {
+	if x != nil {
+		return x.Holders
+	}
+	return false
 }
 
 type NodeListPreparedResponse struct {
@@ -1630,7 +1646,7 @@ func (x *Holder) GetNode() string {
 	return ""
 }
 
-// Which processes have the device's own nodes open.
+// Which processes have the device's own nodes open; of a claim, those of all its devices.
 type Holders struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Complete      bool                   `protobuf:"varint,1,opt,name=complete,proto3" json:"complete,omitempty"`          // all processes could be seen: then no holder means that there is none
@@ -2305,7 +2321,7 @@ const file_node_proto_rawDesc = "" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
-	"\tcontainer\x18\x03 \x01(\tR\tcontainer\"\xd7\x02\n" +
+	"\tcontainer\x18\x03 \x01(\tR\tcontainer\"\x8a\x03\n" +
 	"\x05Claim\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
@@ -2315,14 +2331,17 @@ const file_node_proto_rawDesc = "" +
 	"\adevices\x18\x06 \x03(\tR\adevices\x12\x17\n" +
 	"\aboot_id\x18\a \x01(\tR\x06bootId\x12\x19\n" +
 	"\bsince_ms\x18\b \x01(\x03R\asinceMs\x12%\n" +
-	"\x03pod\x18\t \x01(\v2\x13.sluice.node.v1.PodR\x03podJ\x04\b\n" +
+	"\x03pod\x18\t \x01(\v2\x13.sluice.node.v1.PodR\x03pod\x121\n" +
+	"\aholders\x18\x14 \x01(\v2\x17.sluice.node.v1.HoldersR\aholdersJ\x04\b\n" +
 	"\x10\x14R\tclaim_uidR\n" +
 	"claim_nameR\x0fclaim_namespaceR\x0epod_claim_nameR\arequestR\bshare_idR\n" +
-	"attributesR\x0ecdi_device_ids\"m\n" +
+	"attributesR\x0ecdi_device_ids\"\x87\x01\n" +
 	"\x17NodeListPreparedRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageTokenJ\x04\b\x03\x10\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x18\n" +
+	"\aholders\x18\n" +
+	" \x01(\bR\aholdersJ\x04\b\x03\x10\n" +
 	"R\x05ownerR\tclaim_uid\"q\n" +
 	"\x18NodeListPreparedResponse\x12-\n" +
 	"\x06claims\x18\x01 \x03(\v2\x15.sluice.node.v1.ClaimR\x06claims\x12&\n" +
@@ -2471,42 +2490,43 @@ var file_node_proto_depIdxs = []int32{
 	8,  // 7: sluice.node.v1.NodeListDevicesResponse.broken:type_name -> sluice.node.v1.Broken
 	9,  // 8: sluice.node.v1.NodeListDevicesResponse.warnings:type_name -> sluice.node.v1.Warning
 	12, // 9: sluice.node.v1.Claim.pod:type_name -> sluice.node.v1.Pod
-	13, // 10: sluice.node.v1.NodeListPreparedResponse.claims:type_name -> sluice.node.v1.Claim
-	4,  // 11: sluice.node.v1.Group.verdict:type_name -> sluice.node.v1.Reason
-	17, // 12: sluice.node.v1.Group.members:type_name -> sluice.node.v1.GroupMember
-	21, // 13: sluice.node.v1.Holders.holders:type_name -> sluice.node.v1.Holder
-	4,  // 14: sluice.node.v1.Plan.refusal:type_name -> sluice.node.v1.Reason
-	24, // 15: sluice.node.v1.Plan.steps:type_name -> sluice.node.v1.Step
-	6,  // 16: sluice.node.v1.NodeExplainResponse.device:type_name -> sluice.node.v1.Device
-	4,  // 17: sluice.node.v1.NodeExplainResponse.warnings:type_name -> sluice.node.v1.Reason
-	7,  // 18: sluice.node.v1.NodeExplainResponse.pool:type_name -> sluice.node.v1.Pool
-	18, // 19: sluice.node.v1.NodeExplainResponse.group:type_name -> sluice.node.v1.Group
-	19, // 20: sluice.node.v1.NodeExplainResponse.rule:type_name -> sluice.node.v1.Rule
-	20, // 21: sluice.node.v1.NodeExplainResponse.cordon:type_name -> sluice.node.v1.Cordon
-	13, // 22: sluice.node.v1.NodeExplainResponse.claims:type_name -> sluice.node.v1.Claim
-	22, // 23: sluice.node.v1.NodeExplainResponse.holders:type_name -> sluice.node.v1.Holders
-	23, // 24: sluice.node.v1.NodeExplainResponse.originals:type_name -> sluice.node.v1.Original
-	25, // 25: sluice.node.v1.NodeExplainResponse.allocate:type_name -> sluice.node.v1.Plan
-	25, // 26: sluice.node.v1.NodeExplainResponse.release:type_name -> sluice.node.v1.Plan
-	0,  // 27: sluice.node.v1.Identity.GetPluginInfo:input_type -> sluice.node.v1.GetPluginInfoRequest
-	2,  // 28: sluice.node.v1.Identity.Probe:input_type -> sluice.node.v1.ProbeRequest
-	10, // 29: sluice.node.v1.Node.NodeListDevices:input_type -> sluice.node.v1.NodeListDevicesRequest
-	14, // 30: sluice.node.v1.Node.NodeListPrepared:input_type -> sluice.node.v1.NodeListPreparedRequest
-	16, // 31: sluice.node.v1.Node.NodeExplain:input_type -> sluice.node.v1.NodeExplainRequest
-	27, // 32: sluice.node.v1.Node.NodeCordon:input_type -> sluice.node.v1.NodeCordonRequest
-	29, // 33: sluice.node.v1.Node.NodeUncordon:input_type -> sluice.node.v1.NodeUncordonRequest
-	1,  // 34: sluice.node.v1.Identity.GetPluginInfo:output_type -> sluice.node.v1.GetPluginInfoResponse
-	3,  // 35: sluice.node.v1.Identity.Probe:output_type -> sluice.node.v1.ProbeResponse
-	11, // 36: sluice.node.v1.Node.NodeListDevices:output_type -> sluice.node.v1.NodeListDevicesResponse
-	15, // 37: sluice.node.v1.Node.NodeListPrepared:output_type -> sluice.node.v1.NodeListPreparedResponse
-	26, // 38: sluice.node.v1.Node.NodeExplain:output_type -> sluice.node.v1.NodeExplainResponse
-	28, // 39: sluice.node.v1.Node.NodeCordon:output_type -> sluice.node.v1.NodeCordonResponse
-	30, // 40: sluice.node.v1.Node.NodeUncordon:output_type -> sluice.node.v1.NodeUncordonResponse
-	34, // [34:41] is the sub-list for method output_type
-	27, // [27:34] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	22, // 10: sluice.node.v1.Claim.holders:type_name -> sluice.node.v1.Holders
+	13, // 11: sluice.node.v1.NodeListPreparedResponse.claims:type_name -> sluice.node.v1.Claim
+	4,  // 12: sluice.node.v1.Group.verdict:type_name -> sluice.node.v1.Reason
+	17, // 13: sluice.node.v1.Group.members:type_name -> sluice.node.v1.GroupMember
+	21, // 14: sluice.node.v1.Holders.holders:type_name -> sluice.node.v1.Holder
+	4,  // 15: sluice.node.v1.Plan.refusal:type_name -> sluice.node.v1.Reason
+	24, // 16: sluice.node.v1.Plan.steps:type_name -> sluice.node.v1.Step
+	6,  // 17: sluice.node.v1.NodeExplainResponse.device:type_name -> sluice.node.v1.Device
+	4,  // 18: sluice.node.v1.NodeExplainResponse.warnings:type_name -> sluice.node.v1.Reason
+	7,  // 19: sluice.node.v1.NodeExplainResponse.pool:type_name -> sluice.node.v1.Pool
+	18, // 20: sluice.node.v1.NodeExplainResponse.group:type_name -> sluice.node.v1.Group
+	19, // 21: sluice.node.v1.NodeExplainResponse.rule:type_name -> sluice.node.v1.Rule
+	20, // 22: sluice.node.v1.NodeExplainResponse.cordon:type_name -> sluice.node.v1.Cordon
+	13, // 23: sluice.node.v1.NodeExplainResponse.claims:type_name -> sluice.node.v1.Claim
+	22, // 24: sluice.node.v1.NodeExplainResponse.holders:type_name -> sluice.node.v1.Holders
+	23, // 25: sluice.node.v1.NodeExplainResponse.originals:type_name -> sluice.node.v1.Original
+	25, // 26: sluice.node.v1.NodeExplainResponse.allocate:type_name -> sluice.node.v1.Plan
+	25, // 27: sluice.node.v1.NodeExplainResponse.release:type_name -> sluice.node.v1.Plan
+	0,  // 28: sluice.node.v1.Identity.GetPluginInfo:input_type -> sluice.node.v1.GetPluginInfoRequest
+	2,  // 29: sluice.node.v1.Identity.Probe:input_type -> sluice.node.v1.ProbeRequest
+	10, // 30: sluice.node.v1.Node.NodeListDevices:input_type -> sluice.node.v1.NodeListDevicesRequest
+	14, // 31: sluice.node.v1.Node.NodeListPrepared:input_type -> sluice.node.v1.NodeListPreparedRequest
+	16, // 32: sluice.node.v1.Node.NodeExplain:input_type -> sluice.node.v1.NodeExplainRequest
+	27, // 33: sluice.node.v1.Node.NodeCordon:input_type -> sluice.node.v1.NodeCordonRequest
+	29, // 34: sluice.node.v1.Node.NodeUncordon:input_type -> sluice.node.v1.NodeUncordonRequest
+	1,  // 35: sluice.node.v1.Identity.GetPluginInfo:output_type -> sluice.node.v1.GetPluginInfoResponse
+	3,  // 36: sluice.node.v1.Identity.Probe:output_type -> sluice.node.v1.ProbeResponse
+	11, // 37: sluice.node.v1.Node.NodeListDevices:output_type -> sluice.node.v1.NodeListDevicesResponse
+	15, // 38: sluice.node.v1.Node.NodeListPrepared:output_type -> sluice.node.v1.NodeListPreparedResponse
+	26, // 39: sluice.node.v1.Node.NodeExplain:output_type -> sluice.node.v1.NodeExplainResponse
+	28, // 40: sluice.node.v1.Node.NodeCordon:output_type -> sluice.node.v1.NodeCordonResponse
+	30, // 41: sluice.node.v1.Node.NodeUncordon:output_type -> sluice.node.v1.NodeUncordonResponse
+	35, // [35:42] is the sub-list for method output_type
+	28, // [28:35] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_node_proto_init() }
