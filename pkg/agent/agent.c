@@ -38,8 +38,7 @@ static void look_now(struct agent *agent)
         }
         if (agent->stopping)
                 return;
-        if (agent->serving)
-                kubelet_offer(agent->kubelet, agent->world.offer);
+        agent_offer(agent);
         if (host_events_follow_types(agent->events, agent->world.tree, agent->world.inventory) && settle_ms < 0)
                 settle_ms = LOOK_GAP_MS;
         probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
@@ -197,26 +196,55 @@ static struct kubelet_config kubelet_config(const struct agent *agent)
 {
         return (struct kubelet_config){
                 .dir = agent->options->kubelet_dir,
-                .registration = agent->world.config->registration,
+                .registration = agent->registration,
                 .sim_node = agent->options->sim_node,
         };
 }
 
-void agent_serve(struct agent *agent)
+bool agent_has_kubelet(const struct agent *agent)
+{
+        return agent->registration != REGISTER_NONE;
+}
+
+void agent_offer(struct agent *agent)
+{
+        if (agent->kubelet && !agent->stopping)
+                kubelet_offer(agent->kubelet, agent->world.offer);
+}
+
+static int serve_kubelet(struct agent *agent, struct err *err)
 {
         const struct kubelet_config config = kubelet_config(agent);
+
+        if (!agent_has_kubelet(agent)) {
+                log_info("registration: none: kubelet is not served, the node API is");
+                return 0;
+        }
+        return kubelet_start(&agent->kubelet, &agent->loop, agent->rpc, agent->claims, &config, err);
+}
+
+/* Whoever waited for it may ask the node API at once. */
+static void say_ready(const struct agent *agent)
+{
+        if (agent->serving && agent->node)
+                notify_service_manager(agent_has_kubelet(agent) ? "READY=1\nSTATUS=serving"
+                                                                : "READY=1\nSTATUS=serving the node API, without kubelet");
+}
+
+void agent_serve(struct agent *agent)
+{
         struct err err;
 
         if (agent->serving || agent->stopping)
                 return;
-        if (kubelet_start(&agent->kubelet, &agent->loop, agent->rpc, agent->claims, &config, &err) < 0) {
+        if (serve_kubelet(agent, &err) < 0) {
                 log_error("cannot serve kubelet: %s", err.msg);
                 agent_stop(agent, 1);
                 return;
         }
         agent->serving = true;
-        kubelet_offer(agent->kubelet, agent->world.offer);
-        notify_service_manager("READY=1\nSTATUS=serving");
+        agent_offer(agent);
+        say_ready(agent);
         if (agent->world.offer->n_pools == 0)
                 log_warn("nothing is offered on this node: `sluicectl inventory` says why for each device");
 }
@@ -343,8 +371,9 @@ static void free_all(struct agent *agent)
 /* What needs no loop. On failure nothing is left to be waited for. */
 static int prepare(struct agent *agent, struct err *err)
 {
+        agent->registration = agent->options->config->registration;
         int r = world_open(&agent->world, agent->options->sim_dir, agent->options->host_mounts, agent->options->config, err);
-        if (r == 0) {
+        if (r == 0 && agent_has_kubelet(agent)) {
                 const struct kubelet_config config = kubelet_config(agent);
                 r = kubelet_check(&config, err); /* Before anything is bound for a kubelet that could not be served. */
         }
@@ -396,8 +425,10 @@ static int start(struct agent *agent, struct err *err)
         agent_reconcile(agent);
         if (--agent->n_binding == 0)
                 agent_serve(agent);
-        if (!agent->stopping)
+        if (!agent->stopping) {
                 agent_start_api(agent); /* not in the way of the first list */
+                say_ready(agent);
+        }
         return 0;
 }
 

@@ -42,7 +42,8 @@ struct agent {
         struct ledger *ledger;
         struct claims *claims;
         struct rpc *rpc;
-        struct kubelet *kubelet;
+        enum registration registration; /* as it was at the start: a changed one takes effect at the next */
+        struct kubelet *kubelet;        /* NULL = not served yet, or never: registration: none */
         struct node *node;
         struct host_events *events;
 
@@ -61,7 +62,9 @@ struct agent {
 };
 
 /* agent.c */
-void agent_serve(struct agent *agent); /* kubelet from now on; once */
+bool agent_has_kubelet(const struct agent *agent); /* shall be served, sooner or later */
+void agent_serve(struct agent *agent);             /* kubelet, where there is one, from now on; once */
+void agent_offer(struct agent *agent);             /* what is in force now, to kubelet, when it is served */
 void agent_on_backstop(uv_timer_t *timer);
 /* Of the last look, and what is in force: for whoever asks with the agent as its context. */
 const struct inventory *agent_inventory(void *agent);

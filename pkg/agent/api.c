@@ -36,7 +36,10 @@ static const char *why_not_ready(void *ctx)
 
         if (agent->stopping)
                 return "sluiced is ending";
-        return agent->serving ? unregistered(agent->kubelet) : "devices are being bound, kubelet is served when that is done";
+        if (!agent->serving)
+                return agent_has_kubelet(agent) ? "devices are being bound, kubelet is served when that is done"
+                                                : "devices are being bound";
+        return agent->kubelet ? unregistered(agent->kubelet) : NULL;
 }
 
 static struct cordons *see_cordons(void *ctx)
@@ -56,8 +59,7 @@ static void on_cordons_changed(void *ctx)
         struct agent *agent = ctx;
 
         world_decide(&agent->world);
-        if (agent->serving && !agent->stopping)
-                kubelet_offer(agent->kubelet, agent->world.offer);
+        agent_offer(agent);
 }
 
 static void ask(void *ctx, const struct device *device, ask_fn *done, void *done_ctx)

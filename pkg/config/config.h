@@ -10,7 +10,11 @@
 #include "base/str.h"
 #include "core/rules.h"
 
-enum registration { REGISTER_SOCKET /* path A: kubelet.sock */, REGISTER_WATCHER /* path B: plugins_registry */ };
+enum registration {
+        REGISTER_SOCKET,  /* path A: kubelet.sock */
+        REGISTER_WATCHER, /* path B: plugins_registry */
+        REGISTER_NONE,    /* a node without kubelet: only the node API is served */
+};
 
 struct config {
         struct rules rules;

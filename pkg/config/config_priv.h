@@ -17,7 +17,7 @@ static const char *const config_groups[] = { "withhold", "one-device" };
 static const char *const config_topologies[] = { "drop", "split" };
 static const char *const config_prefers[] = { "pack", "spread" };
 static const char *const config_name_rules[] = { "default", "keep-hyphen", "strip-brand" };
-static const char *const config_registrations[] = { "socket", "watcher" };
+static const char *const config_registrations[] = { "socket", "watcher", "none" };
 
 struct yaml;
 bool config_take(struct yaml *yaml, struct config *config); /* true when there was no problem */

@@ -306,6 +306,25 @@ static void test_the_service_manager_hears_ready_when_kubelet_is_served_and_stop
         rig_stop(rig);
 }
 
+static void test_without_kubelet_ready_means_that_the_node_api_answers(void **state)
+{
+        struct sockaddr_un node = { .sun_family = AF_UNIX };
+        struct rig *rig = *state;
+
+        _cleanup_close_ int fd = manager_open(rig);
+        rig_prepare(rig, "l40s-8", AT_START "registration: none\n");
+        rig_daemon(rig);
+        manager_hears(fd, "READY=1");
+        assert_driver(rig, "0000:18:00.0", "vfio-pci");
+        str_format(node.sun_path, sizeof(node.sun_path), "%s/node.sock", rig->run_dir);
+        _cleanup_close_ int asked = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(asked, (const struct sockaddr *)(const void *)&node, sizeof(node)), 0);
+        assert_int_equal(rig_end(rig, SIGTERM), 0);
+        manager_hears(fd, "STOPPING=1");
+        (void)unsetenv("NOTIFY_SOCKET");
+        rig_stop(rig);
+}
+
 /* ---- what is re-read ---- */
 
 /* A user file goes before the built-in table. */
@@ -652,6 +671,7 @@ int main(void)
                 RIG_TEST(test_what_changed_during_the_wait_for_the_lock_counts),
                 RIG_TEST(test_a_bad_file_after_the_wait_leaves_what_was_read_before_it),
                 RIG_TEST(test_the_service_manager_hears_ready_when_kubelet_is_served_and_stopping_at_the_end),
+                RIG_TEST(test_without_kubelet_ready_means_that_the_node_api_answers),
                 RIG_TEST(test_a_new_pci_ids_file_is_read_at_sighup_and_names_nobody_anew),
                 RIG_TEST(test_a_pci_ids_file_that_is_gone_keeps_the_configuration_in_force),
                 RIG_TEST(test_other_classes_take_effect_at_sighup),

@@ -475,6 +475,31 @@ static void test_a_node_that_offers_nothing_is_well(void **state)
         rig_stop(rig);
 }
 
+/* registration: none. Kubelet is there all the same, and never hears of Sluice; what a rule wants bound at start is bound. */
+static void test_a_node_without_kubelet_is_ready_and_kubelet_is_left_alone(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8", AT_START "registration: none\n");
+        rig_fault(rig, "unbind 0000:18:00.0 delay 1500 times 1");
+        rig_kubelet(rig, "1.34");
+        rig_daemon(rig);
+        wait_for_node(rig);
+        assert_health(rig, "", 1, "not ready: devices are being bound\n");
+        assert_true(rig_logged(rig, "registration: none: kubelet is not served", RIG_SOON_MS));
+        assert_health(rig, "", 0, "ready: 8 of 8 devices in 1 pools are healthy\n");
+        assert_driver(rig, GPU0, "vfio-pci");
+        _cleanup_free_ char *cordoned = said(rig, "cordon", GPU0);
+        assert_health(rig, "", 0, "ready: 7 of 8 devices in 1 pools are healthy\n");
+        rig_config(rig, AT_START "registration: socket\nrescan: 5s\n");
+        assert_true(rig_logged(rig, "the new 'registration' takes effect at the next start", RIG_SOON_MS));
+        rig_unplug(rig, "0000:3b:00.0");
+        assert_true(rig_logged(rig, "device 0000:3b:00.0 in " L40S ": unhealthy", RIG_SOON_MS));
+        assert_health(rig, "", 0, "ready: 6 of 8 devices in 1 pools are healthy\n");
+        assert_int_equal(rig_counts(rig, L40S).registrations, 0);
+        rig_stop(rig);
+}
+
 static void test_pages_have_all_devices_once(void **state)
 {
         struct rig *rig = *state;
@@ -749,6 +774,7 @@ int main(void)
                 RIG_TEST(test_a_daemon_that_is_slow_to_take_a_connection_is_waited_for),
                 RIG_TEST(test_the_daemon_is_ready_when_kubelet_is_served),
                 RIG_TEST(test_health_is_for_probes),
+                RIG_TEST(test_a_node_without_kubelet_is_ready_and_kubelet_is_left_alone),
                 RIG_TEST(test_a_node_is_not_ready_while_kubelet_is_away),
                 RIG_TEST(test_a_node_that_offers_nothing_is_well),
                 RIG_TEST(test_pages_have_all_devices_once),

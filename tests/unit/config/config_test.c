@@ -27,7 +27,7 @@ static void test_every_problem_is_said_with_line_and_key(void **state)
                 { HEAD "rescan: 10s\nrescan: 10s\n", { "f:4: rescan: the key is given twice" } },
                 { HEAD "rescan: 1s\nbindDeadline: 2\nregistration: both\n",
                   { "f:3: rescan: 1s is not between 5000ms and 600000ms", "f:4: bindDeadline: \"2\" is no duration",
-                    "f:5: registration: \"both\" is none of socket, watcher" } },
+                    "f:5: registration: \"both\" is none of socket, watcher, none" } },
                 { HEAD "nodeSocketGroup: 0\n", { "f:3: nodeSocketGroup: \"0\" is no number of a group, from 1 to 4294967294" } },
                 { HEAD "nodeSocketGroup: 4294967295\n", { "f:3: nodeSocketGroup: \"4294967295\" is no number of a group" } },
                 { HEAD "nodeSocketGroup: kvm\n", { "f:3: nodeSocketGroup: \"kvm\" is no number of a group" } },
