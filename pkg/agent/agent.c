@@ -38,7 +38,7 @@ static void look_now(struct agent *agent)
         }
         if (agent->stopping)
                 return;
-        agent_offer(agent);
+        agent_tell_kubelet(agent);
         if (host_events_follow_types(agent->events, agent->world.tree, agent->world.inventory) && settle_ms < 0)
                 settle_ms = LOOK_GAP_MS;
         probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
@@ -206,7 +206,7 @@ bool agent_has_kubelet(const struct agent *agent)
         return agent->registration != REGISTER_NONE;
 }
 
-void agent_offer(struct agent *agent)
+void agent_tell_kubelet(struct agent *agent)
 {
         if (agent->kubelet && !agent->stopping)
                 kubelet_offer(agent->kubelet, agent->world.offer);
@@ -243,7 +243,7 @@ void agent_serve(struct agent *agent)
                 return;
         }
         agent->serving = true;
-        agent_offer(agent);
+        agent_tell_kubelet(agent);
         say_ready(agent);
         if (agent->world.offer->n_pools == 0)
                 log_warn("nothing is offered on this node: `sluicectl inventory` says why for each device");

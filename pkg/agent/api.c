@@ -59,7 +59,7 @@ static void on_cordons_changed(void *ctx)
         struct agent *agent = ctx;
 
         world_decide(&agent->world);
-        agent_offer(agent);
+        agent_tell_kubelet(agent);
 }
 
 static void ask(void *ctx, const struct device *device, ask_fn *done, void *done_ctx)

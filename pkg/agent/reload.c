@@ -64,7 +64,7 @@ static bool put_in_force(struct agent *agent, struct config *config)
         log_info("%s is in force", agent->options->config_path);
         claims_set_deadline(agent->claims, deadline_ms);
         (void)uv_timer_start(&agent->backstop, agent_on_backstop, rescan_ms, rescan_ms);
-        agent_offer(agent);
+        agent_tell_kubelet(agent);
         agent_reconcile(agent);
         return true;
 }
