@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "claims/recovery.h"
 #include "claims/release.h"
+#include "claims/stock.h"
 
 enum {
         LOOK_GAP_MS = 20,     /* two looks are at least this far apart, however many events come */
@@ -51,7 +52,7 @@ static void on_look(uv_timer_t *timer)
         struct agent *agent = timer->data;
 
         look_now(agent);
-        recovery_forget_taken(agent->claims);
+        stock_forget_taken(agent->claims);
         agent_reconcile(agent);
 }
 

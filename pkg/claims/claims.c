@@ -7,8 +7,7 @@
 #include "base/str.h"
 #include "claims/claims_priv.h"
 #include "claims/observe.h"
-#include "claims/recovery.h"
-#include "claims/release.h"
+#include "claims/patient.h"
 
 /* ---- the queue ---- */
 
@@ -184,8 +183,7 @@ void claims_set_deadline(struct claims *claims, unsigned deadline_ms)
 void claims_stop(struct claims *claims, void (*closed)(void *ctx), void *ctx)
 {
         claims->stopping = true;
-        recovery_stop(claims);
-        release_stop(claims);
+        patients_stop(claims);
         for (struct turn *turn = claims->turns, *next; turn; turn = next) {
                 next = turn->next;
                 turn->ops->stop(turn);

@@ -23,6 +23,7 @@ struct turn {
 };
 
 struct observer;
+struct patient;
 
 struct claims {
         uv_loop_t *loop;
@@ -33,13 +34,12 @@ struct claims {
         struct observer *observer;
         struct turn *turns; /* in order of arrival */
         size_t n_turns;
-        uv_timer_t *retry;           /* wakes those that wait for a descriptor to be closed */
-        uv_timer_t *overdue;         /* who waits for the disk waits no longer */
-        struct recovery *recoveries; /* recovery.c */
-        size_t n_recovering;         /* of those that recovery_start() began, and that have not had their chance */
+        uv_timer_t *retry;        /* wakes those that wait for a descriptor to be closed */
+        uv_timer_t *overdue;      /* who waits for the disk waits no longer */
+        struct patient *patients; /* patient.h */
+        size_t n_recovering;      /* of those that recovery_start() began, and that have not had their chance */
         void (*recovered)(void *ctx);
         void *recovered_ctx;
-        struct release *releases; /* release.c */
         bool stopping, pumping;
         void (*closed)(void *ctx);
         void *closed_ctx;

@@ -16,16 +16,11 @@
  * wait for something. */
 void recovery_start(struct claims *claims, void (*done)(void *ctx), void *ctx);
 
-/* A hand ended in the middle of its plan on @functions. Their originals say what was before. */
+/* A hand ended in the middle of its plan on @functions. Their originals say what was before. A recovery of one of them that waits is
+ * taken over: it has one. */
 void recovery_of(struct claims *claims, const struct bdf *functions, size_t n);
-
-/* After a look at the host: what somebody has taken, or exchanged, meanwhile is his, and so is what he binds to VFIO afterwards. A
- * function that is out of sight is waited for: a look may have missed it. */
-void recovery_forget_taken(struct claims *claims);
 
 /* A claim has ended, or a request that was to become one: power that was set for it is given back (power.h). */
 void recovery_of_power(struct claims *claims);
-
-void recovery_stop(struct claims *claims); /* nothing is tried again */
 
 #endif

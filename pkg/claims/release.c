@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "claims/claims_priv.h"
+#include "claims/patient.h"
 #include "claims/recovery.h"
 #include "claims/request.h"
 #include "core/plan.h"
@@ -16,19 +16,14 @@
 enum { CARDS_MAX = 2 * CLAIM_DEVICES_MAX };
 
 struct release {
-        struct turn turn;
-        struct release *next; /* in claims->releases */
+        struct patient patient;
         struct claims *claims;
         char key[CLAIM_KEY_MAX];
         struct bdf cards[CARDS_MAX];
         struct plan *plan; /* that is being recorded, or is at work */
-        uv_timer_t *timer; /* the next attempt */
-        bool in_queue;
-        bool recording; /* the disk has the word */
+        bool recording;    /* the disk has the word */
         bool at_work, just_ended;
         int64_t held_until_ms; /* 0 = nobody has been seen to have it open in this attempt */
-        int64_t pause_ms;
-        char said[ERR_MSG_MAX]; /* why the last attempt was none */
 };
 
 static void on_start(struct turn *turn);
@@ -38,7 +33,7 @@ static const struct turn_ops RELEASE_OPS = { on_start, on_stop, changes };
 
 static struct release *release_of(const struct turn *turn)
 {
-        return container_of(turn, struct release, turn);
+        return container_of(turn, struct release, patient.turn);
 }
 
 static bool changes(const struct turn *turn, struct bdf card, bool ended)
@@ -104,30 +99,12 @@ static enum reason make_plan(const struct claims *claims, const struct claim *cl
 
 /* ---- life ---- */
 
-static void on_timer_closed(uv_handle_t *handle)
-{
-        free(handle);
-}
-
-static void leave_queue(struct release *release)
-{
-        if (!release->in_queue)
-                return;
-        release->in_queue = false;
-        turn_leave(release->claims, &release->turn);
-}
-
 /* Ends it. The claim, if it is still there, is gone on with by the next daemon. */
 static void conclude(struct release *release)
 {
         struct claims *claims = release->claims;
-        struct release **at = &claims->releases;
 
-        while (*at != release)
-                at = &(*at)->next;
-        *at = release->next;
-        uv_close((uv_handle_t *)release->timer, on_timer_closed);
-        leave_queue(release);
+        patient_end(&release->patient);
         free(release->plan);
         free(release);
         if (claims->stopping) /* then each turn is told in its turn */
@@ -152,38 +129,20 @@ static void finish(struct release *release)
         conclude(release);
 }
 
-static void on_retry(uv_timer_t *timer)
-{
-        struct release *release = timer->data;
-
-        if (release->in_queue) {
-                release->turn.waits = true;
-        } else {
-                release->in_queue = true;
-                turn_join(release->claims, &release->turn);
-        }
-        turns_pump(release->claims);
-}
-
 /* Others may have the cards meanwhile. @why is said when it is another reason than the last time. */
 static void try_later(struct release *release, const char *why)
 {
         struct claims *claims = release->claims;
-        bool news = !streq(release->said, why);
 
         if (claims->stopping) {
                 conclude(release);
                 return;
         }
-        if (news)
-                log_warn("the release of %s has to wait: %s", release->key, why);
-        (void)str_copy(release->said, sizeof(release->said), why);
         release->held_until_ms = 0;
-        leave_queue(release);
-        (void)uv_timer_start(release->timer, on_retry, (uint64_t)release->pause_ms, 0);
-        release->pause_ms = release->pause_ms * 2 > RELEASE_PAUSE_MAX_MS ? RELEASE_PAUSE_MAX_MS : release->pause_ms * 2;
-        if (news)
+        if (patient_step_aside(&release->patient, why)) {
+                log_warn("the release of %s has to wait: %s", release->key, why);
                 (void)claims->world.rescan(claims->world.ctx);
+        }
         turns_pump(claims);
 }
 
@@ -191,17 +150,8 @@ static void on_stop(struct turn *turn)
 {
         struct release *release = release_of(turn);
 
-        if (!release->recording && !release->at_work) /* else the disk or the hand has the word */
+        if (patient_is_idle(&release->patient)) /* else the disk or the hand has the word */
                 conclude(release);
-}
-
-void release_stop(struct claims *claims)
-{
-        for (struct release *release = claims->releases, *next; release; release = next) {
-                next = release->next;
-                if (!release->in_queue)
-                        conclude(release);
-        }
 }
 
 /* ---- originals ---- */
@@ -257,7 +207,7 @@ static void wait_for_holder(struct release *release, const char *why)
         if (now >= release->held_until_ms || release->claims->stopping)
                 try_later(release, why);
         else
-                (void)uv_timer_start(release->timer, on_retry, RELEASE_HELD_RETRY_MS, 0);
+                patient_again_in(&release->patient, RELEASE_HELD_RETRY_MS);
 }
 
 static void mark_devices(struct release *release, enum reason reason, const char *detail)
@@ -419,20 +369,11 @@ static struct release *release_new(struct claims *claims, const char *key, const
 {
         struct release *release = xcalloc(1, sizeof(*release));
 
-        *release = (struct release){ .turn = { .ops = &RELEASE_OPS, .n_cards = n_cards },
-                                     .claims = claims,
-                                     .next = claims->releases,
-                                     .in_queue = true,
-                                     .pause_ms = RELEASE_PAUSE_MIN_MS };
+        release->claims = claims;
         (void)str_copy(release->key, sizeof(release->key), key);
         memcpy(release->cards, cards, n_cards * sizeof(*cards));
-        release->turn.cards = release->cards;
         release->plan = xcalloc(1, sizeof(*release->plan));
-        release->timer = xcalloc(1, sizeof(*release->timer));
-        (void)uv_timer_init(claims->loop, release->timer);
-        release->timer->data = release;
-        claims->releases = release;
-        turn_join(claims, &release->turn);
+        patient_begin(&release->patient, claims, &RELEASE_OPS, release->cards, n_cards);
         return release;
 }
 
@@ -447,8 +388,7 @@ static void on_recorded(void *ctx, const struct err *err)
         } else if (err) {
                 try_later(release, err->msg);
         } else {
-                release->turn.waits = true;
-                turns_pump(claims);
+                patient_again(&release->patient);
         }
 }
 
@@ -494,7 +434,7 @@ bool release_claim(struct claims *claims, const char *key)
         claim_copy(&releasing, claim);
         releasing.state = CLAIM_RELEASING;
         struct release *release = release_new(claims, key, cards, n_cards);
-        release->turn.waits = false;
+        release->patient.turn.waits = false;
         release->recording = true;
         if (ledger_put_claim(claims->ledger, &releasing, on_recorded, release, &err) < 0)
                 on_recorded(release, &err);
@@ -526,8 +466,10 @@ const char *release_of_device(const struct claims *claims, const char *device)
 
         if (!claim || claim->state != CLAIM_RELEASING)
                 return NULL;
-        for (const struct release *release = claims->releases; release; release = release->next)
-                if (streq(release->key, claim->key))
-                        return release->said;
+        for (const struct patient *patient = claims->patients; patient; patient = patient->next) {
+                const struct release *release = patient->turn.ops == &RELEASE_OPS ? release_of(&patient->turn) : NULL;
+                if (release && streq(release->key, claim->key))
+                        return patient->said;
+        }
         return "";
 }

@@ -14,8 +14,6 @@
 enum {
         RELEASE_HELD_MS = 2000,      /* the cards are kept while a descriptor is about to be closed */
         RELEASE_HELD_RETRY_MS = 100, /* looked at so often then */
-        RELEASE_PAUSE_MIN_MS = 1000, /* until the next attempt; doubles */
-        RELEASE_PAUSE_MAX_MS = 300000,
 };
 
 /* The claim @key has no owner any more, and nobody has its devices open as far as is known. False: a request is under way for
@@ -23,7 +21,6 @@ enum {
 bool release_claim(struct claims *claims, const char *key);
 
 void release_resume(struct claims *claims); /* at start: what an earlier daemon had begun */
-void release_stop(struct claims *claims);   /* nothing is tried again */
 
 /* Is @device being released? NULL = no; else what the release waits for, "" = nothing. */
 const char *release_of_device(const struct claims *claims, const char *device);

@@ -218,17 +218,7 @@ void recovery_of_power(struct claims *of)
         (void)of;
 }
 
-void recovery_stop(struct claims *of)
-{
-        (void)of;
-}
-
 /* Nothing is released here: release_test.c. */
-void release_stop(struct claims *of)
-{
-        (void)of;
-}
-
 bool release_claim(struct claims *of, const char *key)
 {
         (void)of;

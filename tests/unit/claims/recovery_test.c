@@ -15,6 +15,7 @@
 #include "claims/claims.h"
 #include "claims/observe.h"
 #include "claims/recovery.h"
+#include "claims/stock.h"
 
 /* ---- hands and plans that the test moves ---- */
 
@@ -309,15 +310,15 @@ static void test_what_somebody_took_and_bound_again_is_his(void **state)
         set_driver(GPU, "nvidia");
         set_driver(MATE, "snd_hda_intel");
         set_driver(OTHER, "vfio-pci");
-        recovery_forget_taken(f.claims);
+        stock_forget_taken(f.claims);
         assert_int_equal(state_of(GPU), -1);
         assert_int_equal(state_of(MATE), ORIGINAL_RESTORING); /* a hand's doing, maybe */
         assert_int_equal(state_of(OTHER), ORIGINAL_BOUND);
         set_driver(OTHER, ""); /* the VFIO module is being reloaded */
-        recovery_forget_taken(f.claims);
+        stock_forget_taken(f.claims);
         assert_int_equal(state_of(OTHER), ORIGINAL_BOUND);
         f.inv->functions[OTHER].device = 0x2335;
-        recovery_forget_taken(f.claims);
+        stock_forget_taken(f.claims);
         assert_int_equal(state_of(OTHER), -1);
 }
 
@@ -493,6 +494,30 @@ static void test_what_a_dead_hand_left_is_dealt_with_by_the_same_daemon(void **s
         assert_int_equal(f.n_recovered, 0);
 }
 
+/* A hand dies again on what a recovery waits for already: one recovery goes on, for all the functions of both. */
+static void test_a_function_has_one_recovery(void **state)
+{
+        (void)state;
+        record_half(ORIGINAL_BINDING);
+        restore.reason = REASON_FORMER_DRIVER;
+        recovery_of(f.claims, &BDFS[GPU], 1);
+        look(false);
+        recovery_of(f.claims, &BDFS[MATE], 1); /* another function's is its own */
+        look(false);
+        assert_int_equal(hand.n, 2);
+        recovery_of(f.claims, BDFS, 2);
+        assert_int_equal(hand.n, 3); /* not after their pauses */
+        look(false);
+        assert_int_equal(restore.n_originals, 2);
+        for (int64_t until = clock_ms() + 1500; clock_ms() < until; (void)usleep(10 * 1000)) {
+                (void)uv_run(&f.loop, UV_RUN_NOWAIT);
+                if (hand.done)
+                        look(false);
+        }
+        assert_int_equal(hand.n, 4);
+        restore.reason = REASON_NONE;
+}
+
 static void test_the_end_leaves_what_is_under_way_to_the_next_daemon(void **state)
 {
         (void)state;
@@ -616,6 +641,7 @@ int main(void)
                 CASE(test_what_a_dead_hand_left_is_dealt_with_by_the_same_daemon),
                 CASE(test_power_that_nobody_claims_any_more_is_given_back),
                 CASE(test_power_that_is_claimed_stays_until_the_claim_ends),
+                CASE(test_a_function_has_one_recovery),
                 CASE(test_the_end_leaves_what_is_under_way_to_the_next_daemon),
         };
 

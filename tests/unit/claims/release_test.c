@@ -6,6 +6,7 @@
 
 #include "../core/world.h"
 #include "base/clock.h"
+#include "claims/patient.h"
 #include "claims/release.h"
 
 /* ---- hands ---- */
@@ -604,7 +605,7 @@ static void test_what_breaks_is_left_alone_until_somebody_has_mended_it(void **s
         end_plan(PLAN_BROKEN, REASON_BROKEN_BINDING, "neither here nor there");
         assert_int_equal(device()->reason, REASON_BROKEN_BINDING);
         assert_int_equal(book.claim.state, CLAIM_RELEASING);
-        run_for(RELEASE_PAUSE_MIN_MS + 200);
+        run_for(PATIENT_PAUSE_MIN_MS + 200);
         assert_int_equal(hand.n, 1);
         w.mark.id[0] = '\0';
         host_is(GIVEN_BACK);

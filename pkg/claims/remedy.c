@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "claims/remedy.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "claims/claims_priv.h"
+#include "claims/power.h"
+#include "claims/stock.h"
+#include "core/recover.h"
+
+size_t remedy_originals(const struct claims *claims, const struct bdf *functions, size_t n, struct original **ret)
+{
+        struct original *list = xcalloc(n, sizeof(*list));
+        size_t n_known = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                const struct original *original = ledger_original(claims->ledger, functions[i]);
+                if (original)
+                        list[n_known++] = *original;
+        }
+        *ret = list;
+        return n_known;
+}
+
+static bool any_under_way(const struct original *list, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (list[i].state != ORIGINAL_BOUND)
+                        return true;
+        return false;
+}
+
+bool remedy_needed(const struct claims *claims, const struct bdf *functions, size_t n)
+{
+        _cleanup_free_ struct original *list = NULL;
+
+        n = remedy_originals(claims, functions, n, &list);
+        bool any = any_under_way(list, n);
+        for (size_t i = 0; i < n; i++)
+                any = any || power_is_owed(claims, &list[i]);
+        return any;
+}
+
+static bool all_ours(const struct claims *claims, const struct original *list, size_t n)
+{
+        const struct inventory *inv = claims->world.inventory(claims->world.ctx);
+
+        for (size_t i = 0; i < n; i++)
+                if (original_judge(&list[i], inventory_function(inv, list[i].bdf), inv->boot_id) != FATE_OURS)
+                        return false;
+        return true;
+}
+
+static void adopt(struct claims *claims, struct original *list, size_t n)
+{
+        struct err unused;
+
+        log_info("the bind of " BDF_FMT " that was under way is complete: it stays bound to %s", BDF_ARGS(list[0].bdf), list[0].target);
+        for (size_t i = 0; i < n; i++)
+                list[i].state = ORIGINAL_BOUND;
+        (void)ledger_put_originals(claims->ledger, list, n, NULL, NULL, &unused); /* they are in the ledger: there is room */
+}
+
+static void forget(struct claims *claims, const struct original *list, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                ledger_remove_originals(claims->ledger, &list[i].bdf, 1, NULL, NULL);
+}
+
+/* The plan; without a step all is as it shall be, and that is written down. */
+static enum reason make(struct claims *claims, const struct original *list, size_t n, enum remedy *ret, struct plan *plan, struct err *err)
+{
+        const struct inventory *inv = claims->world.inventory(claims->world.ctx);
+        _cleanup_free_ const struct original **originals = xcalloc(n + 1, sizeof(*originals));
+
+        for (size_t i = 0; i < n; i++)
+                originals[i] = &list[i];
+        enum reason reason =
+                *ret == REMEDY_RESTORE ? plan_restore(inv, originals, n, plan, err) : plan_power_back(inv, originals, n, plan, err);
+        if (reason || plan->n_steps > 0)
+                return reason;
+        if (*ret == REMEDY_RESTORE)
+                forget(claims, list, n);
+        else
+                power_given_back(claims, list, n);
+        *ret = REMEDY_NONE;
+        return REASON_NONE;
+}
+
+enum reason remedy_decide(struct claims *claims, const struct bdf *functions, size_t n, enum remedy *ret, struct plan *plan,
+                          struct err *err)
+{
+        _cleanup_free_ struct original *list = NULL;
+
+        n = remedy_originals(claims, functions, n, &list);
+        n = stock_forget(claims, list, n);
+        bool under_way = any_under_way(list, n);
+        *ret = under_way && !all_ours(claims, list, n) ? REMEDY_RESTORE : REMEDY_POWER;
+        if (*ret == REMEDY_RESTORE)
+                return make(claims, list, n, ret, plan, err);
+        if (under_way)
+                adopt(claims, list, n);
+        return make(claims, list, power_owed_of(claims, list, n), ret, plan, err);
+}
+
+void remedy_done(struct claims *claims, const struct bdf *functions, size_t n, enum remedy remedy)
+{
+        _cleanup_free_ struct original *list = NULL;
+
+        size_t n_known = remedy_originals(claims, functions, n, &list);
+        if (remedy == REMEDY_POWER) {
+                power_given_back(claims, list, power_owed_of(claims, list, n_known));
+                return;
+        }
+        log_info("what was under way on " BDF_FMT " is undone: it is on %s again", BDF_ARGS(functions[0]),
+                 n_known > 0 && *list[0].driver ? list[0].driver : "no driver");
+        forget(claims, list, n_known);
+}
