@@ -24,6 +24,7 @@ FLAVOUR ?= debug
 B := build/$(FLAVOUR)$(SUFFIX)
 VERSION := $(shell cat VERSION)
 DESTDIR ?=
+ARCH ?= $(shell dpkg --print-architecture)
 PREFIX ?= /usr
 
 # ---- flags ----
@@ -35,7 +36,7 @@ CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefin
 CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS_coverage := -O0 -g --coverage
 CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-CFLAGS_release := -O2 -g $(HARDEN) -ffunction-sections -fdata-sections
+CFLAGS_release := -O2 -g $(HARDEN) -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=.
 override CPPFLAGS += -D_GNU_SOURCE -Ipkg -I$(B)/gen -DSLUICE_VERSION='"$(VERSION)"' $(DEFINES)
 override CFLAGS += -std=gnu11 $(CFLAGS_$(FLAVOUR))
 override LDFLAGS += $(filter -fsanitize=% --coverage,$(CFLAGS_$(FLAVOUR)))
@@ -47,6 +48,15 @@ ABSL = $(shell pkg-config --static --libs grpc_unsecure | tr ' ' '\n' | grep -- 
 override LDFLAGS += -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs -L$(STATIC)/lib
 LIBS = -Wl,--start-group -lgrpc_unsecure -lgpr -laddress_sorting -lupb -lcares -lprotobuf-c $(ABSL) -luv_a -lyaml -ljansson -lpci \
        -lsmartcols -lz -lstdc++ -lpthread -lm -ldl -Wl,--end-group
+# What gRPC makes ready at its start for names on a network and for load balancing; our channels are unix sockets. Its functions
+# of these names become an empty one (pkg/rpc/rpc.c); a gRPC that has other names is linked whole.
+RPC_LEFT_OUT := RegisterRlsLbPolicy RegisterGrpcLbPolicy RegisterRingHashLbPolicy RegisterRoundRobinLbPolicy RegisterPriorityLbPolicy \
+                RegisterWeightedTargetLbPolicy RegisterOutlierDetectionLbPolicy FaultInjectionFilterRegister RegisterAresDnsResolver \
+                RegisterNativeDnsResolver RegisterFakeResolver RegisterHttpProxyMapper RegisterHttpConnectHandshaker
+RPC_LEFT_OUT := $(foreach f,$(RPC_LEFT_OUT),_ZN9grpc_core$(shell printf $(f) | wc -c)$(f)EPNS_17CoreConfiguration7BuilderE) \
+                _Z27grpc_resolver_dns_ares_initv _Z31grpc_resolver_dns_ares_shutdownv
+LINK_MAP = -Wl,-Map=$@.map
+LDFLAGS_sluiced := $(RPC_LEFT_OUT:%=-Wl,--defsym=%=rpc_left_out)
 STATIC_LIBS := $(STATIC)/lib/libpci.a $(STATIC)/lib/libsmartcols.a
 # glibc warns of name look-ups in a static program. Ours makes none: unix sockets only. V=1 shows the warnings.
 ifneq ($(V),1)
@@ -67,9 +77,10 @@ PROTOS := $(wildcard api/kubelet/*.proto api/node/v1/*.proto)
 GEN_C := $(patsubst %.proto,$(B)/gen/%.pb-c.c,$(notdir $(PROTOS)))
 vpath %.proto api/kubelet api/node/v1
 PKG_C := $(wildcard pkg/*/*.c)
-PKG_O := $(PKG_C:%.c=$(B)/%.o) $(GEN_C:.c=.o)
-CMDS := $(notdir $(patsubst %/,%,$(dir $(wildcard cmd/*/main.c))))
-BINS := $(CMDS:%=$(B)/bin/%)
+# sluiced is sluicectl too, under that name (cmd/sluiced/main.c): its verbs lie in the archive.
+PKG_O := $(PKG_C:%.c=$(B)/%.o) $(GEN_C:.c=.o) $(patsubst %.c,$(B)/%.o,$(wildcard cmd/sluicectl/*.c))
+CMDS := sluiced sluice-hand
+BINS := $(CMDS:%=$(B)/bin/%) $(B)/bin/sluicectl
 UNIT_C := $(sort $(wildcard tests/unit/*/*_test.c))
 UNITS := $(UNIT_C:tests/%.c=$(B)/tests/%)
 FUZZ := $(patsubst tests/fuzz/%_fuzz.c,%,$(sort $(wildcard tests/fuzz/*_fuzz.c)))
@@ -83,7 +94,7 @@ PACKAGES_lint := clang-format cppcheck shellcheck man-db gcovr universal-ctags
 help: ## list the verbs
 	@echo "Sluice $(VERSION): verbs of this Makefile"
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' Makefile
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(wildcard tests/*/*.mk) | sort
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(wildcard deploy/*/*.mk tests/*/*.mk) | sort
 	@echo "Variables, as in 'make test-unit UNIT=core/bdf':"
 	@sed -n 's/^#   /  /p' Makefile | head -7
 
@@ -117,9 +128,11 @@ define CMD_RULE
 $(B)/bin/$(1): $(patsubst %.c,$(B)/%.o,$(wildcard cmd/$(1)/*.c)) $(B)/libsluice.a $(STATIC_LIBS)
 	@mkdir -p $$(@D)
 	$$(call SAY,LD  $$@)
-	$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$(LDFLAGS_$(1)) -o $$@ $$(filter %.o %/libsluice.a,$$^) $$(LIBS) $$(QUIET_LD)
+	$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $$(LDFLAGS_$(1)) $$(LINK_MAP) -o $$@ $$(filter %.o %/libsluice.a,$$^) $$(LIBS) $$(QUIET_LD)
 endef
 $(foreach c,$(CMDS),$(eval $(call CMD_RULE,$(c))))
+$(B)/bin/sluicectl: $(B)/bin/sluiced
+	$(Q)ln -f $< $@
 # Two of gRPC's functions are overridden (pkg/rpc/rpc.c); a dynamic gRPC finds ours only when they are exported.
 ifneq ($(LINK),static)
 LDFLAGS_sluiced := -Wl,--export-dynamic-symbol=gpr_cpu_num_cores -Wl,--export-dynamic-symbol=gpr_cpu_current_cpu
@@ -196,7 +209,7 @@ coverage: ## line coverage of the unit tests (gcovr)
 install: build install-docs ## install below DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install -s -m 755 build/release/bin/sluiced build/release/bin/sluice-hand $(DESTDIR)$(PREFIX)/sbin/
-	install -s -m 755 build/release/bin/sluicectl $(DESTDIR)$(PREFIX)/bin/
+	ln -sf ../sbin/sluiced $(DESTDIR)$(PREFIX)/bin/sluicectl
 # The documents lie as they do here: their links hold (lint looks).
 install-docs:
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man5 man8) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions
@@ -214,5 +227,6 @@ clean: ## remove build/
 .PHONY: help deps deps-lint build bins check test test-all test-unit run-units test-unit-clang test-tsan run-tsan fuzz run-fuzz demo bench \
         lint format compdb coverage install install-docs clean
 .SECONDARY:
+include deploy/image/image.mk
 -include $(wildcard tests/*/*.mk)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

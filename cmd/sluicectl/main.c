@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sluicectl: the operator's hand. Here: which verb, and whether what it printed arrived. */
+#include "sluicectl.h"
+
 #include <errno.h>
 #include <locale.h>
 #include <stdio.h>
@@ -61,7 +63,7 @@ static int run(int argc, char **argv)
         return verb ? verb->run(verb, argc, argv) : say_usage(NULL, argv[0], "no such verb");
 }
 
-int main(int argc, char **argv)
+int sluicectl_main(int argc, char **argv)
 {
         (void)setlocale(LC_CTYPE, ""); /* widths of characters in tables */
 

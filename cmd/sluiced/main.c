@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sluiced: the node daemon. Here: the command line, directories, the locks; then agent_run. */
+/* sluiced: the node daemon, and sluicectl when that is its name. Here: the command line, directories, the locks; then
+ * agent_run. */
 #include <errno.h>
 #include <limits.h>
 #include <malloc.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../sluicectl/sluicectl.h"
 #include "agent/agent.h"
 #include "agent/lock.h"
 #include "base/alloc.h"
@@ -237,7 +239,7 @@ static int act(const struct options *options)
         return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static int sluiced_main(int argc, char **argv)
 {
         struct options options;
 
@@ -253,4 +255,18 @@ int main(int argc, char **argv)
                 return EXIT_FAILED;
         }
         return status;
+}
+
+/* One file with two names: what both need, gRPC above all, is most of either. A copy under a third name is neither of them: it
+ * might be meant as the tool, and would hand out devices. */
+int main(int argc, char **argv)
+{
+        const char *path = argc > 0 ? argv[0] : "", *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+        if (str_has_prefix(name, "sluicectl"))
+                return sluicectl_main(argc, argv);
+        if (str_has_prefix(name, "sluiced"))
+                return sluiced_main(argc, argv);
+        (void)fprintf(stderr, "%s: this program is sluiced or sluicectl by its name: call it so\n", path);
+        return EXIT_USAGE;
 }

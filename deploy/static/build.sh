@@ -53,7 +53,7 @@ echo "static libraries: fetching the sources of libpci and libsmartcols from Deb
 apt-get "${options[@]}" update
 if [ ! -f "$dir/lib/libpci.a" ]; then
         fetch pciutils libpci-dev
-        make -s -C "$dir/src/pciutils" CC="$cc" OPT="-O2 -fPIE" ZLIB=yes DNS=no HWDB=no SHARED=no PREFIX=/usr SHAREDIR=/usr/share/misc lib/libpci.a >"$dir/libpci.log" 2>&1 ||
+        make -s -C "$dir/src/pciutils" CC="$cc" OPT="-O2 -fPIE -ffile-prefix-map=$dir/src=." ZLIB=yes DNS=no HWDB=no SHARED=no PREFIX=/usr SHAREDIR=/usr/share/misc lib/libpci.a >"$dir/libpci.log" 2>&1 ||
                 { tail "$dir/libpci.log" >&2; exit 1; }
         mkdir -p "$dir/include/pci"
         cp "$dir/src/pciutils/lib/"{config,header,pci,types}.h "$dir/include/pci/"
@@ -61,7 +61,7 @@ if [ ! -f "$dir/lib/libpci.a" ]; then
 fi
 if [ ! -f "$dir/lib/libsmartcols.a" ]; then
         fetch util-linux libsmartcols-dev
-        (cd "$dir/src/util-linux" && ./configure -q CC="$cc" CFLAGS="-O2 -fPIE" --disable-all-programs --enable-libsmartcols --enable-static \
+        (cd "$dir/src/util-linux" && ./configure -q CC="$cc" CFLAGS="-O2 -fPIE -ffile-prefix-map=$dir/src=." --disable-all-programs --enable-libsmartcols --enable-static \
                 --disable-shared --disable-nls >"$dir/libsmartcols.log" 2>&1 &&
                 make -s AUTOMAKE=: ACLOCAL=: AUTOCONF=: AUTOHEADER=: libsmartcols.la >>"$dir/libsmartcols.log" 2>&1) ||
                 { tail "$dir/libsmartcols.log" >&2; exit 1; }

@@ -44,6 +44,13 @@ void absl_set_deadlock_detection(int mode) __asm__("_ZN4absl7debian329SetMutexDe
         __attribute__((weak));
 enum { ABSL_DEADLOCK_IGNORE = 0 };
 
+/* Stands for the parts of gRPC that a static link leaves out (RPC_LEFT_OUT in the Makefile). */
+void rpc_left_out(void *builder);
+void rpc_left_out(void *builder)
+{
+        (void)builder;
+}
+
 extern char **environ;
 
 /* The environment must not change how gRPC behaves (poll strategy, tracing, fork support). */

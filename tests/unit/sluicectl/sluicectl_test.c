@@ -51,6 +51,7 @@ static char *read_all(const char *name)
         return text;
 }
 
+/* @argv: argv[0] is what the program believes to be called. */
 static void run_argv(char *const *argv, struct result *ret)
 {
         const char *bin = getenv("SLUICE_BIN");
@@ -228,6 +229,36 @@ static void test_every_captured_host_is_shown_with_its_reasons(void **state)
         assert_true(shown >= 20);
 }
 
+/* A tool that somebody has renamed must not turn into the daemon. */
+static void test_one_program_is_what_its_name_says(void **state)
+{
+        static const struct {
+                const char *name;
+                int status;
+                const char *out, *err;
+        } rows[] = {
+                { "sluicectl", 0, "sluicectl " SLUICE_VERSION "\n", NULL },
+                { "/usr/bin/sluicectl", 0, "sluicectl ", NULL },
+                { "./sluicectl-0.1", 0, "sluicectl ", NULL },
+                { "/usr/sbin/sluiced", 0, "sluiced " SLUICE_VERSION "\n", NULL },
+                { "sluiced-held", 0, "sluiced ", NULL },
+                { "/usr/bin/sctl", 2, NULL, "/usr/bin/sctl: this program is sluiced or sluicectl by its name" },
+                { "/opt/sluicectl/sluice", 2, NULL, "/opt/sluicectl/sluice: this program is " },
+                { "", 2, NULL, ": this program is " },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                char *argv[] = { (char *)(uintptr_t)rows[i].name, (char *)"--version", NULL };
+                _cleanup_result_ struct result r = { 0 };
+
+                run_argv(argv, &r);
+                if (r.status != rows[i].status || (rows[i].out ? !str_has_prefix(r.out, rows[i].out) : *r.out != '\0') ||
+                    (rows[i].err ? !str_has_prefix(r.err, rows[i].err) : *r.err != '\0'))
+                        fail_msg("as '%s': status %d\n--- out\n%s--- err\n%s", rows[i].name, r.status, r.out, r.err);
+        }
+}
+
 static void test_output_that_does_not_arrive_is_a_failure(void **state)
 {
         _cleanup_result_ struct result r = { 0 };
@@ -394,6 +425,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_every_command_line_ends_as_documented),
                 TEST(test_every_captured_host_is_shown_with_its_reasons),
+                TEST(test_one_program_is_what_its_name_says),
                 TEST(test_output_that_does_not_arrive_is_a_failure),
                 TEST(test_a_configuration_decides_what_would_be_offered),
                 TEST(test_what_happens_to_a_simulated_host_is_seen),
