@@ -94,11 +94,16 @@ static void on_timer(uv_timer_t *timer)
 
 /* ---- which pod has what ---- */
 
-static bool worth_asking(void *ctx)
+enum { ASK_SELDOM = 4 }; /* with podresources' pause: about once a minute */
+
+/* While nothing is held there is one thing to learn: a claim whose record was lost. That has time, and a node wakes less. */
+static unsigned ask_every(void *ctx)
 {
         const struct kubelet *kubelet = ctx;
 
-        return kubelet->n_plugins > 0 || claims_of_kubelet(kubelet->claims, NULL);
+        if (claims_of_kubelet(kubelet->claims, NULL))
+                return 1;
+        return kubelet->n_plugins > 0 ? ASK_SELDOM : 0;
 }
 
 /* Also what was given under a name that is offered no more. */
@@ -121,7 +126,7 @@ static void start_podresources(struct kubelet *kubelet)
 {
         const struct podresources_config config = {
                 .dir = kubelet->dir,
-                .wanted = worth_asking,
+                .every = ask_every,
                 .is_ours = is_ours,
                 .listed = on_pod_list,
                 .ctx = kubelet,

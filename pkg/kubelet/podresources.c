@@ -2,6 +2,7 @@
 #include "kubelet/podresources.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -25,6 +26,7 @@ struct podresources {
         unsigned kubelet;        /* and the number of the kubelet behind it */
         unsigned failures;       /* in a row */
         unsigned too_often;      /* RESOURCE_EXHAUSTED in a row */
+        unsigned passed;         /* times it could have asked since it did */
         bool said;
         bool timer_closed;
         void (*closed)(void *ctx); /* set: it stops */
@@ -228,13 +230,25 @@ static bool find_kubelet(struct podresources *p, struct err *why)
         return true;
 }
 
+static bool is_due(struct podresources *p)
+{
+        unsigned every = p->config.every(p->config.ctx);
+
+        if (p->passed < UINT_MAX)
+                p->passed++;
+        if (every == 0 || p->passed < every)
+                return false;
+        p->passed = 0;
+        return true;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
         struct podresources *p = container_of(timer, struct podresources, timer);
         V1__ListPodResourcesRequest request = V1__LIST_POD_RESOURCES_REQUEST__INIT;
         struct err why;
 
-        if (!p->config.wanted(p->config.ctx)) {
+        if (!is_due(p)) {
                 arm(p);
         } else if (!find_kubelet(p, &why)) {
                 failed(p, RPC_UNAVAILABLE, why.msg);
@@ -261,6 +275,7 @@ struct podresources *podresources_start(uv_loop_t *loop, struct rpc *rpc, const 
         p->config.dir = NULL;
         p->client = rpc_client_new(rpc, p->sock, PODRESOURCES_RECEIVE_MAX);
         (void)uv_timer_init(loop, &p->timer);
+        p->passed = UINT_MAX; /* the first list is wanted soon in any case */
         arm(p);
         return p;
 }

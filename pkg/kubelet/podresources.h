@@ -29,7 +29,7 @@ enum {
 struct podresources_config {
         const char *dir;                                        /* kubelet's root */
         unsigned poll_ms, deadline_ms;                          /* 0 = those above */
-        bool (*wanted)(void *ctx);                              /* is there anything to learn now? */
+        unsigned (*every)(void *ctx);                           /* ask each time (1), each n-th time; 0 = there is nothing to learn now */
         bool (*is_ours)(void *ctx, const char *resource);       /* the rest is not kept */
         void (*listed)(void *ctx, const struct pod_list *list); /* borrowed */
         void *ctx;

@@ -178,7 +178,6 @@ static unsigned sweep(const struct kind *kind, const char *fault, int error)
 
         kind->plan(&plan);
         make(&host, kind);
-        _cleanup_free_ char *before = picture(&host);
         assert_int_equal(run(&host, &plan, 0, 0, &last, &n_calls), PLAN_DONE);
         _cleanup_free_ char *after = picture(&host);
         _cleanup_free_ char *root = xstrdup(host.root);

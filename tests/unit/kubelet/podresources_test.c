@@ -191,7 +191,7 @@ struct asking {
         struct stage *stage; /* for its loop and directory */
         struct podresources *podresources;
         bool closed;
-        bool unwanted;
+        unsigned every, n_chances; /* what every() says, and how often it was asked */
 
         struct rpc_server *server;
         struct listener *listener;
@@ -267,9 +267,12 @@ static void unserve(void)
         assert_true(stage_until(a->stage, is_server_stopped, 5000));
 }
 
-static bool wanted(void *ctx)
+static unsigned every(void *ctx)
 {
-        return !((struct asking *)ctx)->unwanted;
+        struct asking *asking = ctx;
+
+        asking->n_chances++;
+        return asking->every;
 }
 
 static void listed(void *ctx, const struct pod_list *list)
@@ -287,13 +290,14 @@ static void listed(void *ctx, const struct pod_list *list)
 static void begin(void)
 {
         a = xcalloc(1, sizeof(*a));
+        a->every = 1;
         a->stage = stage_new(REGISTER_SOCKET);
         a->answer = make_list((const struct row[]){ { "vms", "vm-a", "compute", RESOURCE, { "0000:18:00.0" } } }, 1);
         assert_int_equal(mkdir(stage_path(a->stage, "pod-resources"), 0755), 0);
         const struct podresources_config config = { .dir = a->stage->dir,
                                                     .poll_ms = POLL_MS,
                                                     .deadline_ms = DEADLINE_MS,
-                                                    .wanted = wanted,
+                                                    .every = every,
                                                     .is_ours = is_l40s,
                                                     .listed = listed,
                                                     .ctx = a };
@@ -421,7 +425,7 @@ static void test_a_call_in_flight_does_not_hold_up_the_end(void **state)
         assert_true(stage_until(a->stage, is_closed, 5000));
         assert_true(clock_ms() - start < DEADLINE_MS / 2);
         a->podresources = podresources_start(&a->stage->loop, a->stage->rpc,
-                                             &(struct podresources_config){ .dir = a->stage->dir, .wanted = wanted, .ctx = a });
+                                             &(struct podresources_config){ .dir = a->stage->dir, .every = every, .ctx = a });
         a->closed = false;
         end();
 }
@@ -466,12 +470,37 @@ static void test_nobody_is_asked_when_there_is_nothing_to_learn(void **state)
 {
         (void)state;
         begin();
-        a->unwanted = true;
+        a->every = 0;
         serve();
         stage_turn(a->stage, 10 * POLL_MS);
         assert_int_equal(a->n_asked, 0);
-        a->unwanted = false;
+        a->every = 1;
         assert_true(stage_until(a->stage, has_a_list, 5000));
+        end();
+}
+
+static bool is_asked_thrice(const struct stage *stage)
+{
+        (void)stage;
+        return a->n_asked == 3;
+}
+
+static void test_what_has_time_is_asked_at_once_and_then_seldom(void **state)
+{
+        (void)state;
+        begin();
+        a->every = 4;
+        serve();
+        assert_true(stage_until(a->stage, is_asked, 5000));
+        assert_int_equal(a->n_chances, 1);
+        assert_true(stage_until(a->stage, is_asked_thrice, 5000));
+        assert_int_equal(a->n_chances, 1 + 2 * 4);
+        assert_true(stage_until(a->stage, has_a_list, 5000));
+        a->every = 1; /* something is held now */
+        unsigned before = a->n_chances, asked = a->n_asked;
+        stage_turn(a->stage, 5 * POLL_MS);
+        assert_true(a->n_chances > before);
+        assert_in_range(a->n_asked - asked, a->n_chances - before - 1, a->n_chances - before); /* one may be on its way */
         end();
 }
 
@@ -519,6 +548,7 @@ int main(void)
                 TEST(test_a_kubelet_that_is_asked_too_often_is_asked_more_seldom),
                 TEST(test_any_other_refusal_is_no_list),
                 TEST(test_nobody_is_asked_when_there_is_nothing_to_learn),
+                TEST(test_what_has_time_is_asked_at_once_and_then_seldom),
                 TEST(test_a_list_of_sixteen_mebibytes_is_taken_and_no_larger_one),
         };
 
