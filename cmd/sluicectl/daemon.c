@@ -124,10 +124,10 @@ static void on_reply(void *ctx, enum rpc_code code, const char *text, const Prot
 }
 
 static void ask_once(struct daemon *daemon, const char *path, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
-                     struct reply *reply)
+                     unsigned deadline_ms, struct reply *reply)
 {
         *reply = (struct reply){ .come = false };
-        (void)rpc_client_call(daemon->client, path, request, response, ASK_MS, on_reply, reply);
+        (void)rpc_client_call(daemon->client, path, request, response, deadline_ms, on_reply, reply);
         while (!reply->come)
                 (void)uv_run(&daemon->loop, UV_RUN_ONCE);
 }
@@ -135,13 +135,19 @@ static void ask_once(struct daemon *daemon, const char *path, const ProtobufCMes
 int daemon_ask(struct daemon *daemon, const char *method, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
                ProtobufCMessage **ret)
 {
+        return daemon_ask_within(daemon, method, request, response, ASK_MS, ret);
+}
+
+int daemon_ask_within(struct daemon *daemon, const char *method, const ProtobufCMessage *request,
+                      const ProtobufCMessageDescriptor *response, unsigned deadline_ms, ProtobufCMessage **ret)
+{
         _cleanup_free_ char *path = xasprintf("/sluice.node.v1.%s", method);
         struct reply reply;
 
         /* A connection that is not taken up within 200 ms, as on a node under load, is one that failed to gRPC. */
-        ask_once(daemon, path, request, response, &reply);
+        ask_once(daemon, path, request, response, deadline_ms, &reply);
         for (unsigned i = 1; i < TRIES && reply.code == RPC_UNAVAILABLE; i++)
-                ask_once(daemon, path, request, response, &reply);
+                ask_once(daemon, path, request, response, deadline_ms, &reply);
         if (reply.code == RPC_OK) {
                 *ret = reply.msg;
                 return EXIT_OK;

@@ -31,6 +31,8 @@ DEFINE_CLEANUP(struct daemon *, daemon_close)
 #define _cleanup_daemon_ _cleanup_(daemon_closep)
 
 /* Waits for the answer to @method ("Node/NodeExplain"). EXIT_OK: *ret is freed with protobuf_c_message_free_unpacked(.., NULL). */
+int daemon_ask_within(struct daemon *daemon, const char *method, const ProtobufCMessage *request,
+                      const ProtobufCMessageDescriptor *response, unsigned deadline_ms, ProtobufCMessage **ret);
 int daemon_ask(struct daemon *daemon, const char *method, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
                ProtobufCMessage **ret);
 

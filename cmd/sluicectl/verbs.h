@@ -12,7 +12,7 @@
 #include "base/str.h"
 
 /* Exit statuses, documented in sluicectl(1). */
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DAEMON = 3, EXIT_NOT_FOUND = 4 };
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NO_DAEMON = 3, EXIT_NOT_FOUND = 4, EXIT_LEFT = 5 };
 
 struct verb {
         const char *name;
@@ -22,8 +22,8 @@ struct verb {
         int (*run)(const struct verb *verb, int argc, char **argv); /* argv[0] is the verb; returns an exit status */
 };
 
-extern const struct verb verb_inventory, verb_claims, verb_explain, verb_cordon, verb_uncordon, verb_health, verb_reasons, verb_capture,
-        verb_sim;
+extern const struct verb verb_inventory, verb_claims, verb_explain, verb_cordon, verb_uncordon, verb_release, verb_health, verb_reasons,
+        verb_capture, verb_sim;
 
 void verb_print_help(const struct verb *verb);
 

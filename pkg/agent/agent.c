@@ -299,6 +299,8 @@ static void start_claims(struct agent *agent)
                 .mark = mark,
                 .mark_stuck = mark_stuck,
                 .may_be_held = may_be_held,
+                .withhold = agent_withhold,
+                .ask_pods = agent_ask_pods,
         };
 
         agent->world.at_work = at_work;

@@ -73,6 +73,8 @@ const struct rules *agent_rules(void *agent);
 
 /* api.c */
 const char *agent_cordoned(void *agent, const struct device *device); /* offer_input's */
+void agent_withhold(void *agent, const char *device, bool on);        /* claims_world's, and the next */
+void agent_ask_pods(void *agent, void (*done)(void *ctx, const char *why_unknown), void *done_ctx);
 void agent_start_api(struct agent *agent);
 
 /* bind.c: devices that a rule wants bound at start and that are not; serves when none is left to wait for. */

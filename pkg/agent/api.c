@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the node API sees of the daemon. */
 #include "agent/agent_priv.h"
+#include "base/clock.h"
 #include "base/str.h"
 
 enum { POOLS_TOLD = 64 }; /* more pools than a node has models; what lies beyond counts as registered */
@@ -62,6 +63,37 @@ static void on_cordons_changed(void *ctx)
         agent_tell_kubelet(agent);
 }
 
+void agent_withhold(void *ctx, const char *device, bool on)
+{
+        struct agent *agent = ctx;
+
+        if (on)
+                cordons_hold(agent->cordons, device, "given back by 'sluicectl release --idle'; until uncordoned, or sluiced starts again",
+                             clock_unix_ms());
+        else
+                cordons_let_go(agent->cordons, device);
+        on_cordons_changed(agent);
+}
+
+void agent_ask_pods(void *ctx, void (*done)(void *ctx, const char *why_unknown), void *done_ctx)
+{
+        struct agent *agent = ctx;
+
+        if (agent->stopping)
+                done(done_ctx, "sluiced is ending");
+        else if (!agent->serving)
+                done(done_ctx, "kubelet is not served yet: devices are being bound");
+        else if (!agent->kubelet) /* registration: none */
+                done(done_ctx, NULL);
+        else
+                kubelet_ask_pods(agent->kubelet, done, done_ctx);
+}
+
+static int release_idle(void *ctx, const struct idle_request *request, idle_fn *done, void *done_ctx, struct err *err)
+{
+        return idle_release(((struct agent *)ctx)->claims, request, done, done_ctx, err);
+}
+
 static void ask(void *ctx, const struct device *device, ask_fn *done, void *done_ctx)
 {
         ask_holders(((struct agent *)ctx)->hands, device, done, done_ctx);
@@ -79,6 +111,7 @@ void agent_start_api(struct agent *agent)
                 .cordons_changed = on_cordons_changed,
                 .why_not_ready = why_not_ready,
                 .ask_holders = ask,
+                .release_idle = release_idle,
         };
         const struct node_config config = {
                 .run_dir = agent->options->run_dir,

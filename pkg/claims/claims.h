@@ -46,6 +46,12 @@ struct claims_world {
         void (*mark_stuck)(void *ctx, struct bdf card, const char *detail);
         /* May a process have the device open? Told by a read or two; false also where holders cannot be seen at all. */
         bool (*may_be_held)(void *ctx, const struct device *device);
+        /* For what is given back at an operator's word (idle.h). No new pod gets @device, until this daemon ends or somebody says
+         * otherwise; or again, as before. */
+        void (*withhold)(void *ctx, const char *device, bool on);
+        /* Asks kubelet anew which pods have what. @done is called once, maybe at once: with NULL when claims_observe() has had the answer,
+         * else with why there is none. */
+        void (*ask_pods)(void *ctx, void (*done)(void *ctx, const char *why_unknown), void *done_ctx);
 };
 /* @ledger is borrowed until claims_free. */
 struct claims *claims_new(uv_loop_t *loop, struct hands *hands, struct ledger *ledger, const struct claims_world *world,

@@ -136,6 +136,25 @@ void cordons_remove(struct cordons *cordons, const char *target, recorded_fn *do
         recorder_remove(cordons->recorder, cordons->records, target, on_recorded, change);
 }
 
+void cordons_hold(struct cordons *cordons, const char *target, const char *note, int64_t since_ms)
+{
+        struct cordon cordon = { .since_ms = since_ms, .until_restart = true };
+
+        if (find(cordons, target))
+                return;
+        (void)str_copy(cordon.target, sizeof(cordon.target), target);
+        str_clean(cordon.note, sizeof(cordon.note), note);
+        put_in_force(cordons, &cordon);
+}
+
+void cordons_let_go(struct cordons *cordons, const char *target)
+{
+        struct cordon *there = find(cordons, target);
+
+        if (there && there->until_restart)
+                *there = cordons->list[--cordons->n];
+}
+
 const struct cordon *cordons_find(const struct cordons *cordons, const char *target)
 {
         return find(cordons, target);

@@ -13,6 +13,7 @@ struct cordon {
         char target[DEVICE_ID_MAX]; /* id of a device, or address of a card */
         char note[CORDON_NOTE_MAX]; /* the operator's words, cleaned; "" = none */
         int64_t since_ms;           /* Unix time */
+        bool until_restart;         /* not written down: this daemon's own */
 };
 
 struct cordons;
@@ -23,6 +24,9 @@ struct cordons *cordons_free(struct cordons *cordons); /* before recorder_free, 
 /* In force once @done is called with NULL, and durable then; else nothing has changed. One of the same target is replaced. */
 void cordons_put(struct cordons *cordons, const struct cordon *cordon, recorded_fn *done, void *ctx);
 void cordons_remove(struct cordons *cordons, const char *target, recorded_fn *done, void *ctx);
+/* In force at once, until it is removed or the daemon ends; one of the same target that is there stays as it is. */
+void cordons_hold(struct cordons *cordons, const char *target, const char *note, int64_t since_ms);
+void cordons_let_go(struct cordons *cordons, const char *target); /* of such a hold; what an operator put stays */
 
 /* NULL = none. Borrowed until the next put or remove is done. */
 const struct cordon *cordons_find(const struct cordons *cordons, const char *target);

@@ -107,6 +107,10 @@ enum reason_use {
         X(HELD, "held", REFUSAL, "a process still has the device open", "end the process, or wait until the former VM has stopped")        \
         X(HOLDERS_UNKNOWN, "holders-unknown", REFUSAL, "Sluice cannot see who has it open and will not unbind a host driver blindly",      \
           "give sluiced CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and the host's /proc, or bind the device before")                              \
+        X(CLAIMED, "claimed", REFUSAL, "it was given to somebody",                                                                         \
+          "end the pod that has it; its claim ends when kubelet says that it has gone, and nobody has the device open")                    \
+        X(PODS_UNKNOWN, "pods-unknown", REFUSAL, "kubelet does not tell which pods have devices, and what is not known is not free",       \
+          "see that kubelet runs, and that its pod-resources directory is mounted; then ask again")                                        \
         X(FOREIGN_OWNER, "foreign-owner", REFUSAL, "somebody else has set a driver for it (driver_override)",                              \
           "leave it to that manager, or take the setting away (driverctl unset-override)")                                                 \
         X(TAKEN_OVER, "taken-over", REFUSAL, "somebody else has bound it to another driver since Sluice bound it",                         \

@@ -136,6 +136,29 @@ static void start_podresources(struct kubelet *kubelet)
         kubelet->open++;
 }
 
+/* A kubelet that was there and is away left its sockets. */
+static bool has_left_no_trace(const struct kubelet *kubelet)
+{
+        static const char *const sockets[] = { "device-plugins/kubelet.sock", "pod-resources/kubelet.sock" };
+        bool any = false;
+
+        for (size_t i = 0; i < N_ELEMENTS(sockets); i++) {
+                _cleanup_free_ char *path = xasprintf("%s/%s", kubelet->dir, sockets[i]);
+                any = any || !life_epoch_equal(kubelet_socket_epoch(path), (struct life_epoch){ 0 });
+        }
+        return !any;
+}
+
+void kubelet_ask_pods(struct kubelet *kubelet, void (*done)(void *ctx, const char *why_not), void *ctx)
+{
+        if (kubelet->stopping)
+                done(ctx, "sluiced is ending");
+        else if (has_left_no_trace(kubelet))
+                done(ctx, NULL);
+        else
+                podresources_ask(kubelet->podresources, done, ctx);
+}
+
 /* ---- start ---- */
 
 static int check_length(const char *dir, const char *below, const char *longest_name, struct err *err)

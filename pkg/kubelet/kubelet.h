@@ -37,6 +37,10 @@ struct kubelet_status {
 };
 size_t kubelet_status(const struct kubelet *kubelet, struct kubelet_status *ret, size_t max); /* count of pools */
 
+/* Asks kubelet which pods have what; claims_observe() is told before @done is called, once, maybe at once: with NULL, or why kubelet
+ * does not say. A node without kubelet's sockets has no pods. */
+void kubelet_ask_pods(struct kubelet *kubelet, void (*done)(void *ctx, const char *why_not), void *ctx);
+
 /* Ends streams, removes our sockets, stops servers; then @closed. Unbinds nothing. Calls that wait for the claims hold it
  * up: stop those too. */
 void kubelet_stop(struct kubelet *kubelet, void (*closed)(void *ctx), void *ctx);

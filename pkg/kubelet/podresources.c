@@ -15,6 +15,13 @@
 
 enum { WORTH_SAYING = 4 /* failures in a row: a minute. A kubelet that restarts is back by then */ };
 
+/* Somebody who waits for a list. */
+struct asker {
+        struct asker *next;
+        podresources_fn *done;
+        void *ctx;
+};
+
 struct podresources {
         struct podresources_config config;
         char *sock;
@@ -27,6 +34,8 @@ struct podresources {
         unsigned failures;       /* in a row */
         unsigned too_often;      /* RESOURCE_EXHAUSTED in a row */
         unsigned passed;         /* times it could have asked since it did */
+        struct asker *askers;    /* for the next question, */
+        struct asker *in_flight; /* and for that which is under way */
         bool said;
         bool timer_closed;
         void (*closed)(void *ctx); /* set: it stops */
@@ -134,6 +143,7 @@ int podresources_read(const V1__ListPodResourcesResponse *msg, bool (*is_ours)(v
 /* ---- asking ---- */
 
 static void on_timer(uv_timer_t *timer);
+static void ask(struct podresources *p);
 
 /* Many nodes, and many clients of one kubelet, do not ask in step. */
 static uint64_t pause_ms(const struct podresources *p)
@@ -164,15 +174,14 @@ static void failed(struct podresources *p, enum rpc_code code, const char *why)
         p->said = true;
 }
 
-static void take_list(struct podresources *p, const V1__ListPodResourcesResponse *msg)
+/* NULL, or why it is no list. */
+static const char *take_list(struct podresources *p, const V1__ListPodResourcesResponse *msg)
 {
         struct pod_list list = { .asked_ms = p->asked_ms, .kubelet = p->kubelet };
         struct pod_device *devices;
 
-        if (podresources_read(msg, p->config.is_ours, p->config.ctx, &devices, &list.n_devices) < 0) {
-                failed(p, RPC_OK, "its list names more of our devices than there can be");
-                return;
-        }
+        if (podresources_read(msg, p->config.is_ours, p->config.ctx, &devices, &list.n_devices) < 0)
+                return "its list names more of our devices than there can be";
         if (p->said)
                 log_info("kubelet tells again which pods have devices");
         p->said = false;
@@ -180,6 +189,17 @@ static void take_list(struct podresources *p, const V1__ListPodResourcesResponse
         list.devices = devices;
         p->config.listed(p->config.ctx, &list);
         free(devices);
+        return NULL;
+}
+
+/* What is called may ask again: that is a later question's. */
+static void tell(struct asker **askers, const char *why_not)
+{
+        for (struct asker *asker = TAKE_PTR(*askers), *next; asker; asker = next) {
+                next = asker->next;
+                asker->done(asker->ctx, why_not);
+                free(asker);
+        }
 }
 
 static void end_if_closed(struct podresources *p)
@@ -205,14 +225,19 @@ static void on_reply(void *ctx, enum rpc_code code, const char *text, const Prot
                 return;
         }
         rpc_client_reset(p->client);
+        const char *why_not = text;
         /* Whose list it is when kubelet has started anew meanwhile, nobody knows. */
-        if (code != RPC_OK)
-                failed(p, code, text);
-        else if (!life_epoch_equal(kubelet_socket_epoch(p->sock), p->epoch))
-                failed(p, RPC_OK, "kubelet has started anew meanwhile");
+        if (code == RPC_OK)
+                why_not = life_epoch_equal(kubelet_socket_epoch(p->sock), p->epoch)
+                                  ? take_list(p, (const V1__ListPodResourcesResponse *)(const void *)msg)
+                                  : "kubelet has started anew meanwhile";
+        if (why_not)
+                failed(p, code, why_not);
+        tell(&p->in_flight, why_not);
+        if (p->askers)
+                ask(p);
         else
-                take_list(p, (const V1__ListPodResourcesResponse *)(const void *)msg);
-        arm(p);
+                arm(p);
 }
 
 /* False: there is no socket; @why says so. */
@@ -236,28 +261,46 @@ static bool is_due(struct podresources *p)
 
         if (p->passed < UINT_MAX)
                 p->passed++;
-        if (every == 0 || p->passed < every)
-                return false;
+        return every > 0 && p->passed >= every;
+}
+
+static void ask(struct podresources *p)
+{
+        V1__ListPodResourcesRequest request = V1__LIST_POD_RESOURCES_REQUEST__INIT;
+        struct err why;
+
         p->passed = 0;
-        return true;
+        p->in_flight = TAKE_PTR(p->askers);
+        if (!find_kubelet(p, &why)) {
+                failed(p, RPC_UNAVAILABLE, why.msg);
+                arm(p);
+                tell(&p->in_flight, why.msg);
+        } else {
+                (void)uv_timer_stop(&p->timer);
+                p->asked_ms = clock_ms();
+                p->pending = rpc_client_call(p->client, "/v1.PodResourcesLister/List", &request.base,
+                                             &v1__list_pod_resources_response__descriptor, p->config.deadline_ms, on_reply, p);
+        }
 }
 
 static void on_timer(uv_timer_t *timer)
 {
         struct podresources *p = container_of(timer, struct podresources, timer);
-        V1__ListPodResourcesRequest request = V1__LIST_POD_RESOURCES_REQUEST__INIT;
-        struct err why;
 
-        if (!is_due(p)) {
+        if (is_due(p))
+                ask(p);
+        else
                 arm(p);
-        } else if (!find_kubelet(p, &why)) {
-                failed(p, RPC_UNAVAILABLE, why.msg);
-                arm(p);
-        } else {
-                p->asked_ms = clock_ms();
-                p->pending = rpc_client_call(p->client, "/v1.PodResourcesLister/List", &request.base,
-                                             &v1__list_pod_resources_response__descriptor, p->config.deadline_ms, on_reply, p);
-        }
+}
+
+void podresources_ask(struct podresources *podresources, podresources_fn *done, void *ctx)
+{
+        struct asker *asker = xcalloc(1, sizeof(*asker));
+
+        *asker = (struct asker){ .next = podresources->askers, .done = done, .ctx = ctx };
+        podresources->askers = asker;
+        if (!podresources->pending)
+                ask(podresources);
 }
 
 /* ---- start and stop ---- */
@@ -292,6 +335,8 @@ void podresources_stop(struct podresources *podresources, void (*closed)(void *c
 {
         podresources->closed = closed;
         podresources->closed_ctx = ctx;
+        tell(&podresources->in_flight, "sluiced is ending");
+        tell(&podresources->askers, "sluiced is ending");
         uv_close((uv_handle_t *)&podresources->timer, on_timer_closed);
         if (podresources->pending)
                 rpc_pending_cancel(podresources->pending);

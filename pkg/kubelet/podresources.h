@@ -39,6 +39,11 @@ struct podresources;
 struct podresources *podresources_start(uv_loop_t *loop, struct rpc *rpc, const struct podresources_config *config);
 void podresources_stop(struct podresources *podresources, void (*closed)(void *ctx), void *ctx); /* frees */
 
+/* Asks now, whatever the timer says; a question that is under way counts not, what came after it may not be in the answer. @done is
+ * called once, maybe at once: with NULL after listed(), else with why there is no list. */
+typedef void podresources_fn(void *ctx, const char *why_not);
+void podresources_ask(struct podresources *podresources, podresources_fn *done, void *ctx);
+
 /* The devices of our resources in @msg, by id, each once; ids that can be none of ours are left out. Caller frees *@ret. -E2BIG: more
  * than PODRESOURCES_DEVICES_MAX; *@ret is untouched. Pure. */
 int podresources_read(const V1__ListPodResourcesResponse *msg, bool (*is_ours)(void *ctx, const char *resource), void *ctx,

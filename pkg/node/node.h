@@ -12,6 +12,7 @@
 
 #include "claims/ask.h"
 #include "claims/cordon.h"
+#include "claims/idle.h"
 #include "claims/ledger.h"
 #include "core/offer.h"
 #include "rpc/rpc.h"
@@ -25,7 +26,8 @@ struct node_world {
         struct cordons *(*cordons)(void *ctx);
         void (*cordons_changed)(void *ctx);      /* decide anew; offer() tells it afterwards */
         const char *(*why_not_ready)(void *ctx); /* a sentence; NULL = kubelet has registered every pool */
-        void (*ask_holders)(void *ctx, const struct device *device, ask_fn *done, void *done_ctx); /* ask.h */
+        void (*ask_holders)(void *ctx, const struct device *device, ask_fn *done, void *done_ctx);                          /* ask.h */
+        int (*release_idle)(void *ctx, const struct idle_request *request, idle_fn *done, void *done_ctx, struct err *err); /* idle.h */
 };
 
 struct node_config {

@@ -44,6 +44,9 @@ void node_list_prepared(struct node *node, struct rpc_call *call, const pb_node_
 void node_cordon(struct node *node, struct rpc_call *call, const pb_node_cordon_request *request);
 void node_uncordon(struct node *node, struct rpc_call *call, const pb_node_uncordon_request *request);
 
+/* idle.c */
+void node_release_idle(struct node *node, struct rpc_call *call, const pb_node_release_idle_request *request);
+
 /* NOT_FOUND: there is no @what of that name, and what is near. */
 void node_not_found(struct node *node, struct rpc_call *call, const char *what, const char *id);
 

@@ -82,6 +82,11 @@ static void uncordon(void *ctx, struct rpc_call *call, const ProtobufCMessage *m
         node_uncordon(ctx, call, (const pb_node_uncordon_request *)(const void *)msg);
 }
 
+static void release_idle(void *ctx, struct rpc_call *call, const ProtobufCMessage *msg)
+{
+        node_release_idle(ctx, call, (const pb_node_release_idle_request *)(const void *)msg);
+}
+
 #define IDENTITY(name, message, function)                                                                                            \
         {                                                                                                                            \
                 .path = "/sluice.node.v1.Identity/" name, .request = &sluice__node__v1__##message##__descriptor, .unary = (function) \
@@ -98,5 +103,6 @@ const struct rpc_method node_methods[] = {
         NODE("NodeExplain", node_explain_request, explain),
         NODE("NodeCordon", node_cordon_request, cordon),
         NODE("NodeUncordon", node_uncordon_request, uncordon),
+        NODE("NodeReleaseIdle", node_release_idle_request, release_idle),
 };
 const size_t node_n_methods = N_ELEMENTS(node_methods);

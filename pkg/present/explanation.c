@@ -116,7 +116,7 @@ static pb_step *step_of(struct pile *pile, const struct step *step)
         return m;
 }
 
-static pb_plan *plan_message(struct pile *pile, const struct plan *plan, enum reason refusal, const struct err *err)
+pb_plan *pb_plan_of(struct pile *pile, const struct plan *plan, enum reason refusal, const struct err *err)
 {
         pb_plan *m = pb_new(pile, plan);
         char text[BDF_TEXT_MAX];
@@ -142,7 +142,7 @@ static pb_plan *allocate_of(struct pile *pile, const struct explanation_input *i
 
         if (in->device->state == DEVICE_HEALTHY) {
                 enum reason refusal = plan_bind(in->inventory, in->rules, devices, 1, true, plan, &err);
-                return plan_message(pile, plan, refusal, &err);
+                return pb_plan_of(pile, plan, refusal, &err);
         }
         pb_plan *m = pb_new(pile, plan);
         m->refusal = pb_reason_of(pile, in->device->reason, in->device->detail);
@@ -161,7 +161,7 @@ static pb_plan *release_of(struct pile *pile, const struct explanation_input *in
         enum reason refusal = plan_release(in->inventory, in->rules, devices, 1, in->originals, in->n_originals, plan, &err);
         if (!refusal && plan->n_steps == 0) /* then follows what a claim had set */
                 refusal = plan_power_back(in->inventory, in->originals, in->n_originals, plan, &err);
-        return plan_message(pile, plan, refusal, &err);
+        return pb_plan_of(pile, plan, refusal, &err);
 }
 
 /* ---- claims and originals ---- */
@@ -189,7 +189,7 @@ pb_claim *pb_claim_of(struct pile *pile, const struct claim *claim)
         return m;
 }
 
-static pb_original *original_of(struct pile *pile, const struct original *original)
+pb_original *pb_original_of(struct pile *pile, const struct original *original)
 {
         pb_original *m = pb_new(pile, original);
         char bdf[BDF_TEXT_MAX];
@@ -232,7 +232,7 @@ pb_node_explain_response *pb_explanation_of(struct pile *pile, const struct expl
         m->originals = pile_take(pile, in->n_originals, sizeof(*m->originals));
         for (size_t i = 0; i < in->n_originals; i++)
                 if (original_is_bound_by_us(in->originals[i]))
-                        m->originals[m->n_originals++] = original_of(pile, in->originals[i]);
+                        m->originals[m->n_originals++] = pb_original_of(pile, in->originals[i]);
         m->allocate = allocate_of(pile, in);
         m->release = release_of(pile, in);
         return m;

@@ -4,6 +4,7 @@
 #define SLUICE_PRESENT_EXPLANATION_H
 
 #include "core/claim.h"
+#include "core/plan.h"
 #include "present/present.h"
 
 /* What of it is not in the inventory, the offer and the rules is made by those who know it; NULL and 0 = nothing. */
@@ -22,6 +23,9 @@ struct explanation_input {
 pb_node_explain_response *pb_explanation_of(struct pile *pile, const struct explanation_input *in);
 
 pb_claim *pb_claim_of(struct pile *pile, const struct claim *claim);
+pb_original *pb_original_of(struct pile *pile, const struct original *original);
+/* @refusal: why there is none, with @err; else the steps. */
+pb_plan *pb_plan_of(struct pile *pile, const struct plan *plan, enum reason refusal, const struct err *err);
 
 /* PRESENT_TABLE and PRESENT_WIDE are one text. @now_ms: Unix time, for ages. */
 int present_explanation(const pb_node_explain_response *m, enum present_format format, int64_t now_ms, struct strbuf *out, struct err *err);

@@ -22,6 +22,10 @@ int present_devices(const pb_node_list_devices_response *list, enum present_form
 int present_claims(const pb_node_list_prepared_response *list, enum present_format format, int64_t now_ms, struct strbuf *out,
                    struct err *err);
 
+/* What became of devices that were to be given back, or with @dry_run would. PRESENT_TABLE and PRESENT_WIDE are one text. */
+int present_release(const pb_node_release_idle_response *m, bool dry_run, enum present_format format, struct strbuf *out, struct err *err);
+size_t present_release_left(const pb_node_release_idle_response *m); /* how many are left as they were */
+
 /* The table of reasons: [{word, use, sentence, remedy}]. */
 int present_reasons(enum present_format format, struct strbuf *out, struct err *err);
 

@@ -28,30 +28,6 @@ static const char GPU0[] = "0000:18:00.0";
 
 /* ---- sluicectl ---- */
 
-/* Its exit status; both outputs in @text. */
-static int ctl(struct rig *rig, const char *arguments, char *text, size_t size)
-{
-        const char *bin = getenv("SLUICE_BIN");
-        _cleanup_free_ char *out = xasprintf("%s/said", rig->dir);
-        _cleanup_free_ char *command = xasprintf("exec %s/sluicectl %s", bin ? bin : "build/asan/bin", arguments);
-        char *argv[] = { (char *)"sh", (char *)"-c", command, NULL };
-        posix_spawn_file_actions_t actions;
-        struct err err;
-        size_t n;
-        pid_t pid;
-
-        (void)posix_spawn_file_actions_init(&actions);
-        (void)posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-        (void)posix_spawn_file_actions_adddup2(&actions, 1, 2);
-        assert_int_equal(posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ), 0);
-        (void)posix_spawn_file_actions_destroy(&actions);
-        int status = rig_reap(pid, RIG_SOON_MS);
-        ASSERT_OK(fs_read(AT_FDCWD, out, text, size, &n, &err), &err);
-        if (strstr(text, "Sanitizer"))
-                fail_msg("%s", text);
-        return status;
-}
-
 enum { SAID_MAX = 1 << 17 };
 
 /* `sluicectl VERB --run-dir ... REST`, which succeeds. Caller frees. */
@@ -59,7 +35,7 @@ static char *said(struct rig *rig, const char *verb, const char *rest)
 {
         _cleanup_free_ char *arguments = xasprintf("%s --run-dir %s %s", verb, rig->run_dir, rest);
         char *text = xcalloc(SAID_MAX, 1);
-        int status = ctl(rig, arguments, text, SAID_MAX);
+        int status = rig_ctl(rig, arguments, text, SAID_MAX);
 
         if (status != 0)
                 fail_msg("sluicectl %s: status %d: %s", arguments, status, text);
@@ -164,7 +140,7 @@ static void test_the_live_inventory_is_that_of_the_host(void **state)
                 _cleanup_free_ char *options = xasprintf("-o %s", formats[i]);
                 _cleanup_free_ char *offline = xasprintf("inventory --sim-dir %s --config %s -o %s", rig->sim_dir, rig->config, formats[i]);
                 _cleanup_free_ char *live = said(rig, "inventory", options), *look = xcalloc(SAID_MAX, 1);
-                assert_int_equal(ctl(rig, offline, look, SAID_MAX), 0);
+                assert_int_equal(rig_ctl(rig, offline, look, SAID_MAX), 0);
                 assert_string_equal(live, look);
                 assert_tells(live, GPU0);
         }
@@ -238,7 +214,7 @@ static void test_claims_name_what_was_given_and_explain_what_it_was_before(void 
         struct fk_run run = rig_run(rig, "vm", L40S, 8);
         _cleanup_free_ char *arguments = xasprintf("claims --run-dir %s", rig->run_dir);
         for (int64_t until = clock_ms() + RIG_SOON_MS; clock_ms() < until; (void)usleep(20000)) {
-                assert_int_equal(ctl(rig, arguments, text, sizeof(text)), 0);
+                assert_int_equal(rig_ctl(rig, arguments, text, sizeof(text)), 0);
                 if (strstr(text, "0000:bb:00.0 "))
                         break;
         }
@@ -354,7 +330,7 @@ static void test_an_unknown_device_is_not_found_and_the_nearest_are_named(void *
         rig_ready(rig, L40S, 8, 8);
         for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
                 _cleanup_free_ char *arguments = xasprintf("explain --run-dir %s %s", rig->run_dir, rows[i].id);
-                assert_int_equal(ctl(rig, arguments, text, sizeof(text)), 4);
+                assert_int_equal(rig_ctl(rig, arguments, text, sizeof(text)), 4);
                 assert_tells(text, rows[i].says);
         }
         rig_stop(rig);
@@ -369,7 +345,7 @@ static void test_where_no_daemon_answers_the_status_is_3_and_says_what_to_do(voi
         rig_prepare(rig, "l40s-8", ON_ALLOCATE);
         for (size_t i = 0; i < N_ELEMENTS(verbs); i++) {
                 _cleanup_free_ char *arguments = xasprintf("%s --socket %s/nobody.sock %s", verbs[i][0], rig->run_dir, verbs[i][1]);
-                assert_int_equal(ctl(rig, arguments, text, sizeof(text)), 3);
+                assert_int_equal(rig_ctl(rig, arguments, text, sizeof(text)), 3);
                 assert_tells(text, "nobody.sock: No such file or directory\n");
                 assert_tells(text, "'sluicectl inventory --offline'");
         }
@@ -422,7 +398,7 @@ static void assert_health(struct rig *rig, const char *words, int status, const 
         char text[1024];
         _cleanup_free_ char *arguments = xasprintf("health --run-dir %s %s", rig->run_dir, words);
 
-        int have = ctl(rig, arguments, text, sizeof(text));
+        int have = rig_ctl(rig, arguments, text, sizeof(text));
         if (have != status || !strstr(text, what))
                 fail_msg("health %s: status %d, not %d: %s", words, have, status, text);
 }
@@ -565,10 +541,10 @@ static void test_a_cordon_outlives_the_daemon_and_ends_when_told(void **state)
         rig_daemon(rig);
         rig_ready(rig, L40S, 8, 7);
         _cleanup_free_ char *unknown = xasprintf("cordon --run-dir %s 0000:18:00.7", rig->run_dir);
-        assert_int_equal(ctl(rig, unknown, text, sizeof(text)), 4);
+        assert_int_equal(rig_ctl(rig, unknown, text, sizeof(text)), 4);
         assert_tells(text, "there is no device or card \"0000:18:00.7\" on this node; near: 0000:18:00.0");
         _cleanup_free_ char *never = xasprintf("uncordon --run-dir %s 0000:19:00.0", rig->run_dir);
-        assert_int_equal(ctl(rig, never, text, sizeof(text)), 4);
+        assert_int_equal(rig_ctl(rig, never, text, sizeof(text)), 4);
         assert_tells(text, "\"0000:19:00.0\" is not cordoned");
         _cleanup_free_ char *second = said(rig, "uncordon", GPU0);
         assert_string_equal(second, "0000:18:00.0 is not cordoned as 0000:18:00.0 any more\n");
@@ -586,7 +562,7 @@ static void test_a_cordon_that_cannot_be_written_down_is_refused(void **state)
         _cleanup_free_ char *kind = xasprintf("%s/cordon", rig->state_dir);
         assert_int_equal(rmdir(kind), 0);
         _cleanup_free_ char *arguments = xasprintf("cordon --run-dir %s %s", rig->run_dir, GPU0);
-        assert_int_equal(ctl(rig, arguments, text, sizeof(text)), 1);
+        assert_int_equal(rig_ctl(rig, arguments, text, sizeof(text)), 1);
         assert_tells(text, "0000:18:00.0 cannot be cordoned, nothing has changed: it cannot be written down: ");
         rig_ready(rig, L40S, 8, 8);
         _cleanup_free_ char *explained = said(rig, "explain", GPU0);

@@ -428,3 +428,26 @@ pid_t rig_worker(struct rig *rig, const char *card)
         (void)fclose(f);
         return (pid_t)pid;
 }
+
+int rig_ctl(struct rig *rig, const char *arguments, char *text, size_t size)
+{
+        const char *bin = getenv("SLUICE_BIN");
+        _cleanup_free_ char *out = xasprintf("%s/said", rig->dir);
+        _cleanup_free_ char *command = xasprintf("exec %s/sluicectl %s", bin ? bin : "build/asan/bin", arguments);
+        char *argv[] = { (char *)"sh", (char *)"-c", command, NULL };
+        posix_spawn_file_actions_t actions;
+        struct err err;
+        size_t n;
+        pid_t pid;
+
+        (void)posix_spawn_file_actions_init(&actions);
+        (void)posix_spawn_file_actions_addopen(&actions, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+        (void)posix_spawn_file_actions_adddup2(&actions, 1, 2);
+        assert_int_equal(posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ), 0);
+        (void)posix_spawn_file_actions_destroy(&actions);
+        int status = rig_reap(pid, RIG_SOON_MS);
+        ASSERT_OK(fs_read(AT_FDCWD, out, text, size, &n, &err), &err);
+        if (strstr(text, "Sanitizer"))
+                fail_msg("%s", text);
+        return status;
+}

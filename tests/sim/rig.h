@@ -72,6 +72,9 @@ char *rig_tree(struct rig *rig); /* every path, link and content below sys, proc
 /* The worker that executes a plan on @card: it holds the card's lock, a spare one holds none. 0 = none. */
 pid_t rig_worker(struct rig *rig, const char *card);
 
+/* `sluicectl ARGUMENTS`: its exit status; both outputs in @text. */
+int rig_ctl(struct rig *rig, const char *arguments, char *text, size_t size);
+
 #define assert_driver(rig, bdf, want)                     \
         do {                                              \
                 char _d[64];                              \

@@ -2237,6 +2237,186 @@ func (x *NodeUncordonResponse) GetDevices() []string {
 	return nil
 }
 
+type NodeReleaseIdleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Devices       []string               `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`              // ids, or addresses of functions that Sluice bound; at most 256. Empty = all that Sluice bound
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"` // nothing is changed; the conditions of each plan are tried
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeReleaseIdleRequest) Reset() {
+	*x = NodeReleaseIdleRequest{}
+	mi := &file_node_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeReleaseIdleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeReleaseIdleRequest) ProtoMessage() {}
+
+func (x *NodeReleaseIdleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeReleaseIdleRequest.ProtoReflect.Descriptor instead.
+func (*NodeReleaseIdleRequest) Descriptor() ([]byte, []int) {
+	return file_node_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *NodeReleaseIdleRequest) GetDevices() []string {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *NodeReleaseIdleRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type ReleaseOutcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Device        string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`       // id; of functions that are no device any more, the address of the first
+	Outcome       string                 `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`     // "given-back", "would-be-given-back" (dry run), "left", "nothing-to-do" (Sluice has not bound it)
+	Reason        *Reason                `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`       // of what is left; its detail is this very case
+	Note          string                 `protobuf:"bytes,4,opt,name=note,proto3" json:"note,omitempty"`           // of nothing-to-do: a sentence
+	Originals     []*Original            `protobuf:"bytes,5,rep,name=originals,proto3" json:"originals,omitempty"` // what is to be given back, or was: one for each function of its group that Sluice bound
+	Plan          *Plan                  `protobuf:"bytes,6,opt,name=plan,proto3" json:"plan,omitempty"`           // dry run: what would be done; absent when it is left
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseOutcome) Reset() {
+	*x = ReleaseOutcome{}
+	mi := &file_node_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseOutcome) ProtoMessage() {}
+
+func (x *ReleaseOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_node_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseOutcome.ProtoReflect.Descriptor instead.
+func (*ReleaseOutcome) Descriptor() ([]byte, []int) {
+	return file_node_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ReleaseOutcome) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *ReleaseOutcome) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *ReleaseOutcome) GetReason() *Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return nil
+}
+
+func (x *ReleaseOutcome) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *ReleaseOutcome) GetOriginals() []*Original {
+	if x != nil {
+		return x.Originals
+	}
+	return nil
+}
+
+func (x *ReleaseOutcome) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+type NodeReleaseIdleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*ReleaseOutcome      `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"` // by address, then what there is nothing to do for
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeReleaseIdleResponse) Reset() {
+	*x = NodeReleaseIdleResponse{}
+	mi := &file_node_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeReleaseIdleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeReleaseIdleResponse) ProtoMessage() {}
+
+func (x *NodeReleaseIdleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeReleaseIdleResponse.ProtoReflect.Descriptor instead.
+func (*NodeReleaseIdleResponse) Descriptor() ([]byte, []int) {
+	return file_node_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *NodeReleaseIdleResponse) GetOutcomes() []*ReleaseOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
 var File_node_proto protoreflect.FileDescriptor
 
 const file_node_proto_rawDesc = "" +
@@ -2420,17 +2600,30 @@ const file_node_proto_rawDesc = "" +
 	"\x13NodeUncordonRequest\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\"0\n" +
 	"\x14NodeUncordonResponse\x12\x18\n" +
-	"\adevices\x18\x01 \x03(\tR\adevices2\xae\x01\n" +
+	"\adevices\x18\x01 \x03(\tR\adevices\"K\n" +
+	"\x16NodeReleaseIdleRequest\x12\x18\n" +
+	"\adevices\x18\x01 \x03(\tR\adevices\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\xe8\x01\n" +
+	"\x0eReleaseOutcome\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x18\n" +
+	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12.\n" +
+	"\x06reason\x18\x03 \x01(\v2\x16.sluice.node.v1.ReasonR\x06reason\x12\x12\n" +
+	"\x04note\x18\x04 \x01(\tR\x04note\x126\n" +
+	"\toriginals\x18\x05 \x03(\v2\x18.sluice.node.v1.OriginalR\toriginals\x12(\n" +
+	"\x04plan\x18\x06 \x01(\v2\x14.sluice.node.v1.PlanR\x04plan\"U\n" +
+	"\x17NodeReleaseIdleResponse\x12:\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x1e.sluice.node.v1.ReleaseOutcomeR\boutcomes2\xae\x01\n" +
 	"\bIdentity\x12\\\n" +
 	"\rGetPluginInfo\x12$.sluice.node.v1.GetPluginInfoRequest\x1a%.sluice.node.v1.GetPluginInfoResponse\x12D\n" +
-	"\x05Probe\x12\x1c.sluice.node.v1.ProbeRequest\x1a\x1d.sluice.node.v1.ProbeResponse2\xd9\x03\n" +
+	"\x05Probe\x12\x1c.sluice.node.v1.ProbeRequest\x1a\x1d.sluice.node.v1.ProbeResponse2\xbd\x04\n" +
 	"\x04Node\x12b\n" +
 	"\x0fNodeListDevices\x12&.sluice.node.v1.NodeListDevicesRequest\x1a'.sluice.node.v1.NodeListDevicesResponse\x12e\n" +
 	"\x10NodeListPrepared\x12'.sluice.node.v1.NodeListPreparedRequest\x1a(.sluice.node.v1.NodeListPreparedResponse\x12V\n" +
 	"\vNodeExplain\x12\".sluice.node.v1.NodeExplainRequest\x1a#.sluice.node.v1.NodeExplainResponse\x12S\n" +
 	"\n" +
 	"NodeCordon\x12!.sluice.node.v1.NodeCordonRequest\x1a\".sluice.node.v1.NodeCordonResponse\x12Y\n" +
-	"\fNodeUncordon\x12#.sluice.node.v1.NodeUncordonRequest\x1a$.sluice.node.v1.NodeUncordonResponseB&Z$sluice.dev/sluice/api/node/v1;nodev1b\x06proto3"
+	"\fNodeUncordon\x12#.sluice.node.v1.NodeUncordonRequest\x1a$.sluice.node.v1.NodeUncordonResponse\x12b\n" +
+	"\x0fNodeReleaseIdle\x12&.sluice.node.v1.NodeReleaseIdleRequest\x1a'.sluice.node.v1.NodeReleaseIdleResponseB&Z$sluice.dev/sluice/api/node/v1;nodev1b\x06proto3"
 
 var (
 	file_node_proto_rawDescOnce sync.Once
@@ -2444,7 +2637,7 @@ func file_node_proto_rawDescGZIP() []byte {
 	return file_node_proto_rawDescData
 }
 
-var file_node_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_node_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_node_proto_goTypes = []any{
 	(*GetPluginInfoRequest)(nil),     // 0: sluice.node.v1.GetPluginInfoRequest
 	(*GetPluginInfoResponse)(nil),    // 1: sluice.node.v1.GetPluginInfoResponse
@@ -2477,10 +2670,13 @@ var file_node_proto_goTypes = []any{
 	(*NodeCordonResponse)(nil),       // 28: sluice.node.v1.NodeCordonResponse
 	(*NodeUncordonRequest)(nil),      // 29: sluice.node.v1.NodeUncordonRequest
 	(*NodeUncordonResponse)(nil),     // 30: sluice.node.v1.NodeUncordonResponse
-	nil,                              // 31: sluice.node.v1.GetPluginInfoResponse.ManifestEntry
+	(*NodeReleaseIdleRequest)(nil),   // 31: sluice.node.v1.NodeReleaseIdleRequest
+	(*ReleaseOutcome)(nil),           // 32: sluice.node.v1.ReleaseOutcome
+	(*NodeReleaseIdleResponse)(nil),  // 33: sluice.node.v1.NodeReleaseIdleResponse
+	nil,                              // 34: sluice.node.v1.GetPluginInfoResponse.ManifestEntry
 }
 var file_node_proto_depIdxs = []int32{
-	31, // 0: sluice.node.v1.GetPluginInfoResponse.manifest:type_name -> sluice.node.v1.GetPluginInfoResponse.ManifestEntry
+	34, // 0: sluice.node.v1.GetPluginInfoResponse.manifest:type_name -> sluice.node.v1.GetPluginInfoResponse.ManifestEntry
 	4,  // 1: sluice.node.v1.Device.reason:type_name -> sluice.node.v1.Reason
 	4,  // 2: sluice.node.v1.Broken.reason:type_name -> sluice.node.v1.Reason
 	4,  // 3: sluice.node.v1.Warning.reason:type_name -> sluice.node.v1.Reason
@@ -2508,25 +2704,31 @@ var file_node_proto_depIdxs = []int32{
 	23, // 25: sluice.node.v1.NodeExplainResponse.originals:type_name -> sluice.node.v1.Original
 	25, // 26: sluice.node.v1.NodeExplainResponse.allocate:type_name -> sluice.node.v1.Plan
 	25, // 27: sluice.node.v1.NodeExplainResponse.release:type_name -> sluice.node.v1.Plan
-	0,  // 28: sluice.node.v1.Identity.GetPluginInfo:input_type -> sluice.node.v1.GetPluginInfoRequest
-	2,  // 29: sluice.node.v1.Identity.Probe:input_type -> sluice.node.v1.ProbeRequest
-	10, // 30: sluice.node.v1.Node.NodeListDevices:input_type -> sluice.node.v1.NodeListDevicesRequest
-	14, // 31: sluice.node.v1.Node.NodeListPrepared:input_type -> sluice.node.v1.NodeListPreparedRequest
-	16, // 32: sluice.node.v1.Node.NodeExplain:input_type -> sluice.node.v1.NodeExplainRequest
-	27, // 33: sluice.node.v1.Node.NodeCordon:input_type -> sluice.node.v1.NodeCordonRequest
-	29, // 34: sluice.node.v1.Node.NodeUncordon:input_type -> sluice.node.v1.NodeUncordonRequest
-	1,  // 35: sluice.node.v1.Identity.GetPluginInfo:output_type -> sluice.node.v1.GetPluginInfoResponse
-	3,  // 36: sluice.node.v1.Identity.Probe:output_type -> sluice.node.v1.ProbeResponse
-	11, // 37: sluice.node.v1.Node.NodeListDevices:output_type -> sluice.node.v1.NodeListDevicesResponse
-	15, // 38: sluice.node.v1.Node.NodeListPrepared:output_type -> sluice.node.v1.NodeListPreparedResponse
-	26, // 39: sluice.node.v1.Node.NodeExplain:output_type -> sluice.node.v1.NodeExplainResponse
-	28, // 40: sluice.node.v1.Node.NodeCordon:output_type -> sluice.node.v1.NodeCordonResponse
-	30, // 41: sluice.node.v1.Node.NodeUncordon:output_type -> sluice.node.v1.NodeUncordonResponse
-	35, // [35:42] is the sub-list for method output_type
-	28, // [28:35] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	4,  // 28: sluice.node.v1.ReleaseOutcome.reason:type_name -> sluice.node.v1.Reason
+	23, // 29: sluice.node.v1.ReleaseOutcome.originals:type_name -> sluice.node.v1.Original
+	25, // 30: sluice.node.v1.ReleaseOutcome.plan:type_name -> sluice.node.v1.Plan
+	32, // 31: sluice.node.v1.NodeReleaseIdleResponse.outcomes:type_name -> sluice.node.v1.ReleaseOutcome
+	0,  // 32: sluice.node.v1.Identity.GetPluginInfo:input_type -> sluice.node.v1.GetPluginInfoRequest
+	2,  // 33: sluice.node.v1.Identity.Probe:input_type -> sluice.node.v1.ProbeRequest
+	10, // 34: sluice.node.v1.Node.NodeListDevices:input_type -> sluice.node.v1.NodeListDevicesRequest
+	14, // 35: sluice.node.v1.Node.NodeListPrepared:input_type -> sluice.node.v1.NodeListPreparedRequest
+	16, // 36: sluice.node.v1.Node.NodeExplain:input_type -> sluice.node.v1.NodeExplainRequest
+	27, // 37: sluice.node.v1.Node.NodeCordon:input_type -> sluice.node.v1.NodeCordonRequest
+	29, // 38: sluice.node.v1.Node.NodeUncordon:input_type -> sluice.node.v1.NodeUncordonRequest
+	31, // 39: sluice.node.v1.Node.NodeReleaseIdle:input_type -> sluice.node.v1.NodeReleaseIdleRequest
+	1,  // 40: sluice.node.v1.Identity.GetPluginInfo:output_type -> sluice.node.v1.GetPluginInfoResponse
+	3,  // 41: sluice.node.v1.Identity.Probe:output_type -> sluice.node.v1.ProbeResponse
+	11, // 42: sluice.node.v1.Node.NodeListDevices:output_type -> sluice.node.v1.NodeListDevicesResponse
+	15, // 43: sluice.node.v1.Node.NodeListPrepared:output_type -> sluice.node.v1.NodeListPreparedResponse
+	26, // 44: sluice.node.v1.Node.NodeExplain:output_type -> sluice.node.v1.NodeExplainResponse
+	28, // 45: sluice.node.v1.Node.NodeCordon:output_type -> sluice.node.v1.NodeCordonResponse
+	30, // 46: sluice.node.v1.Node.NodeUncordon:output_type -> sluice.node.v1.NodeUncordonResponse
+	33, // 47: sluice.node.v1.Node.NodeReleaseIdle:output_type -> sluice.node.v1.NodeReleaseIdleResponse
+	40, // [40:48] is the sub-list for method output_type
+	32, // [32:40] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_node_proto_init() }
@@ -2545,7 +2747,7 @@ func file_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_proto_rawDesc), len(file_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -1,0 +1,598 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "claims/idle.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "claims/claims_priv.h"
+#include "claims/recovery.h"
+#include "core/group.h"
+#include "core/recover.h"
+
+struct idle;
+
+/* What is bound and given back together. */
+struct unit {
+        struct turn turn;
+        struct idle *idle;
+        struct bdf *functions, *cards; /* cards are sorted and without repeats */
+        size_t n_functions;
+        struct plan *plan;
+        bool withheld;            /* by this unit, from new pods */
+        bool at_work, just_ended; /* its plan; the look at what that did is under way */
+        bool recording;           /* the disk has the word */
+        struct idle_outcome outcome;
+};
+
+/* One call. */
+struct idle {
+        struct claims *claims;
+        bool dry_run;
+        bool pods_known;
+        char why_unknown[ERR_MSG_MAX];
+        struct unit *units;
+        size_t n_units, n_open;
+        struct idle_outcome *nothing; /* of names that no unit has */
+        size_t n_nothing;
+        idle_fn *done;
+        void *ctx;
+};
+
+static void on_start(struct turn *turn);
+static void on_stop(struct turn *turn);
+static bool changes(const struct turn *turn, struct bdf card, bool ended);
+static const struct turn_ops IDLE_OPS = { on_start, on_stop, changes };
+
+static struct unit *unit_of(const struct turn *turn)
+{
+        return container_of(turn, struct unit, turn);
+}
+
+static bool changes(const struct turn *turn, struct bdf card, bool ended)
+{
+        const struct unit *unit = unit_of(turn);
+
+        for (size_t i = 0; (unit->at_work || (ended && unit->just_ended)) && i < turn->n_cards; i++)
+                if (bdf_equal(turn->cards[i], card))
+                        return true;
+        return false;
+}
+
+/* ---- what is of a unit ---- */
+
+static bool has_function(const struct unit *unit, struct bdf bdf)
+{
+        for (size_t i = 0; i < unit->n_functions; i++)
+                if (bdf_equal(unit->functions[i], bdf))
+                        return true;
+        return false;
+}
+
+static bool has_device(const struct unit *unit, const struct device *device)
+{
+        const struct claims_world *world = &unit->idle->claims->world;
+
+        if (device->kind == DEVICE_VGPU_MDEV)
+                return false;
+        if (has_function(unit, device->bdf))
+                return true;
+        for (size_t i = 0; i < unit->n_functions && device->group >= 0; i++) {
+                const struct function *fn = inventory_function(world->inventory(world->ctx), unit->functions[i]);
+                if (fn && fn->group == device->group)
+                        return true;
+        }
+        return false;
+}
+
+/* The next device of the unit in the offer, from *@at on; NULL = no more. */
+static const struct device *next_device(const struct unit *unit, size_t *at)
+{
+        const struct claims_world *world = &unit->idle->claims->world;
+        const struct offer *offer = world->offer(world->ctx);
+
+        while (*at < offer->n_devices) {
+                const struct device *device = &offer->devices[(*at)++];
+                if (has_device(unit, device))
+                        return device;
+        }
+        return NULL;
+}
+
+/* What is remembered of its functions by now. The caller frees *@ret. */
+static size_t collect(const struct unit *unit, struct original **ret)
+{
+        struct original *list = xcalloc(unit->n_functions, sizeof(*list));
+        size_t n = 0;
+
+        for (size_t i = 0; i < unit->n_functions; i++) {
+                const struct original *original = ledger_original(unit->idle->claims->ledger, unit->functions[i]);
+                if (original && original_is_bound_by_us(original))
+                        list[n++] = *original;
+        }
+        *ret = list;
+        return n;
+}
+
+static void withhold(struct unit *unit, bool on)
+{
+        const struct claims_world *world = &unit->idle->claims->world;
+        const struct device *device;
+
+        for (size_t at = 0; (device = next_device(unit, &at));) {
+                char id[DEVICE_ID_MAX];
+                (void)str_copy(id, sizeof(id), device->id); /* the offer is another one afterwards, of the same devices */
+                world->withhold(world->ctx, id, on);
+        }
+        unit->withheld = on;
+}
+
+/* ---- the end ---- */
+
+static void idle_free(struct idle *idle)
+{
+        for (size_t i = 0; i < idle->n_units; i++) {
+                struct unit *unit = &idle->units[i];
+                free(unit->functions);
+                free(unit->cards);
+                free(unit->plan);
+                free(unit->outcome.originals);
+        }
+        free(idle->units);
+        free(idle->nothing);
+        free(idle);
+}
+
+static void finish(struct idle *idle)
+{
+        struct idle_outcome *list = xcalloc(idle->n_units + idle->n_nothing + 1, sizeof(*list));
+
+        for (size_t i = 0; i < idle->n_units; i++)
+                list[i] = idle->units[i].outcome;
+        memcpy(list + idle->n_units, idle->nothing, idle->n_nothing * sizeof(*list));
+        idle->done(idle->ctx, list, idle->n_units + idle->n_nothing);
+        free(list);
+        idle_free(idle);
+}
+
+/* @unit has come to its end, and maybe with it the call. */
+static void conclude(struct unit *unit)
+{
+        struct idle *idle = unit->idle;
+        struct claims *claims = idle->claims;
+
+        if (unit->withheld && unit->outcome.end == IDLE_LEFT)
+                withhold(unit, false);
+        turn_leave(claims, &unit->turn);
+        if (--idle->n_open == 0)
+                finish(idle);
+        if (!claims->stopping)
+                turns_pump(claims);
+}
+
+static void leave(struct unit *unit, enum reason reason, const char *text)
+{
+        unit->outcome.end = IDLE_LEFT;
+        unit->outcome.reason = reason;
+        (void)str_copy(unit->outcome.text, sizeof(unit->outcome.text), text);
+        if (!unit->idle->dry_run)
+                log_info("%s is not given back: %s [%s]", unit->outcome.name, *text ? text : reason_sentence(reason), reason_word(reason));
+        conclude(unit);
+}
+
+static void on_forgotten(void *ctx, const struct err *err)
+{
+        struct unit *unit = ctx;
+
+        unit->recording = false;
+        if (err) /* the ledger goes on trying; what it says then is that the function is on its former driver */
+                log_warn("%s is given back, and its record is still there: %s", unit->outcome.name, err->msg);
+        conclude(unit);
+}
+
+static void given_back(struct unit *unit)
+{
+        unit->outcome.end = IDLE_GIVEN_BACK;
+        if (unit->idle->dry_run) {
+                unit->outcome.plan = unit->plan;
+                conclude(unit);
+                return;
+        }
+        for (size_t i = 0; i < unit->outcome.n_originals; i++) {
+                const struct original *original = &unit->outcome.originals[i];
+                log_info(BDF_FMT " is given back to %s", BDF_ARGS(original->bdf), *original->driver ? original->driver : "no driver");
+        }
+        unit->recording = true;
+        ledger_remove_originals(unit->idle->claims->ledger, unit->functions, unit->n_functions, on_forgotten, unit);
+}
+
+/* ---- the hand ---- */
+
+static void put_originals(struct unit *unit, enum original_state state, recorded_fn *done)
+{
+        _cleanup_free_ struct original *list = NULL;
+        struct err unused;
+
+        size_t n = collect(unit, &list);
+        for (size_t i = 0; i < n; i++)
+                list[i].state = state;
+        if (n > 0) /* they are in the ledger: there is room */
+                (void)ledger_put_originals(unit->idle->claims->ledger, list, n, done, unit, &unused);
+        else if (done)
+                done(unit, NULL);
+}
+
+static void mark_broken(const struct unit *unit, const char *detail)
+{
+        const struct claims_world *world = &unit->idle->claims->world;
+        const struct device *device;
+
+        for (size_t at = 0; (device = next_device(unit, &at));)
+                world->mark(world->ctx, device->id, REASON_BROKEN_BINDING, detail);
+}
+
+static void on_done(void *ctx, const struct hands_result *result)
+{
+        struct unit *unit = ctx;
+        struct claims *claims = unit->idle->claims;
+        const struct claims_world *world = &claims->world;
+
+        unit->at_work = false;
+        unit->just_ended = true;
+        for (size_t i = 0; result->end == PLAN_STUCK && i < unit->turn.n_cards; i++)
+                world->mark_stuck(world->ctx, unit->cards[i], result->text);
+        if (result->end == PLAN_BROKEN)
+                mark_broken(unit, result->text);
+        (void)world->rescan(world->ctx);
+        unit->just_ended = false;
+        switch (result->end) {
+        case PLAN_DONE:
+                given_back(unit);
+                return;
+        case PLAN_REFUSED:
+        case PLAN_UNDONE:
+                if (!unit->idle->dry_run)
+                        put_originals(unit, ORIGINAL_BOUND, NULL);
+                leave(unit, result->reason ? result->reason : REASON_STEP_FAILED, result->text);
+                return;
+        case PLAN_LOST: /* between any two steps: recovery goes on with it */
+                if (!unit->idle->dry_run)
+                        recovery_of(claims, unit->functions, unit->n_functions);
+                leave(unit, claims->stopping ? REASON_TOO_LATE : REASON_HAND_LOST, result->text);
+                return;
+        case PLAN_BROKEN: /* the next daemon goes on with it, or who mends it */
+                leave(unit, REASON_BROKEN_BINDING, result->text);
+                return;
+        case PLAN_STUCK:
+                leave(unit, REASON_STUCK, result->text);
+                return;
+        }
+}
+
+static void run(struct unit *unit, const struct plan *plan)
+{
+        struct claims *claims = unit->idle->claims;
+
+        unit->at_work = !unit->idle->dry_run;
+        hands_run(claims->hands, plan, claims->deadline_ms, NULL, on_done, unit);
+}
+
+static void on_intended(void *ctx, const struct err *err)
+{
+        struct unit *unit = ctx;
+
+        unit->recording = false;
+        if (!err && !unit->idle->claims->stopping) {
+                run(unit, unit->plan);
+                return;
+        }
+        put_originals(unit, ORIGINAL_BOUND, NULL);
+        leave(unit, err ? REASON_NO_RECORD : REASON_TOO_LATE, err ? err->msg : "");
+}
+
+/* The conditions of its plan: nothing of them changes anything. */
+static void try_conditions(struct unit *unit)
+{
+        _cleanup_free_ struct plan *conditions = xmemdup(unit->plan, sizeof(*unit->plan));
+
+        for (uint32_t i = 0; i < conditions->n_steps; i++)
+                if (step_acts(conditions->steps[i].kind))
+                        conditions->n_steps = i;
+        if (conditions->n_steps > 0)
+                run(unit, conditions);
+        else
+                given_back(unit);
+}
+
+/* ---- its turn ---- */
+
+static enum reason say_claim(const struct claims *claims, const struct claim *claim, const struct device *device, struct err *err)
+{
+        if (claim->state == CLAIM_RELEASING) {
+                (void)err_say(err, EBUSY, "%s", device->detail);
+                return REASON_RELEASING;
+        }
+        (void)claims;
+        if (*claim->pod)
+                (void)err_say(err, EBUSY, "pod %s/%s has %s", claim->pod_namespace, claim->pod, device->id);
+        else
+                (void)err_say(err, EBUSY, "%s was given to %s", device->id, claim_owner_name(claim->owner));
+        return REASON_CLAIMED;
+}
+
+/* What is known without a hand. */
+static enum reason why_not(const struct unit *unit, const struct original *list, size_t n, struct err *err)
+{
+        const struct claims *claims = unit->idle->claims;
+        const struct device *device;
+
+        for (size_t at = 0; (device = next_device(unit, &at));) {
+                const struct claim *claim = ledger_claim_of(claims->ledger, device->id);
+                if (device->reason == REASON_STUCK || device->reason == REASON_BROKEN_BINDING) {
+                        (void)err_say(err, EIO, "%s", device->detail);
+                        return device->reason;
+                }
+                if (claim)
+                        return say_claim(claims, claim, device, err);
+        }
+        for (size_t i = 0; i < n; i++)
+                if (list[i].state != ORIGINAL_BOUND) {
+                        (void)err_say(err, EBUSY,
+                                      "what was under way on " BDF_FMT " when a sluiced or its hand ended is not dealt with yet",
+                                      BDF_ARGS(list[i].bdf));
+                        return REASON_CARD_BUSY;
+                }
+        if (!unit->idle->pods_known) {
+                (void)err_say(err, EBUSY, "%s", unit->idle->why_unknown);
+                return REASON_PODS_UNKNOWN;
+        }
+        return REASON_NONE;
+}
+
+static enum reason make_plan(struct unit *unit, struct original *list, size_t n, struct err *err)
+{
+        const struct claims_world *world = &unit->idle->claims->world;
+        _cleanup_free_ const struct original **originals = xcalloc(n, sizeof(*originals));
+
+        for (size_t i = 0; i < n; i++)
+                originals[i] = &list[i];
+        unit->plan = xcalloc(1, sizeof(*unit->plan));
+        enum reason reason = plan_restore(world->inventory(world->ctx), originals, n, unit->plan, err);
+        if (reason == REASON_NONE)
+                plan_limit_waits(unit->plan, (int32_t)(unit->idle->claims->deadline_ms / 4));
+        return reason;
+}
+
+static void on_start(struct turn *turn)
+{
+        struct unit *unit = unit_of(turn);
+        struct claims *claims = unit->idle->claims;
+        struct original *list = NULL;
+        struct err err;
+
+        (void)claims->world.rescan(claims->world.ctx);
+        size_t n = collect(unit, &list);
+        unit->outcome.originals = list;
+        unit->outcome.n_originals = n;
+        if (n == 0) { /* its release, say, was before us */
+                unit->outcome.end = IDLE_NOTHING;
+                conclude(unit);
+                return;
+        }
+        enum reason reason = why_not(unit, list, n, &err);
+        if (reason == REASON_NONE)
+                reason = make_plan(unit, list, n, &err);
+        if (reason) {
+                leave(unit, reason, err.msg);
+        } else if (unit->idle->dry_run) {
+                try_conditions(unit);
+        } else if (unit->plan->n_steps == 0) {
+                given_back(unit);
+        } else {
+                unit->recording = true;
+                put_originals(unit, ORIGINAL_RESTORING, on_intended);
+        }
+}
+
+static void on_stop(struct turn *turn)
+{
+        struct unit *unit = unit_of(turn);
+
+        if (turn->waits) /* else the disk or its hand has the word */
+                leave(unit, REASON_TOO_LATE, "");
+}
+
+/* ---- the beginning ---- */
+
+static bool is_claimed(const struct unit *unit)
+{
+        const struct device *device;
+
+        for (size_t at = 0; (device = next_device(unit, &at));)
+                if (ledger_claim_of(unit->idle->claims->ledger, device->id))
+                        return true;
+        return false;
+}
+
+/* Kubelet has told of its pods, or why it does not: NULL = it has. */
+static void on_pods(void *ctx, const char *why_unknown)
+{
+        struct idle *idle = ctx;
+        struct claims *claims = idle->claims;
+        size_t n = idle->n_units;
+
+        idle->pods_known = !why_unknown;
+        str_clean(idle->why_unknown, sizeof(idle->why_unknown), why_unknown ? why_unknown : "");
+        for (size_t i = 0; i < n; i++)
+                turn_join(claims, &idle->units[i].turn);
+        if (claims->stopping) /* those that have joined were not told */
+                for (size_t i = 0; i < n; i++)
+                        on_stop(&idle->units[i].turn); /* the last one ends the call */
+        else
+                turns_pump(claims);
+}
+
+struct originals {
+        struct original *list;
+        size_t n, cap;
+};
+
+static void add_original(void *ctx, const struct original *original)
+{
+        struct originals *originals = ctx;
+
+        if (!original_is_bound_by_us(original))
+                return;
+        GROW(originals->list, originals->n, originals->cap);
+        originals->list[originals->n++] = *original;
+}
+
+static int by_address(const void *a, const void *b)
+{
+        return bdf_compare(((const struct original *)a)->bdf, ((const struct original *)b)->bdf);
+}
+
+static size_t add_card(struct bdf *cards, size_t n, struct bdf card)
+{
+        size_t at = 0;
+
+        while (at < n && bdf_compare(cards[at], card) < 0)
+                at++;
+        if (at < n && bdf_equal(cards[at], card))
+                return n;
+        memmove(cards + at + 1, cards + at, (n - at) * sizeof(*cards));
+        cards[at] = card;
+        return n + 1;
+}
+
+/* The unit of those of @all whose unit[] is @first. */
+static void make_unit(struct unit *unit, struct idle *idle, const struct originals *all, const size_t *units, size_t first)
+{
+        const struct device *device;
+        size_t at = 0;
+
+        *unit = (struct unit){ .turn = { .ops = &IDLE_OPS }, .idle = idle };
+        unit->functions = xcalloc(all->n, sizeof(*unit->functions));
+        unit->cards = xcalloc(all->n, sizeof(*unit->cards));
+        for (size_t i = first; i < all->n; i++)
+                if (units[i] == first) {
+                        unit->functions[unit->n_functions++] = all->list[i].bdf;
+                        unit->turn.n_cards = add_card(unit->cards, unit->turn.n_cards, all->list[i].card);
+                }
+        unit->turn.cards = unit->cards;
+        device = next_device(unit, &at);
+        if (device)
+                (void)str_copy(unit->outcome.name, sizeof(unit->outcome.name), device->id);
+        else
+                (void)bdf_format(unit->functions[0], unit->outcome.name);
+}
+
+static bool is_named(const struct unit *unit, const char *name)
+{
+        const struct device *device;
+        struct bdf bdf;
+
+        if (bdf_parse(name, &bdf) && has_function(unit, bdf))
+                return true;
+        for (size_t at = 0; (device = next_device(unit, &at));)
+                if (streq(device->id, name))
+                        return true;
+        return false;
+}
+
+static bool is_wanted(const struct unit *unit, const struct idle_request *request)
+{
+        for (size_t i = 0; i < request->n_names; i++)
+                if (is_named(unit, request->names[i]))
+                        return true;
+        return request->n_names == 0;
+}
+
+static void unit_drop(struct unit *unit)
+{
+        free(unit->functions);
+        free(unit->cards);
+}
+
+static int make_units(struct idle *idle, const struct idle_request *request, struct err *err)
+{
+        const struct claims_world *world = &idle->claims->world;
+        struct originals all = { 0 };
+        int r = 0;
+
+        ledger_each_original(idle->claims->ledger, add_original, &all);
+        if (all.n > 0)
+                qsort(all.list, all.n, sizeof(*all.list), by_address);
+        _cleanup_free_ size_t *units = xcalloc(all.n + 1, sizeof(*units));
+        original_units(world->inventory(world->ctx), all.list, all.n, units);
+        for (size_t i = 0; i < all.n && r == 0; i++) {
+                struct unit *unit = &idle->units[idle->n_units];
+                if (units[i] != i)
+                        continue;
+                make_unit(unit, idle, &all, units, i);
+                if (!is_wanted(unit, request))
+                        unit_drop(unit);
+                else if (++idle->n_units > IDLE_UNITS_MAX)
+                        r = err_say(err, E2BIG, "more than %d devices would have to be given back: name some of them", IDLE_UNITS_MAX);
+        }
+        free(all.list);
+        return r;
+}
+
+static void add_nothing(struct idle *idle, const char *name)
+{
+        const struct claims_world *world = &idle->claims->world;
+        const struct device *device = offer_device(world->offer(world->ctx), name);
+        const struct function *fn = device ? inventory_function(world->inventory(world->ctx), device->bdf) : NULL;
+        struct idle_outcome *outcome = &idle->nothing[idle->n_nothing++];
+
+        (void)str_copy(outcome->name, sizeof(outcome->name), name);
+        if (fn && group_on_vfio(fn))
+                str_format(outcome->text, sizeof(outcome->text),
+                           "it is on %s, and no record says that Sluice bound it: it counts as an administrator's", fn->driver);
+        else
+                str_format(outcome->text, sizeof(outcome->text), "Sluice has not bound it");
+}
+
+static void name_the_rest(struct idle *idle, const struct idle_request *request)
+{
+        idle->nothing = xcalloc(request->n_names + 1, sizeof(*idle->nothing));
+        for (size_t i = 0; i < request->n_names; i++) {
+                bool found = false;
+                for (size_t k = 0; k < idle->n_units && !found; k++)
+                        found = is_named(&idle->units[k], request->names[i]);
+                for (size_t k = 0; k < idle->n_nothing && !found; k++)
+                        found = streq(idle->nothing[k].name, request->names[i]);
+                if (!found)
+                        add_nothing(idle, request->names[i]);
+        }
+}
+
+int idle_release(struct claims *claims, const struct idle_request *request, idle_fn *done, void *ctx, struct err *err)
+{
+        struct idle *idle = xcalloc(1, sizeof(*idle));
+
+        *idle = (struct idle){ .claims = claims, .dry_run = request->dry_run, .done = done, .ctx = ctx };
+        idle->units = xcalloc(IDLE_UNITS_MAX + 1, sizeof(*idle->units));
+        (void)claims->world.rescan(claims->world.ctx);
+        int r = make_units(idle, request, err);
+        if (r < 0) {
+                idle_free(idle);
+                return r;
+        }
+        name_the_rest(idle, request);
+        idle->n_open = idle->n_units;
+        if (idle->n_units == 0) {
+                finish(idle);
+                return 0;
+        }
+        /* Before kubelet is asked: whoever gets one of them from now on would not be in its list. */
+        for (size_t i = 0; i < idle->n_units && !idle->dry_run; i++)
+                if (!is_claimed(&idle->units[i]))
+                        withhold(&idle->units[i], true);
+        claims->world.ask_pods(claims->world.ctx, on_pods, idle);
+        return 0;
+}
