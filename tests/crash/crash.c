@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Crash everywhere: for each kind of plan on each captured host where it applies, a run in which nobody is killed says which points it
  * passes; then each point, and for each whoever may be killed there, is a run (run.c). Works in several processes: a run mostly waits.
- * CRASH_EVERY=N takes each N-th run of a scene and whatever is the first of its place; CRASH_ONLY='glob' those whose name
- * ("KIND HOST: POINT: VICTIM") fits. */
+ * CRASH_EVERY=N takes each N-th run of a scene and whatever is the first of its place, CRASH_EVERY=point each point with one victim,
+ * in turn; CRASH_ONLY='glob' those whose name ("KIND HOST: POINT: VICTIM") fits. */
 #include "run.h"
 
 #include <errno.h>
@@ -196,10 +196,25 @@ static bool is_first_of_its_place(const struct run *run)
         return false;
 }
 
+/* Which of those who may be killed at @point is, when one is to do. */
+static enum victim victim_of(const struct scene *scene, const char *point)
+{
+        enum victim fit[N_VICTIMS];
+        char text[256];
+        unsigned n = 0;
+
+        for (unsigned victim = 0; victim < N_VICTIMS; victim++)
+                if (victim_fits((enum victim)victim, point))
+                        fit[n++] = (enum victim)victim;
+        str_format(text, sizeof(text), "%s %s %s", scene->kind->name, scene->fixture, point);
+        return n > 0 ? fit[hash_of(text) % n] : N_VICTIMS;
+}
+
 static size_t choose_runs(struct scene *scene, unsigned part, struct held *held, char *const *points, size_t n_points, struct run *ret)
 {
         static uint32_t turn; /* goes on from scene to scene, spread so that each N-th is not always the same victim's */
-        const char *only = only_these();
+        const char *only = only_these(), *how = getenv("CRASH_EVERY");
+        bool one_victim = how && streq(how, "point");
         unsigned every = env_number("CRASH_EVERY", 1);
         size_t n = 0;
 
@@ -211,7 +226,7 @@ static size_t choose_runs(struct scene *scene, unsigned part, struct held *held,
                         name_run(&run, name, sizeof(name));
                         if (!victim_fits(run.victim, run.point) || hash_of(name) % PARTS != part)
                                 continue;
-                        bool in_turn = (turn++ * 2654435761U >> 8) % every == 0;
+                        bool in_turn = one_victim ? run.victim == victim_of(scene, run.point) : (turn++ * 2654435761U >> 8) % every == 0;
                         if (only ? str_glob(only, name) : is_first_of_its_place(&run) || in_turn)
                                 ret[n++] = run;
                 }

@@ -34,8 +34,8 @@ CRASH_PROGRAMS := sluiced-held sluiced-held-quick sluice-hand-held sluicectl
 CRASH_EVERY ?= 40
 test-crash: ## kill daemon, hand or both at the points of every kind of plan: a sample (CRASH_EVERY=N)
 	@$(MAKE) crash-release CRASH_NAME=$@
-test-crash-all: ## the same, every run
-	@$(MAKE) crash-release CRASH_NAME=$@ CRASH_EVERY=1
+test-crash-all: ## the same at every point, one victim each (CRASH_EVERY=1: every victim at every point, more than half an hour)
+	@$(MAKE) crash-release CRASH_NAME=$@ CRASH_EVERY=$(if $(filter file,$(origin CRASH_EVERY)),point,$(CRASH_EVERY))
 test-crash-asan: ## the same under ASan and UBSan, a smaller sample
 	@$(MAKE) FLAVOUR=asan run-crash CRASH_NAME=$@ CRASH_EVERY=150
 crash-release:
