@@ -19,12 +19,12 @@
 
 enum { PATH_BYTES = 512, N_VALUES = 8, READY_TIMEOUT_MS = 60000, WORDS_MAX = 16, CHILDREN_MAX = 16 };
 
-#define FORMAT_PATH(path, fmt)                                        \
-        do {                                                          \
-                va_list _ap;                                          \
-                va_start(_ap, fmt);                                   \
-                (void)vsnprintf(path, sizeof(path), fmt, _ap);        \
-                va_end(_ap);                                          \
+#define FORMAT_PATH(path, fmt)                                 \
+        do {                                                   \
+                va_list _ap;                                   \
+                va_start(_ap, fmt);                            \
+                (void)vsnprintf(path, sizeof(path), fmt, _ap); \
+                va_end(_ap);                                   \
         } while (0)
 
 static const char *filter;
@@ -257,11 +257,14 @@ int stop_process(struct process *p, int signal_number)
         return status;
 }
 
+/* All are killed before one is waited for: it may be in the kernel until another one lets go. */
 void stop_all_processes(void)
 {
         for (size_t i = 0; i < CHILDREN_MAX; i++)
-                if (children[i] > 0) {
+                if (children[i] > 0)
                         (void)kill(children[i], SIGKILL);
+        for (size_t i = 0; i < CHILDREN_MAX; i++)
+                if (children[i] > 0) {
                         (void)wait_for(children[i]);
                         children[i] = 0;
                 }
@@ -357,13 +360,18 @@ void restore_function(const char *bdf, const char *driver)
         assert_string_equal(driver_of(bdf), driver);
 }
 
+void release_kernel(void)
+{
+        (void)kernel_write("-1", "/sys/module/nvidia/parameters/hold_remove");
+        (void)kernel_write("0", "/sys/module/nvidia/parameters/slow_remove_ms");
+        (void)kernel_write("0", "/sys/module/nvidia/parameters/fail_probe");
+}
+
 void restore_kernel(void)
 {
         DIR *devices = opendir("/sys/bus/pci/devices");
 
-        (void)kernel_write("-1", "/sys/module/nvidia/parameters/hold_remove");
-        (void)kernel_write("0", "/sys/module/nvidia/parameters/slow_remove_ms");
-        (void)kernel_write("0", "/sys/module/nvidia/parameters/fail_probe");
+        release_kernel();
         for (const struct dirent *e; devices != NULL && (e = readdir(devices)) != NULL;) {
                 const char *bdf = e->d_name;
 

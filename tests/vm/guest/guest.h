@@ -103,6 +103,7 @@ struct process hold_node(const char *path); /* a process named "holder" has it o
 
 /* Puts a function back to @driver ("" = none) without an override, however it was left. */
 void restore_function(const char *bdf, const char *driver);
+void release_kernel(void); /* nothing waits in the stand-in driver any more, but for who has its nodes open */
 /* All of them: no override, nothing on vfio-pci, the stand-in driver gone (and VFs and instances with it). */
 void restore_kernel(void);
 void bind_vfio(const char *bdf); /* by hand: what an administrator would have done before */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The program that the guest's init runs: the suite of the topology that was booted. Called by another name it is one of the
  * small helpers of the tests, so that one program travels. */
+#include "fuse.h"
 #include "guest.h"
 
 #include <errno.h>
@@ -18,6 +19,8 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
+
+enum { END_S = 30 };
 
 /* Topologies of the rig's own test: the runner must call each of them a failure. */
 static int report_one(unsigned planned)
@@ -45,14 +48,35 @@ static int rig_hang(void)
         return pause();
 }
 
+static void never_end(void)
+{
+        for (;;)
+                (void)pause();
+}
+
+static int rig_stays(void)
+{
+        (void)report_one(1);
+        return atexit(never_end);
+}
+
 static const struct {
         const char *name;
         int (*run)(void);
 } suites[] = {
         { "gpu", suite_gpu },         { "groups", suite_groups }, { "sriov", suite_sriov },      { "numa", suite_numa },
         { "noiommu", suite_noiommu }, { "amd", node_suite_amd },  { "eight", node_suite_eight }, { "panic", rig_panic },
-        { "silent", rig_silent },     { "hang", rig_hang },       { "kills", node_suite_kills },
+        { "silent", rig_silent },     { "hang", rig_hang },       { "kills", node_suite_kills }, { "stays", rig_stays },
 };
+
+/* All that counts has been said then. */
+static int run_suite_of(size_t i)
+{
+        int status = suites[i].run() == 0 ? 0 : 1;
+
+        fuse_light("vmtest, whose tests are over,", END_S);
+        return status;
+}
 
 /* holder PATH: has it open until a signal ends it. */
 static int holder(const char *path)
@@ -144,7 +168,7 @@ int main(int argc, char **argv)
         set_filter(getenv("VM_only"));
         for (size_t i = 0; argc == 2 && i < N_ELEMENTS(suites); i++)
                 if (streq(argv[1], suites[i].name))
-                        return suites[i].run() == 0 ? 0 : 1;
+                        return run_suite_of(i);
         (void)printf("# vmtest: no suite '%s'\n", argc == 2 ? argv[1] : "");
         return 2;
 }

@@ -15,10 +15,13 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "fuse.h"
 
 #define KUBELET_DIR "/run/kubelet"
 #define CONFIG_FILE "/run/config.yaml"
 #define PROFILE     "1.34"
+
+enum { TEARDOWN_S = 120 };
 
 static struct fk *kubelet;
 static struct process sluiced;
@@ -157,6 +160,8 @@ void node_stop(void)
 int node_teardown(void **state)
 {
         (void)state;
+        fuse_light("a test's teardown", TEARDOWN_S);
+        release_kernel(); /* a test that failed may have left a task in it */
         if (sluiced.pid > 0)
                 (void)stop_process(&sluiced, SIGKILL);
         if (kubelet != NULL)
@@ -169,6 +174,7 @@ int node_teardown(void **state)
         restore_kernel();
         (void)umount2(NODE_STATE_DIR, MNT_DETACH); /* mostly it is no mount */
         (void)RUN_PROGRAM(NULL, "rm", "-rf", NODE_RUN_DIR, NODE_STATE_DIR, KUBELET_DIR);
+        fuse_put_out();
         return 0;
 }
 
