@@ -45,8 +45,10 @@ struct claims {
         void *closed_ctx;
 };
 
-/* Puts the claim of @device, which kubelet was answered. */
-void claims_record(struct claims *claims, const struct device *device, const char *resource, enum device_mode mode);
+/* Puts the claim of @device, which kubelet was answered, or is when @done has been called (ledger_put_claim()). False: there is no room,
+ * which is logged, and @done is not called. */
+bool claims_record(struct claims *claims, const struct device *device, const char *resource, enum device_mode mode, recorded_fn *done,
+                   void *ctx);
 
 void turn_join(struct claims *claims, struct turn *turn); /* it waits; turns_pump() starts it */
 void turn_leave(struct claims *claims, struct turn *turn);

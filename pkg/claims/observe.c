@@ -229,7 +229,7 @@ static void adopt(struct observer *o, const struct pod_device *pod)
         if (!device || ledger_claim_of(o->claims->ledger, pod->id))
                 return;
         log_info("%s: pod %s/%s has it, says kubelet; there was no record of it", pod->id, pod->pod_namespace, pod->pod);
-        claims_record(o->claims, device, pod->resource, device->mode);
+        (void)claims_record(o->claims, device, pod->resource, device->mode, NULL, NULL);
         struct sighted *s = get(o, pod->id);
         claim_life_answered(&s->life, o->list->asked_ms - 1);
         s->pass = o->pass;

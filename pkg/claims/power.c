@@ -24,6 +24,36 @@ bool power_is_owed(const struct claims *claims, const struct original *original)
         return true;
 }
 
+struct search {
+        const struct claims *claims;
+        const struct device *const *devices;
+        size_t n_devices;
+        bool found;
+};
+
+static void look_at(void *ctx, const struct original *original)
+{
+        struct search *search = ctx;
+        const struct claims_world *world = &search->claims->world;
+
+        if (search->found || !original_has_power(original))
+                return;
+        const struct function *fn = inventory_function(world->inventory(world->ctx), original->bdf);
+        for (size_t i = 0; fn && !search->found && i < search->n_devices; i++) {
+                const struct device *device = search->devices[i];
+                if (bdf_equal(device->bdf, fn->bdf) || (fn->group >= 0 && fn->group == device->group))
+                        search->found = power_is_owed(search->claims, original);
+        }
+}
+
+bool power_is_owed_for(const struct claims *claims, const struct device *const *devices, size_t n_devices)
+{
+        struct search search = { .claims = claims, .devices = devices, .n_devices = n_devices };
+
+        ledger_each_original(claims->ledger, look_at, &search);
+        return search.found;
+}
+
 size_t power_owed_of(const struct claims *claims, struct original *list, size_t n)
 {
         size_t n_owed = 0;

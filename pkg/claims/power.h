@@ -10,6 +10,9 @@
 /* Does @original remember power that no claim on a device of its group wants any more? */
 bool power_is_owed(const struct claims *claims, const struct original *original);
 
+/* Does power that was set for an earlier claim serve one of @devices, whose claim is about to begin? */
+bool power_is_owed_for(const struct claims *claims, const struct device *const *devices, size_t n_devices);
+
 /* Those of @list that are owed, moved to its beginning; returns how many. */
 size_t power_owed_of(const struct claims *claims, struct original *list, size_t n);
 

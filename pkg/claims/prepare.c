@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "claims/observe.h"
+#include "claims/power.h"
 #include "claims/recovery.h"
 
 enum { JOBS_MAX = 256 /* turns, waiting and at work together; beyond it OVERLOAD */ };
@@ -48,6 +49,7 @@ static struct job *job_free(struct job *job)
         for (size_t i = 0; i < job->n_devices; i++)
                 free(job->devices[i]);
         free(job->devices);
+        free(job->begun);
         intent_free(job->intent);
         binding_free(job->binding);
         free(job);
@@ -60,8 +62,11 @@ static void job_reply(struct job *job, enum reason reason, const char *text, con
         const struct claim_result result = { .reason = reason, .text = text, .answer = answer };
         claims_done_fn *done = TAKE_PTR(job->done);
 
-        if (done)
-                done(job->ctx, &result);
+        if (!done)
+                return;
+        if (reason)
+                job_drop_claims(job);
+        done(job->ctx, &result);
 }
 
 void job_end(struct job *job, enum reason reason, const char *text, const struct answer *answer)
@@ -118,7 +123,8 @@ static int64_t unix_ms(void)
         return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
 }
 
-void claims_record(struct claims *claims, const struct device *device, const char *resource, enum device_mode mode)
+bool claims_record(struct claims *claims, const struct device *device, const char *resource, enum device_mode mode, recorded_fn *done,
+                   void *ctx)
 {
         struct claim_device told = device_as_answered(device);
         struct claim claim = {
@@ -134,18 +140,50 @@ void claims_record(struct claims *claims, const struct device *device, const cha
         claim_key_of_kubelet(device->id, claim.key);
         (void)str_copy(claim.resource, sizeof(claim.resource), resource);
         (void)str_copy(claim.boot_id, sizeof(claim.boot_id), claims->world.inventory(claims->world.ctx)->boot_id);
-        if (ledger_put_claim(claims->ledger, &claim, NULL, NULL, &err) < 0)
-                log_error("the claim of %s is not recorded: %s", device->id, err.msg);
+        if (ledger_put_claim(claims->ledger, &claim, done, ctx, &err) == 0)
+                return true;
+        log_error("the claim of %s is not recorded: %s", device->id, err.msg);
+        return false;
 }
 
-/* One claim for each device: kubelet frees and gives them again one by one. After the answer: kubelet keeps its own record of
- * what it was answered, and this one must not keep a pod waiting. */
+/* One claim for each device: kubelet frees and gives them again one by one. Where the kernel was not written to, after the answer:
+ * kubelet keeps its own record of what it was answered, and this one must not keep a pod waiting. */
 static void record_claims(const struct job *job, const struct device *const *devices)
 {
         for (size_t i = 0; i < job->n_devices; i++) {
-                claims_record(job->claims, devices[i], job->resource, job->mode);
+                const struct claim *claim = ledger_claim_of(job->claims->ledger, devices[i]->id);
+                if (!job->begun || !claim || claim->state != CLAIM_ANSWERED) /* a list may have shown its former pod meanwhile */
+                        (void)claims_record(job->claims, devices[i], job->resource, job->mode, NULL, NULL);
                 observer_answered(job->claims->observer, devices[i]->id);
         }
+}
+
+size_t job_begin_claims(struct job *job, const struct device *const *devices, recorded_fn *done)
+{
+        struct claims *claims = job->claims;
+        size_t n = 0;
+
+        if (job->owner != OWNER_KUBELET || job->verify_only)
+                return 0;
+        job->begun = xcalloc(job->n_devices, sizeof(*job->begun));
+        for (size_t i = 0; i < job->n_devices; i++) {
+                bool had = ledger_claim_of(claims->ledger, devices[i]->id) != NULL;
+                bool puts = claims_record(claims, devices[i], job->resource, job->mode, done, job);
+                job->begun[i] = puts && !had;
+                n += puts;
+        }
+        return n;
+}
+
+void job_drop_claims(struct job *job)
+{
+        for (size_t i = 0; job->begun && i < job->n_devices; i++) {
+                char key[CLAIM_KEY_MAX];
+                claim_key_of_kubelet(job->devices[i], key);
+                if (job->begun[i])
+                        ledger_remove_claim(job->claims->ledger, key, NULL, NULL);
+        }
+        free(TAKE_PTR(job->begun));
 }
 
 /* Everything is bound: the answer is rendered from the newest look at the world. The job goes on. */
@@ -267,10 +305,12 @@ static void job_start(struct turn *turn)
         reason = binding_new(&job->binding, &claims->world, devices, job->n_devices, is_for_claim(job), &err);
         if (reason)
                 job_refuse(job, reason, &err);
-        else if (!job->binding)
-                job_answer(job, devices);
-        else
+        else if (job->binding)
                 job_bind(job);
+        else if (power_is_owed_for(claims, devices, job->n_devices))
+                job_complete(job);
+        else
+                job_answer(job, devices);
 }
 
 static void job_stop(struct turn *turn)

@@ -29,6 +29,7 @@ static bool may_try_again(const struct job *job)
 static void try_again(struct job *job)
 {
         job->stale = false;
+        job_drop_claims(job);
         job_wait_again(job);
 }
 
@@ -107,11 +108,34 @@ static void on_completion_recorded(void *ctx, const struct err *err)
         struct claims *claims = job->claims;
 
         (void)err;
+        if (--job->n_recording > 0)
+                return;
         if (job->state == JOB_ENDING) /* it was overdue, and is answered */
                 job_end(job, REASON_NONE, "", NULL);
         else
                 binding_completed(job);
         turns_pump(claims);
+}
+
+/* The claims after what was done for them: a daemon that finds the one without the other gives it back. */
+void job_complete(struct job *job)
+{
+        struct claims *claims = job->claims;
+        const struct device *devices[REQUEST_DEVICES_MAX];
+        struct err unused;
+
+        job->state = JOB_COMPLETING;
+        if (job->n_bindings == 0)
+                job->deadline_at_ms = clock_ms() + claims->deadline_ms;
+        job->n_recording = job->intent != NULL;
+        if (job->intent)
+                intent_complete(job->intent, claims->ledger, on_completion_recorded, job);
+        if (job_check(job, devices, &unused) == REASON_NONE && !needs_bind(devices, job->n_devices))
+                job->n_recording += job_begin_claims(job, devices, on_completion_recorded);
+        if (job->n_recording > 0)
+                limit_recording(job, COMPLETION_MS);
+        else
+                binding_completed(job);
 }
 
 /* Of each plan that is not done: what it undid, or never touched, is not ours. What a hand that died left behind is, until it has
@@ -151,9 +175,7 @@ static void binding_over(void *ctx, bool done)
         }
         (void)claims->world.rescan(claims->world.ctx);
         job->binding = binding_free(job->binding);
-        job->state = JOB_COMPLETING;
-        intent_complete(job->intent, claims->ledger, on_completion_recorded, job);
-        limit_recording(job, COMPLETION_MS);
+        job_complete(job);
 }
 
 static void refuse_unrecorded(struct job *job, const char *why)

@@ -34,6 +34,8 @@ struct job {
         struct binding *binding; /* NULL = nothing is being bound */
         struct intent *intent;   /* of @binding */
         unsigned n_bindings;     /* how often one was made */
+        size_t n_recording;      /* records that its completion waits for */
+        bool *begun;             /* its claims have been put already, for each device: is there no former one? NULL = not yet */
         bool stale;              /* what the binding was planned from is not so any more */
         int64_t deadline_at_ms;  /* of all */
         int64_t record_until_ms; /* the disk may take */
@@ -57,9 +59,15 @@ void job_reply_refusal(struct job *job, enum reason reason, const struct err *er
 void job_refuse(struct job *job, enum reason reason, const struct err *err);
 void job_end(struct job *job, enum reason reason, const char *text, const struct answer *answer);
 
+/* Puts the claims before the answer: what was done to the kernel for a pod is on the disk with whose it is, so that no daemon that
+ * starts anew takes it for nobody's. Returns for how many of them @done(job) will be called. A refusal drops them again. */
+size_t job_begin_claims(struct job *job, const struct device *const *devices, recorded_fn *done);
+void job_drop_claims(struct job *job);
+
 /* True: a hand asks who has them open, and the job goes on when it has answered. What has to be bound is not asked for: its plan asks. */
 bool job_asks_holders(struct job *job, const struct device *const *devices);
 /* Of the binding that it has: written down, run, written down as done, answered. */
 void job_bind(struct job *job);
+void job_complete(struct job *job); /* the end of that: what it has is done; written down, answered */
 
 #endif

@@ -300,6 +300,61 @@ static void test_power_outlives_a_daemon_that_is_killed_and_is_given_back_by_the
         rig_stop(rig);
 }
 
+/* A kubelet that tells nothing of pods heals nothing: what the next daemon knows is on the disk. */
+static void check_kept_awake_over_a_kill(struct rig *rig)
+{
+        fk_pods(rig->k, FK_PODS_REFUSED);
+        restart(rig);
+        rig_ready(rig, L40S, 8, 8);
+        wait_power(rig, "on", "0");
+        assert_int_equal(rig_log_count(rig, GPU0 " has its power states back"), 0);
+        assert_true(says(rig, "claims", GPU0));
+        fk_pods(rig->k, FK_PODS_TOLD);
+        wait_says(rig, "claims", "\"state\":\"seen\"", true);
+        wait_power(rig, "on", "0");
+        rig_stop(rig);
+}
+
+static void test_a_kill_right_after_the_answer_takes_no_claim_and_no_power(void **state)
+{
+        struct rig *rig = *state;
+
+        rig_prepare(rig, "l40s-8", ON_ALLOCATE AWAKE);
+        rig_kubelet(rig, "1.34");
+        start_daemon(rig);
+        rig_ready(rig, L40S, 8, 8);
+        assert_int_equal(fk_admit_one(rig->k, "vms/vm-a", L40S, 8, rig->text), 0);
+        check_kept_awake_over_a_kill(rig);
+}
+
+/* The next pod's answer needs no plan: the device is awake still for the pod that has gone. */
+static void test_nor_where_power_of_a_former_claim_serves_the_next_one(void **state)
+{
+        struct rig *rig = *state;
+        struct job job = { .rig = rig };
+        pthread_t thread;
+
+        begin(rig, ON_ALLOCATE "    release: reset\n" AWAKE "bindDeadline: 60s\n");
+        wait_power(rig, "on", "0");
+        rig_fault(rig, "reset " GPU0 " delay 3000 times 1");
+        fk_pod_end(rig->k, "vms/vm-a");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Unhealthy", RIG_SOON_MS));
+        assert_int_equal(pthread_create(&thread, NULL, allocate_thread, &job), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        fk_pods(rig->k, FK_PODS_REFUSED);
+        restart(rig);
+        if (job.code != 0)
+                fail_msg("%s", job.text);
+        rig_ready(rig, L40S, 8, 8);
+        wait_power(rig, "on", "0");
+        assert_true(says(rig, "claims", GPU0));
+        assert_int_equal(rig_log_count(rig, GPU0 " has its power states back"), 0);
+        fk_pods(rig->k, FK_PODS_TOLD); /* no pod has it: that is the end of the claim, and of its power */
+        wait_says(rig, "claims", GPU0, false);
+        wait_power(rig, "auto", "1");
+        rig_stop(rig);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -314,6 +369,8 @@ int main(void)
                 RIG_TEST(test_power_goes_back_with_the_driver),
                 RIG_TEST(test_what_an_administrator_bound_is_kept_awake_and_left_bound),
                 RIG_TEST(test_power_outlives_a_daemon_that_is_killed_and_is_given_back_by_the_next),
+                RIG_TEST(test_a_kill_right_after_the_answer_takes_no_claim_and_no_power),
+                RIG_TEST(test_nor_where_power_of_a_former_claim_serves_the_next_one),
         };
 
         return RUN(tests);

@@ -181,7 +181,7 @@ static int teardown(void **state)
 /* Allocate is answered. Lists' times count from here. */
 static void answer(struct node *node, size_t device)
 {
-        claims_record(node->claims, &node->devices[device], POOL, MODE_VFIO);
+        (void)claims_record(node->claims, &node->devices[device], POOL, MODE_VFIO, NULL, NULL);
         observer_answered(node->claims->observer, id_of(device));
         node->start_ms = clock_ms();
 }
