@@ -10,8 +10,6 @@
 #include "base/log.h"
 #include "base/str.h"
 
-enum { CORDON_VERSION = 1 };
-
 struct cordons {
         struct records *records;
         struct recorder *recorder;

@@ -7,7 +7,7 @@
 #include "claims/recorder.h"
 #include "core/device.h"
 
-enum { CORDON_NOTE_MAX = 201 };
+enum { CORDON_VERSION = 1, CORDON_NOTE_MAX = 201 };
 
 struct cordon {
         char target[DEVICE_ID_MAX]; /* id of a device, or address of a card */

@@ -80,6 +80,18 @@ static void header_of(const struct records *records, const char *text, size_t le
         str_format(out, HEADER_MAX, "sluice %s %u %08lx %zu\n", records->kind, records->version, crc(text, len), len);
 }
 
+/* Of a program whose texts have another version, and whole. */
+static bool is_newer(const struct records *records, const char *file, unsigned version, const char *text, size_t len)
+{
+        const struct records other = { .kind = records->kind, .version = version };
+        char want[HEADER_MAX];
+
+        if (version <= records->version)
+                return false;
+        header_of(&other, text, len, want);
+        return strncmp(file, want, strlen(want) - 1) == 0; /* its line's end is cut off by now */
+}
+
 /* Splits @file into header and text, and compares the header with the one that the text would be given. */
 static int check(const struct records *records, char *file, size_t n, const char **ret_text, struct err *err)
 {
@@ -98,7 +110,8 @@ static int check(const struct records *records, char *file, size_t n, const char
         }
         *end = '\0';
         if (sscanf(file, "sluice %31s %u ", kind, &version) == 2 && streq(kind, records->kind) && version != records->version)
-                return err_say(err, EPROTO, "it is of version %u, this program reads version %u", version, records->version);
+                return err_say(err, is_newer(records, file, version, text, len) ? EPROTO : EBADMSG,
+                               "it is of version %u, this program reads version %u", version, records->version);
         return err_say(err, EBADMSG, "it is torn or was changed: kind, length or checksum do not fit its text");
 }
 
@@ -215,6 +228,15 @@ static void tell_the_rest(const struct asides *asides, const struct records *rec
         asides->told(asides->ctx, file, &said);
 }
 
+/* Set aside it would be lost to the newer one, too, and what it says nobody would know: the device of a claim would be given again. */
+static int say_newer(const struct records *records, const char *name, const struct err *why, struct err *err)
+{
+        return err_say(err, EPROTO,
+                       "a newer Sluice wrote %s/%s (%s): nothing is offered, so that nothing is given twice. Install that one again; to go "
+                       "back to this one, first give back with it (operating.md)",
+                       records->kind, name, why->msg);
+}
+
 int records_read(struct records *records, record_fn *each, record_aside_fn *aside, void *ctx, struct err *err)
 {
         _cleanup_fs_list_ struct fs_list list = { 0 };
@@ -226,10 +248,52 @@ int records_read(struct records *records, record_fn *each, record_aside_fn *asid
         _cleanup_free_ char *file = xcalloc(FILE_MAX + 1, 1);
         for (size_t i = 0; i < list.n; i++) {
                 struct err why;
-                if (str_has_suffix(list.names[i], SUFFIX) && read_one(records, list.names[i], file, each, ctx, &why) < 0)
+                if (!str_has_suffix(list.names[i], SUFFIX))
+                        continue;
+                r = read_one(records, list.names[i], file, each, ctx, &why);
+                if (r == -EPROTO)
+                        return say_newer(records, list.names[i], &why, err);
+                if (r < 0)
                         set_aside(&asides, records, list.names[i], &why);
         }
         tell_the_rest(&asides, records);
+        return 0;
+}
+
+/* A file that is none of ours, but for one that a replacement was about to become. */
+static void peek_at_other(const struct records *records, const char *name, record_aside_fn *aside, void *ctx)
+{
+        _cleanup_free_ char *file = xasprintf("%s/%s", records->kind, name);
+        struct err why;
+
+        (void)err_say(&why, EBADMSG, "%s",
+                      str_has_suffix(name, TEMP) ? "what an interrupted write left"
+                      : strstr(name, BAD)        ? "a daemon has set it aside: it is no record that Sluice wrote as it is"
+                                                 : "no file of Sluice's has such a name");
+        aside(ctx, file, &why);
+}
+
+int records_peek(int state_dir, const char *kind, unsigned version, record_fn *each, record_aside_fn *aside, void *ctx, struct err *err)
+{
+        _cleanup_fs_list_ struct fs_list list = { 0 };
+        struct records records = { .kind = (char *)(uintptr_t)kind, .version = version };
+
+        _cleanup_close_ int dir = fs_open(state_dir, kind, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (dir < 0)
+                return dir == -ENOENT ? 0 : err_set(err, -dir, "cannot open %s", kind);
+        records.dir = dir;
+        int r = fs_list(dir, ".", &list, err);
+        if (r < 0)
+                return err_prefix(err, "%s records", kind);
+        _cleanup_free_ char *text = xcalloc(FILE_MAX + 1, 1);
+        for (size_t i = 0; i < list.n; i++) {
+                _cleanup_free_ char *file = xasprintf("%s/%s", kind, list.names[i]);
+                struct err why;
+                if (!str_has_suffix(list.names[i], SUFFIX))
+                        peek_at_other(&records, list.names[i], aside, ctx);
+                else if (read_one(&records, list.names[i], text, each, ctx, &why) < 0)
+                        aside(ctx, file, &why);
+        }
         return 0;
 }
 

@@ -38,4 +38,8 @@ typedef int record_fn(void *ctx, const char *key, const char *text, struct err *
 typedef void record_aside_fn(void *ctx, const char *file, const struct err *why);
 int records_read(struct records *records, record_fn *each, record_aside_fn *aside, void *ctx, struct err *err);
 
+/* The same from a directory that is nobody's any more: nothing is made, renamed or removed, and @aside hears of every file that is no
+ * record (EPROTO: a newer program's). No such directory is fine. */
+int records_peek(int state_dir, const char *kind, unsigned version, record_fn *each, record_aside_fn *aside, void *ctx, struct err *err);
+
 #endif

@@ -10,8 +10,6 @@
 #include "base/log.h"
 #include "base/str.h"
 
-enum { STUCK_VERSION = 1 };
-
 struct stuck {
         struct records *records;
         struct recorder *recorder;

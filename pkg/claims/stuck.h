@@ -7,6 +7,8 @@
 #include "claims/recorder.h"
 #include "core/bdf.h"
 
+enum { STUCK_VERSION = 1 };
+
 struct stuck;
 typedef void stuck_fn(void *ctx, struct bdf card, const char *detail);
 

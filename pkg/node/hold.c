@@ -53,7 +53,7 @@ static void on_recorded(void *ctx, const struct err *err)
         }
         str_format(text, sizeof(text), "%s cannot be %s, nothing has changed: it cannot be written down: %s", holding->target,
                    holding->removed ? "uncordoned" : "cordoned", err->msg);
-        rpc_fail(holding->call, err->code == -ENOSPC ? RPC_RESOURCE_EXHAUSTED : RPC_INTERNAL, text);
+        rpc_fail(holding->call, err->code == ENOSPC ? RPC_RESOURCE_EXHAUSTED : RPC_INTERNAL, text);
 }
 
 static struct holding *holding_new(struct node *node, struct rpc_call *call, const char *target, bool removed)

@@ -289,12 +289,44 @@ static void test_a_state_directory_from_a_backup_does_not_undo_what_is_bound(voi
         rig_stop(rig);
 }
 
+/* A downgrade. What the newer one knows of its claims this one cannot read: it refuses, nothing is listed, and nothing is lost to the
+ * newer one when it is back. */
+static void test_what_a_newer_sluice_wrote_is_refused_and_nothing_is_offered(void **state)
+{
+        static const char *const kinds[] = { "claims", "originals", "cordon", "stuck" };
+        struct rig *rig = *state;
+
+        leave_bound(rig);
+        _cleanup_free_ char *before = rig_tree(rig);
+        for (size_t i = 0; i < N_ELEMENTS(kinds); i++) {
+                _cleanup_free_ char *newer =
+                        xasprintf("mkdir -p %s; printf 'sluice %s 2 a3a6bf43 2\n{}' > %s/x.record", kinds[i], kinds[i], kinds[i]);
+                _cleanup_free_ char *said = xasprintf("a newer Sluice wrote %s/x.record (it is of version 2", kinds[i]);
+                _cleanup_free_ char *record = xasprintf("%s/x.record", kinds[i]);
+                _cleanup_free_ char *clear = xasprintf("rm %s/x.record", kinds[i]);
+                shell(rig, newer);
+                rig_daemon(rig);
+                assert_int_equal(rig_reap(rig->pid, RIG_SOON_MS), 1);
+                rig->pid = 0;
+                assert_true(rig_logged(rig, said, RIG_SOON_MS));
+                assert_true(has_record(rig, record));
+                assert_int_equal(rig_counts(rig, L40S).allocatable, 0);
+                shell(rig, clear);
+        }
+        _cleanup_free_ char *after = rig_tree(rig);
+        assert_string_equal(before, after);
+        rig_daemon(rig); /* the newer one is back */
+        rig_ready(rig, L40S, 8, 8);
+        assert_true(has_record(rig, ORIGINAL0));
+        rig_stop(rig);
+}
+
 static void test_records_that_cannot_be_trusted_are_set_aside_by_name(void **state)
 {
         static const char *const rows[][2] = {
                 { "truncate -s -20 " ORIGINAL0, "it is torn or was changed" },
                 { "printf 'garbage' > " ORIGINAL0, "does not begin with a line of Sluice's" },
-                { "sed -i '1s/^sluice originals 1 /sluice originals 2 /' " ORIGINAL0, "it is of version 2, this program reads version 1" },
+                { "sed -i '1s/^sluice originals 1 /sluice originals 0 /' " ORIGINAL0, "it is of version 0, this program reads version 1" },
                 { ": > " ORIGINAL0, "does not begin with a line of Sluice's" },
         };
         struct rig *rig = *state;
@@ -603,6 +635,7 @@ int main(void)
                 RIG_TEST(test_what_an_earlier_daemon_bound_is_adopted),
                 RIG_TEST(test_a_state_directory_that_is_lost_is_said_and_nothing_is_touched),
                 RIG_TEST(test_a_state_directory_from_a_backup_does_not_undo_what_is_bound),
+                RIG_TEST(test_what_a_newer_sluice_wrote_is_refused_and_nothing_is_offered),
                 RIG_TEST(test_records_that_cannot_be_trusted_are_set_aside_by_name),
                 RIG_TEST(test_what_an_administrator_took_meanwhile_is_his),
                 RIG_TEST(test_what_an_administrator_takes_while_the_daemon_runs_is_his),

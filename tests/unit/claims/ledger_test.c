@@ -406,8 +406,8 @@ static void test_a_record_that_is_not_trusted_is_set_aside(void **state)
 
         put_claim(f, &claim, NULL);
         close_ledger(f);
-        ASSERT_OK(records_open(f->dir, "originals", LEDGER_VERSION + 1, &records, &err), &err);
-        ASSERT_OK(records_put(records, "0000:3b:00.1", "{}", &err), &err); /* from a newer program */
+        ASSERT_OK(records_open(f->dir, "originals", LEDGER_VERSION - 1, &records, &err), &err);
+        ASSERT_OK(records_put(records, "0000:3b:00.1", "{}", &err), &err); /* from an older program */
         records_close(records);
         ASSERT_OK(records_open(f->dir, "claims", LEDGER_VERSION, &records, &err), &err);
         ASSERT_OK(records_put(records, "kubelet:0000:5e:00.0", "{}", &err), &err);

@@ -219,17 +219,81 @@ static void test_many_that_cannot_be_trusted_are_counted(void **state)
         records_close(records);
 }
 
-static void test_another_version_is_named(void **state)
+static void test_an_older_version_is_named(void **state)
 {
         struct fixture *f = *state;
 
         struct records *records = open_records(f, 2);
         put(records, "a", "text");
         records_close(records);
+        records = open_records(f, 3);
+        assert_string_equal(read_all(f, records), "");
+        assert_string_equal(f->aside.text, "claims/a.record.bad: it is of version 2, this program reads version 3;");
+        records_close(records);
+}
+
+static void test_what_a_newer_program_wrote_is_refused_and_left_as_it_is(void **state)
+{
+        struct fixture *f = *state;
+        struct err err;
+
+        struct records *records = open_records(f, 2);
+        put(records, "a", "text");
+        records_close(records);
+        records = open_records(f, 1);
+        assert_int_equal(records_read(records, on_record, on_aside, f, &err), -EPROTO);
+        assert_non_null(strstr(err.msg, "a newer Sluice wrote claims/a.record (it is of version 2, this program reads version 1)"));
+        assert_int_equal(f->aside.len, 0);
+        records_close(records);
+        records = open_records(f, 2); /* that one is installed again */
+        assert_string_equal(read_all(f, records), "a=text;");
+        records_close(records);
+}
+
+/* A version that is only damage must not keep Sluice from starting. */
+static void test_a_newer_version_that_is_torn_is_torn(void **state)
+{
+        struct fixture *f = *state;
+
+        struct records *records = open_records(f, 2);
+        put(records, "a", "text");
+        records_close(records);
+        _cleanup_free_ char *command = xasprintf("truncate -s -1 %s/claims/a.record", f->path);
+        assert_int_equal(system(command), 0); /* lint: a test's own directory */
         records = open_records(f, 1);
         assert_string_equal(read_all(f, records), "");
-        assert_string_equal(f->aside.text, "claims/a.record.bad: it is of version 2, this program reads version 1;");
+        assert_non_null(strstr(f->aside.text, "claims/a.record.bad: "));
         records_close(records);
+}
+
+static void test_a_peek_changes_nothing_and_tells_of_every_file(void **state)
+{
+        struct fixture *f = *state;
+        struct err err;
+
+        ASSERT_OK(records_peek(f->dir, "claims", 1, on_record, on_aside, f, &err), &err);
+        assert_int_equal(fs_exists(f->dir, "claims"), 0);
+        struct records *records = open_records(f, 2);
+        put(records, "b", "text");
+        records_close(records);
+        records = open_records(f, 1);
+        put(records, "a", "text");
+        put(records, "c", "nonsense");
+        records_close(records);
+        _cleanup_free_ char *command = xasprintf("cd %s/claims && touch d.record.bad e.tmp f", f->path);
+        assert_int_equal(system(command), 0); /* lint: a test's own directory */
+        ASSERT_OK(records_peek(f->dir, "claims", 1, on_record, on_aside, f, &err), &err);
+        assert_string_equal(f->read.text, "a=text;");
+        assert_string_equal(f->aside.text, "claims/b.record: it is of version 2, this program reads version 1;"
+                                           "claims/c.record: it makes no sense;"
+                                           "claims/d.record.bad: a daemon has set it aside: it is no record that Sluice wrote as it is;"
+                                           "claims/e.tmp: what an interrupted write left;"
+                                           "claims/f: no file of Sluice's has such a name;");
+        static const char *const files[] = { "a.record", "b.record", "c.record", "d.record.bad", "e.tmp", "f" };
+        for (size_t i = 0; i < N_ELEMENTS(files); i++) {
+                _cleanup_free_ char *path = xasprintf("claims/%s", files[i]);
+                assert_int_equal(fs_exists(f->dir, path), 1);
+        }
 }
 
 static void test_bounds(void **state)
@@ -314,7 +378,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_what_cannot_be_trusted_is_set_aside, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_what_finds_its_name_taken_is_set_aside_too, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_many_that_cannot_be_trusted_are_counted, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_another_version_is_named, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_an_older_version_is_named, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_what_a_newer_program_wrote_is_refused_and_left_as_it_is, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_a_newer_version_that_is_torn_is_torn, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_a_peek_changes_nothing_and_tells_of_every_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_every_access_may_fail, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_directory_that_is_gone_is_an_error, setup, teardown),
