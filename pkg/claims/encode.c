@@ -51,6 +51,8 @@ char *encode_original(const struct original *o)
                 (void)json_object_set_new(tree, "power_control", json_string(o->power_control));
         if (*o->d3cold_allowed)
                 (void)json_object_set_new(tree, "d3cold_allowed", json_string(o->d3cold_allowed));
+        if (*o->reset_methods)
+                (void)json_object_set_new(tree, "reset_methods", json_string(o->reset_methods));
         return dump(tree);
 }
 
@@ -206,7 +208,7 @@ static bool is_one_of(const char *text, const char *a, const char *b)
 
 int decode_original(const char *key, const char *text, struct original *ret, struct err *err)
 {
-        const char *card, *state, *driver, *override, *target, *boot_id, *control = "", *d3cold = "";
+        const char *card, *state, *driver, *override, *target, *boot_id, *control = "", *d3cold = "", *methods = "";
         json_int_t ids[4];
         struct original o = { .override_known = false };
         int known;
@@ -214,10 +216,10 @@ int decode_original(const char *key, const char *text, struct original *ret, str
         json_auto_t *tree = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
         if (!tree)
                 return bad(err, "it is no JSON");
-        if (json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:s, s:s, s?s, s?s}", "card", &card,
+        if (json_unpack_ex(tree, NULL, JSON_STRICT, "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:b, s:s, s:s, s?s, s?s, s?s}", "card", &card,
                            "state", &state, "vendor", &ids[0], "device", &ids[1], "subvendor", &ids[2], "subdevice", &ids[3], "driver",
                            &driver, "driver_override", &override, "override_known", &known, "target", &target, "boot_id", &boot_id,
-                           "power_control", &control, "d3cold_allowed", &d3cold) < 0)
+                           "power_control", &control, "d3cold_allowed", &d3cold, "reset_methods", &methods) < 0)
                 return bad(err, "it has not the members of an original");
         int state_value = find_word(state, name_of_original_state, ORIGINAL_RESTORING + 1);
         if (state_value < 0)
@@ -234,6 +236,9 @@ int decode_original(const char *key, const char *text, struct original *ret, str
         if (!take_text(o.power_control, sizeof(o.power_control), control) || !is_one_of(control, "on", "auto") ||
             !take_text(o.d3cold_allowed, sizeof(o.d3cold_allowed), d3cold) || !is_one_of(d3cold, "0", "1"))
                 return bad(err, "what it says of power is nothing that the kernel says");
+        if (!take_text(o.reset_methods, sizeof(o.reset_methods), methods) ||
+            methods[strspn(methods, "abcdefghijklmnopqrstuvwxyz0123456789_ ")])
+                return bad(err, "what it says of reset_method is no list of methods");
         *ret = o;
         return 0;
 }

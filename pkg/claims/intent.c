@@ -34,7 +34,7 @@ static void add(struct intent *intent, const struct ledger *ledger, const struct
 
         if (!fn)
                 return; /* a plan is made of what the inventory has */
-        if (step->kind == STEP_POWER && find(intent, step->bdf)) {
+        if (step->kind == STEP_SETTING && find(intent, step->bdf)) {
                 original_note_power(&find(intent, step->bdf)->original, fn, step->about);
                 return;
         }
@@ -43,7 +43,7 @@ static void add(struct intent *intent, const struct ledger *ledger, const struct
         *intended = (struct intended){ .plan = plan, .had_former = former != NULL };
         if (former)
                 intended->former = *former;
-        intended->is_bound = step->kind == STEP_POWER;
+        intended->is_bound = step->kind == STEP_SETTING;
         if (intended->is_bound) {
                 original_keep(former, fn, inv->boot_id, &intended->original);
                 original_note_power(&intended->original, fn, step->about);
@@ -58,7 +58,7 @@ struct intent *intent_new(const struct ledger *ledger, const struct inventory *i
 
         for (size_t p = 0; p < n_plans; p++)
                 for (uint32_t i = 0; i < plans[p].n_steps; i++)
-                        if (plans[p].steps[i].kind == STEP_OVERRIDE || plans[p].steps[i].kind == STEP_POWER)
+                        if (plans[p].steps[i].kind == STEP_OVERRIDE || plans[p].steps[i].kind == STEP_SETTING)
                                 add(intent, ledger, inv, &plans[p].steps[i], p);
         return intent;
 }

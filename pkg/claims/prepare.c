@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "claims/observe.h"
-#include "claims/power.h"
+#include "claims/settings.h"
 #include "claims/recovery.h"
 
 enum { JOBS_MAX = 256 /* turns, waiting and at work together; beyond it OVERLOAD */ };
@@ -78,7 +78,7 @@ void job_end(struct job *job, enum reason reason, const char *text, const struct
         turn_leave(claims, &job->turn);
         job_free(job);
         if (has_bound) /* for whom there is no claim after all */
-                recovery_of_power(claims);
+                recovery_of_settings(claims);
 }
 
 enum { REFUSAL_MAX = ERR_MSG_MAX + 320 };
@@ -307,7 +307,7 @@ static void job_start(struct turn *turn)
                 job_refuse(job, reason, &err);
         else if (job->binding)
                 job_bind(job);
-        else if (power_is_owed_for(claims, devices, job->n_devices))
+        else if (settings_owed_for(claims, devices, job->n_devices))
                 job_complete(job);
         else
                 job_answer(job, devices);

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "claims/patient.h"
-#include "claims/power.h"
+#include "claims/settings.h"
 #include "claims/remedy.h"
 #include "claims/stock.h"
 #include "core/recover.h"
@@ -304,7 +304,7 @@ void recovery_of(struct claims *claims, const struct bdf *functions, size_t n)
 }
 
 /* A turn for each function: companions are few, and wait for each other. */
-void recovery_of_power(struct claims *claims)
+void recovery_of_settings(struct claims *claims)
 {
         _cleanup_free_ struct original *list = NULL;
         bool any = false;
@@ -313,7 +313,7 @@ void recovery_of_power(struct claims *claims)
                 return;
         size_t n = stock_all(claims, &list);
         for (size_t i = 0; i < n; i++) {
-                if (!power_is_owed(claims, &list[i]) || find(claims, &list[i].bdf, 1, false))
+                if (!settings_owed(claims, &list[i]) || find(claims, &list[i].bdf, 1, false))
                         continue;
                 (void)recovery_new(claims, &list[i].bdf, 1);
                 any = true;
@@ -336,7 +336,7 @@ void recovery_start(struct claims *claims, void (*done)(void *ctx), void *ctx)
                 for (size_t i = first; i < n; i++)
                         if (unit[i] == first) {
                                 functions[n_functions++] = list[i].bdf;
-                                under_way = under_way || list[i].state != ORIGINAL_BOUND || power_is_owed(claims, &list[i]);
+                                under_way = under_way || list[i].state != ORIGINAL_BOUND || settings_owed(claims, &list[i]);
                         }
                 if (unit[first] != first || !under_way)
                         continue;

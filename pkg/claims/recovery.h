@@ -5,7 +5,7 @@
  * A record of something under way is acted on only when a hand has found that no other one is at work on its cards (that of a
  * killed daemon may be): until then the cards are the recovery's own. All on VFIO, with its nodes: it is bound. Anything else
  * is given back to what it was before (plan_restore); in use is sacred there too, so it is tried again, with growing pauses.
- * Power that was set for a claim which is none any more is given back the same way (power.h). */
+ * What was set for a claim which is none any more (power), or for its release (reset_method), is given back the same way: settings.h. */
 #ifndef SLUICE_CLAIMS_RECOVERY_H
 #define SLUICE_CLAIMS_RECOVERY_H
 
@@ -20,7 +20,7 @@ void recovery_start(struct claims *claims, void (*done)(void *ctx), void *ctx);
  * taken over: it has one. */
 void recovery_of(struct claims *claims, const struct bdf *functions, size_t n);
 
-/* A claim has ended, or a request that was to become one: power that was set for it is given back (power.h). */
-void recovery_of_power(struct claims *claims);
+/* A claim has ended, or a request that was to become one: what was set for it is given back (settings.h). */
+void recovery_of_settings(struct claims *claims);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "claims/patient.h"
 #include "claims/recovery.h"
+#include "claims/release_intent.h"
 #include "claims/request.h"
 #include "core/plan.h"
 
@@ -120,7 +121,7 @@ static void end_claim(struct claims *claims, const char *key)
 
         (void)str_copy(copy, sizeof(copy), key); /* may be the claim's own */
         ledger_remove_claim(claims->ledger, copy, NULL, NULL);
-        recovery_of_power(claims);
+        recovery_of_settings(claims);
 }
 
 static void finish(struct release *release)
@@ -154,47 +155,6 @@ static void on_stop(struct turn *turn)
                 conclude(release);
 }
 
-/* ---- originals ---- */
-
-/* Those that the plan gives back. The caller frees *@ret. */
-static size_t originals_of_plan(const struct release *release, struct original **ret)
-{
-        struct original *list = xcalloc(release->plan->n_steps + 1, sizeof(*list));
-        size_t n = 0;
-
-        for (uint32_t i = 0; i < release->plan->n_steps; i++) {
-                const struct step *step = &release->plan->steps[i];
-                const struct original *original = ledger_original(release->claims->ledger, step->bdf);
-                if (step->kind == STEP_OVERRIDE && original)
-                        list[n++] = *original;
-        }
-        *ret = list;
-        return n;
-}
-
-/* 0 when there is none: @done is not called then. */
-static size_t put_originals(struct release *release, enum original_state state, recorded_fn *done)
-{
-        _cleanup_free_ struct original *list = NULL;
-        struct err unused;
-
-        size_t n = originals_of_plan(release, &list);
-        for (size_t i = 0; i < n; i++)
-                list[i].state = state;
-        if (n > 0) /* they are in the ledger: there is room */
-                (void)ledger_put_originals(release->claims->ledger, list, n, done, release, &unused);
-        return n;
-}
-
-static void remove_originals(struct release *release)
-{
-        _cleanup_free_ struct original *list = NULL;
-
-        size_t n = originals_of_plan(release, &list);
-        for (size_t i = 0; i < n; i++)
-                ledger_remove_originals(release->claims->ledger, &list[i].bdf, 1, NULL, NULL);
-}
-
 /* ---- the hand ---- */
 
 /* Keeps the cards for a moment: a VM that ends closes its descriptors one by one. */
@@ -222,7 +182,7 @@ static void mark_devices(struct release *release, enum reason reason, const char
 /* It is as it was before the plan. */
 static void not_released(struct release *release, const struct hands_result *result)
 {
-        (void)put_originals(release, ORIGINAL_BOUND, NULL);
+        release_intent_withdraw(release->claims, release->plan);
         switch (result->reason) {
         case REASON_HELD:
         case REASON_CARD_BUSY:
@@ -270,7 +230,7 @@ static void on_done(void *ctx, const struct hands_result *result)
         switch (result->end) {
         case PLAN_DONE:
                 say_released(release);
-                remove_originals(release);
+                release_intent_complete(claims, release->plan);
                 finish(release);
                 return;
         case PLAN_REFUSED:
@@ -306,7 +266,7 @@ static void on_intended(void *ctx, const struct err *err)
                 run(release);
                 return;
         }
-        (void)put_originals(release, ORIGINAL_BOUND, NULL);
+        release_intent_withdraw(release->claims, release->plan);
         try_later(release, err ? err->msg : "Sluice is shutting down");
 }
 
@@ -358,8 +318,9 @@ static void on_start(struct turn *turn)
                 finish(release);
         } else {
                 release->recording = true;
-                if (put_originals(release, ORIGINAL_RESTORING, on_intended) == 0)
-                        on_intended(release, NULL);
+                int r = release_intent_put(claims, release->plan, on_intended, release, &err);
+                if (r <= 0)
+                        on_intended(release, r < 0 ? &err : NULL);
         }
 }
 

@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "claims/claims_priv.h"
-#include "claims/power.h"
+#include "claims/settings.h"
 #include "claims/stock.h"
 #include "core/recover.h"
 
@@ -37,7 +37,7 @@ bool remedy_needed(const struct claims *claims, const struct bdf *functions, siz
         n = remedy_originals(claims, functions, n, &list);
         bool any = any_under_way(list, n);
         for (size_t i = 0; i < n; i++)
-                any = any || power_is_owed(claims, &list[i]);
+                any = any || settings_owed(claims, &list[i]);
         return any;
 }
 
@@ -76,13 +76,13 @@ static enum reason make(struct claims *claims, const struct original *list, size
         for (size_t i = 0; i < n; i++)
                 originals[i] = &list[i];
         enum reason reason =
-                *ret == REMEDY_RESTORE ? plan_restore(inv, originals, n, plan, err) : plan_power_back(inv, originals, n, plan, err);
+                *ret == REMEDY_RESTORE ? plan_restore(inv, originals, n, plan, err) : plan_settings_back(inv, originals, n, plan, err);
         if (reason || plan->n_steps > 0)
                 return reason;
         if (*ret == REMEDY_RESTORE)
                 forget(claims, list, n);
         else
-                power_given_back(claims, list, n);
+                settings_given_back(claims, list, n);
         *ret = REMEDY_NONE;
         return REASON_NONE;
 }
@@ -95,12 +95,12 @@ enum reason remedy_decide(struct claims *claims, const struct bdf *functions, si
         n = remedy_originals(claims, functions, n, &list);
         n = stock_forget(claims, list, n);
         bool under_way = any_under_way(list, n);
-        *ret = under_way && !all_ours(claims, list, n) ? REMEDY_RESTORE : REMEDY_POWER;
+        *ret = under_way && !all_ours(claims, list, n) ? REMEDY_RESTORE : REMEDY_SETTINGS;
         if (*ret == REMEDY_RESTORE)
                 return make(claims, list, n, ret, plan, err);
         if (under_way)
                 adopt(claims, list, n);
-        return make(claims, list, power_owed_of(claims, list, n), ret, plan, err);
+        return make(claims, list, settings_owed_of(claims, list, n), ret, plan, err);
 }
 
 void remedy_done(struct claims *claims, const struct bdf *functions, size_t n, enum remedy remedy)
@@ -108,8 +108,8 @@ void remedy_done(struct claims *claims, const struct bdf *functions, size_t n, e
         _cleanup_free_ struct original *list = NULL;
 
         size_t n_known = remedy_originals(claims, functions, n, &list);
-        if (remedy == REMEDY_POWER) {
-                power_given_back(claims, list, power_owed_of(claims, list, n_known));
+        if (remedy == REMEDY_SETTINGS) {
+                settings_given_back(claims, list, settings_owed_of(claims, list, n_known));
                 return;
         }
         log_info("what was under way on " BDF_FMT " is undone: it is on %s again", BDF_ARGS(functions[0]),

@@ -14,9 +14,9 @@ size_t remedy_originals(const struct claims *claims, const struct bdf *functions
 bool remedy_needed(const struct claims *claims, const struct bdf *functions, size_t n);
 
 enum remedy {
-        REMEDY_NONE,    /* nothing was to be done: that is written down */
-        REMEDY_RESTORE, /* @plan gives them back to what they were before */
-        REMEDY_POWER,   /* @plan gives their power back; they stay bound */
+        REMEDY_NONE,     /* nothing was to be done: that is written down */
+        REMEDY_RESTORE,  /* @plan gives them back to what they were before */
+        REMEDY_SETTINGS, /* @plan gives back what was set of them; they stay bound */
 };
 /* What is not ours any more is forgotten, and what is bound whole is adopted. REASON_NONE, or why there is no plan now, with @err. */
 enum reason remedy_decide(struct claims *claims, const struct bdf *functions, size_t n, enum remedy *ret, struct plan *plan,

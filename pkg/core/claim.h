@@ -61,7 +61,7 @@ const char *original_state_name(enum original_state state); /* "binding", "bound
 #define POWER_D3COLD  "d3cold_allowed"
 
 /* One per function that Sluice bound, or is about to bind: companions have theirs. It lives as long as the binding, which may
- * be longer than any claim. One whose former driver is its target was not bound by Sluice: it remembers power attributes only,
+ * be longer than any claim. One whose former driver is its target was not bound by Sluice: it remembers such attributes only,
  * and lives until they are given back. */
 struct original {
         struct bdf bdf, card;
@@ -74,6 +74,8 @@ struct original {
         char boot_id[BOOT_ID_LEN];                     /* of the boot that it was bound in; a reboot ends every binding */
         /* What its power attributes said before Sluice set them for a claim; "" = not set, or given back. */
         char power_control[POWER_LEN], d3cold_allowed[POWER_LEN];
+        /* What its reset_method said before a release left it the one method to be used; "" = it was not, or is given back. */
+        char reset_methods[RESET_LEN];
 };
 
 /* The original of @fn, which is about to be bound to @target in boot @boot_id. @former: what was remembered of a function at its
@@ -85,9 +87,9 @@ void original_make(const struct original *former, const struct function *fn, con
 void original_keep(const struct original *former, const struct function *fn, const char *boot_id, struct original *ret);
 /* @attribute (POWER_*) is about to be set for a claim: remembers what it says before. */
 void original_note_power(struct original *original, const struct function *fn, const char *attribute);
-static inline bool original_has_power(const struct original *original)
+static inline bool original_has_settings(const struct original *original)
 {
-        return *original->power_control || *original->d3cold_allowed;
+        return *original->power_control || *original->d3cold_allowed || *original->reset_methods;
 }
 bool original_is_bound_by_us(const struct original *original);
 

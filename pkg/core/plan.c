@@ -17,7 +17,7 @@ const char *step_kind_name(enum step_kind kind)
                 [STEP_UNBIND] = "unbind",
                 [STEP_PROBE] = "probe",
                 [STEP_RESET] = "reset",
-                [STEP_POWER] = "power",
+                [STEP_SETTING] = "setting",
                 [STEP_AWAIT_ANSWER] = "await-answer",
                 [STEP_COMPARE_BARS] = "compare-bars",
                 [STEP_RELEASE_UNBIND_LOCK] = "release-unbind-lock",
@@ -70,7 +70,7 @@ void step_describe(const struct step *step, char *out, size_t size)
         case STEP_RESET:
                 str_format(out, size, "reset %s by %s", bdf, step->text);
                 return;
-        case STEP_POWER:
+        case STEP_SETTING:
                 str_format(out, size, "set %s of %s to %s", step->about, bdf, step->text);
                 return;
         case STEP_AWAIT_ANSWER:

@@ -26,9 +26,11 @@ enum step_kind {
         STEP_UNBIND,   /* driver/unbind <- @bdf (nothing to do when it has no driver), gone within @wait_ms. undo: drivers_probe,
                         * @text bound again within @wait_ms */
         STEP_PROBE,    /* drivers_probe <- @bdf. undo: unbind from what bound it, gone within @wait_ms */
-        STEP_RESET,    /* resets @bdf by method @text; reset_method says @about again after that, as far as the kernel takes it. undo: the
-                        * same; a reset has none */
-        STEP_POWER,    /* attribute @about of @bdf (power/control, d3cold_allowed) <- @text. undo: the value read before */
+        STEP_RESET,    /* resets @bdf by method @text, where it is not the first one only if @number is 1: somebody has written down what
+                        * reset_method said. It says @about again after that, as far as the kernel takes it. undo: the same; a reset
+                        * has none */
+        STEP_SETTING,  /* attribute @about of @bdf (power/control, d3cold_allowed; reset_method, as far as the kernel takes it) <- @text.
+                        * undo: the value read before */
         STEP_RELEASE_UNBIND_LOCK, /* write 0 to NVIDIA's unbindLock of @bdf, which an interrupted plan took. undo: none */
         /* Read-back. */
         STEP_AWAIT_DRIVER, /* the driver link of @bdf says @text, within @wait_ms */
@@ -101,10 +103,10 @@ enum reason plan_bind(const struct inventory *inv, const struct rules *rules, co
 /* The plan that makes the functions of @originals (several groups are fine) what they were before: those on the driver that they
  * were bound to, those that lost their driver on the way, those that were never unbound. What is gone from the host has nothing
  * to give back. Order: conditions and guards of all; then, companions first, override and unbind, so that no group is half on
- * VFIO when a host driver comes; then, the GPU first, probe and read-back. Before all that, what a claim had set of power. In use is the
- * hand's to find out. Refused, with @err filled and @ret untouched: IDENTITY (another function is at the address), TAKEN_OVER (it is on a
- * driver that is neither the former nor ours), FOREIGN_OWNER (the override is somebody else's), FORMER_DRIVER (that is not registered),
- * PLAN_TOO_LARGE. Nothing to do: n_steps == 0 and n_cards == 0. @originals are of this boot. */
+ * VFIO when a host driver comes; then, the GPU first, probe and read-back. Before all that, what a claim, or its release, had set of power
+ * and reset_method. In use is the hand's to find out. Refused, with @err filled and @ret untouched: IDENTITY (another function is at the
+ * address), TAKEN_OVER (it is on a driver that is neither the former nor ours), FOREIGN_OWNER (the override is somebody else's),
+ * FORMER_DRIVER (that is not registered), PLAN_TOO_LARGE. Nothing to do: n_steps == 0 and n_cards == 0. @originals are of this boot. */
 enum reason plan_restore(const struct inventory *inv, const struct original *const *originals, size_t n_originals, struct plan *ret,
                          struct err *err);
 
@@ -116,11 +118,11 @@ enum reason plan_restore(const struct inventory *inv, const struct original *con
 enum reason plan_release(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
                          const struct original *const *originals, size_t n_originals, struct plan *ret, struct err *err);
 
-/* The plan that gives back what @originals remember of power, and nothing else: their functions stay on the drivers that they are on.
- * Refused, with @err filled and @ret untouched: PLAN_TOO_LARGE. Nothing to do: n_steps == 0 and n_cards == 0. @originals are of
- * this boot. */
-enum reason plan_power_back(const struct inventory *inv, const struct original *const *originals, size_t n_originals, struct plan *ret,
-                            struct err *err);
+/* The plan that gives back what @originals remember of power and of reset_method, and nothing else: their functions stay on the drivers
+ * that they are on. Refused, with @err filled and @ret untouched: PLAN_TOO_LARGE. Nothing to do: n_steps == 0 and n_cards == 0. @originals
+ * are of this boot. */
+enum reason plan_settings_back(const struct inventory *inv, const struct original *const *originals, size_t n_originals, struct plan *ret,
+                               struct err *err);
 
 /* Why the rule of @fn cannot be kept that asks for a reset: NO_RESET with @detail, or REASON_NONE. */
 enum reason plan_release_possible(const struct inventory *inv, const struct function *fn, enum release_policy policy, char *detail,

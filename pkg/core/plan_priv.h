@@ -16,7 +16,7 @@ bool plan_add_wedged(struct plan *plan, struct bdf bdf);
  * before that step. */
 bool plan_needs_power(const struct function *fn, bool to_bind);
 bool plan_add_power(struct plan *plan, const struct function *fn, bool to_bind);
-/* What @original remembers of @fn's power. */
-bool plan_add_power_back(struct plan *plan, const struct original *original, const struct function *fn);
+/* What @original remembers of @fn's attributes. */
+bool plan_add_settings_back(struct plan *plan, const struct original *original, const struct function *fn);
 
 #endif

@@ -13,6 +13,7 @@ enum { ANSWER_MS = 2000 };
 struct resets {
         struct {
                 const struct function *fn;
+                const char *methods; /* that it has */
                 char method[RESET_LEN];
         } list[PLAN_STEPS_MAX];
         size_t n;
@@ -23,10 +24,21 @@ enum reason plan_release_possible(const struct inventory *inv, const struct func
 {
         char method[RESET_LEN];
 
-        return release_resets(policy) && !reset_choose(inv, fn, method, detail, detail_size) ? REASON_NO_RESET : REASON_NONE;
+        return release_resets(policy) && !reset_choose(inv, fn, fn->reset_methods, method, detail, detail_size) ? REASON_NO_RESET
+                                                                                                                : REASON_NONE;
 }
 
-static enum reason add_reset(const struct inventory *inv, const struct function *fn, bool must, struct resets *ret, struct err *err)
+/* What is remembered of its reset_method: an earlier release of it was cut off. */
+static const char *methods_of(const struct function *fn, const struct original *const *originals, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (bdf_equal(originals[i]->bdf, fn->bdf))
+                        return reset_methods_of(fn, originals[i]->reset_methods);
+        return fn->reset_methods;
+}
+
+static enum reason add_reset(const struct inventory *inv, const struct function *fn, const char *methods, bool must, struct resets *ret,
+                             struct err *err)
 {
         char why[160];
 
@@ -35,7 +47,8 @@ static enum reason add_reset(const struct inventory *inv, const struct function 
                         return REASON_NONE;
         if (ret->n == PLAN_STEPS_MAX)
                 return REASON_NONE; /* no plan holds so many: writing it says so */
-        if (reset_choose(inv, fn, ret->list[ret->n].method, why, sizeof(why))) {
+        if (reset_choose(inv, fn, methods, ret->list[ret->n].method, why, sizeof(why))) {
+                ret->list[ret->n].methods = methods;
                 ret->list[ret->n++].fn = fn;
                 return REASON_NONE;
         }
@@ -46,15 +59,16 @@ static enum reason add_reset(const struct inventory *inv, const struct function 
 }
 
 /* The functions of the device's group that a VM had: what is on VFIO. */
-static enum reason collect_resets(const struct inventory *inv, const struct rules *rules, const struct device *device, struct resets *ret,
-                                  struct err *err)
+static enum reason collect_resets(const struct inventory *inv, const struct rules *rules, const struct device *device,
+                                  const struct original *const *originals, size_t n_originals, struct resets *ret, struct err *err)
 {
         for (size_t i = 0; i < inv->n_functions; i++) {
                 const struct function *fn = &inv->functions[i];
                 bool own = bdf_equal(fn->bdf, device->bdf);
                 if (!group_on_vfio(fn) || (!own && (fn->group < 0 || fn->group != device->group)))
                         continue;
-                enum reason reason = add_reset(inv, fn, own || group_member_role(inv, rules, fn) == MEMBER_GPU, ret, err);
+                enum reason reason = add_reset(inv, fn, methods_of(fn, originals, n_originals),
+                                               own || group_member_role(inv, rules, fn) == MEMBER_GPU, ret, err);
                 if (reason)
                         return reason;
         }
@@ -96,12 +110,18 @@ static bool add_reset_guards(struct plan *plan, const struct function *fn)
                (has_step(plan, STEP_GUARD_NODES, fn->bdf) || plan_add(plan, (struct step){ .kind = STEP_GUARD_NODES, .bdf = fn->bdf }, ""));
 }
 
-static bool add_reset_steps(struct plan *plan, const struct function *fn, const char *method)
+/* Is it what the kernel would try first? Then it need not be told. */
+static bool is_first(const char *method, const char *methods)
+{
+        return str_has_prefix(methods, method) && (methods[strlen(method)] == ' ' || methods[strlen(method)] == '\0');
+}
+
+static bool add_reset_steps(struct plan *plan, const struct function *fn, const char *methods, const char *method)
 {
         const uint32_t identity = (uint32_t)fn->vendor << 16 | fn->device;
-        struct step reset = { .kind = STEP_RESET, .bdf = fn->bdf };
+        struct step reset = { .kind = STEP_RESET, .bdf = fn->bdf, .number = !is_first(method, methods) };
 
-        (void)str_copy(reset.about, sizeof(reset.about), fn->reset_methods);
+        (void)str_copy(reset.about, sizeof(reset.about), methods);
         return plan_add(plan, reset, method) &&
                plan_add(
                        plan,
@@ -125,7 +145,7 @@ static bool weave(struct plan *plan, const struct resets *resets, const struct p
         if (resets->n > 0 && restore->n_steps == 0) /* a reset waits for the device's lock, too */
                 fits = fits && plan_add_wedged(plan, resets->list[0].fn->bdf);
         for (size_t i = 0; i < resets->n; i++)
-                fits = fits && add_reset_steps(plan, resets->list[i].fn, resets->list[i].method);
+                fits = fits && add_reset_steps(plan, resets->list[i].fn, resets->list[i].methods, resets->list[i].method);
         for (uint32_t i = acts; i < restore->n_steps; i++)
                 fits = fits && plan_add(plan, restore->steps[i], restore->steps[i].text);
         return fits;
@@ -145,7 +165,7 @@ enum reason plan_release(const struct inventory *inv, const struct rules *rules,
                         continue;
                 enum reason reason = check_sight(inv, devices[i], policy, err);
                 if (reason == REASON_NONE && release_resets(policy))
-                        reason = collect_resets(inv, rules, devices[i], &resets, err);
+                        reason = collect_resets(inv, rules, devices[i], originals, n_originals, &resets, err);
                 if (reason)
                         return reason;
                 for (size_t k = 0; k < n_originals && release_restores(policy) && n_back < PLAN_STEPS_MAX; k++)

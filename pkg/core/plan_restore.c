@@ -133,7 +133,7 @@ static bool write_plan(struct plan *plan, const struct givens *givens)
         if (plan->n_steps > 0)
                 fits = fits && plan_add_wedged(plan, givens->list[0].fn->bdf);
         for (size_t i = 0; i < givens->n; i++)
-                fits = fits && plan_add_power_back(plan, givens->list[i].original, givens->list[i].fn);
+                fits = fits && plan_add_settings_back(plan, givens->list[i].original, givens->list[i].fn);
         for (size_t i = givens->n; i-- > 0;)
                 fits = fits && add_leaving(plan, &givens->list[i]);
         for (size_t i = 0; i < givens->n; i++)

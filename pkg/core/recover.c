@@ -41,7 +41,7 @@ void original_say(const struct original *original, const struct function *fn, en
 
         bdf_format(original->bdf, bdf);
         if (!original_is_bound_by_us(original)) {
-                str_format(out, size, "%s was on %s when Sluice set its power states, and that has changed: %s", bdf, original->target,
+                str_format(out, size, "%s was on %s when Sluice set attributes of it, and that has changed: %s", bdf, original->target,
                            fate_is_forgotten(fate) ? "they are forgotten" : "they are given back when its claim has ended");
                 return;
         }

@@ -89,13 +89,32 @@ static bool suits(const struct inventory *inv, const struct function *fn, const 
         return false;
 }
 
-bool reset_choose(const struct inventory *inv, const struct function *fn, char ret[static RESET_LEN], char *why, size_t why_size)
+static bool has_word(const char *list, const char *word)
+{
+        size_t n = strlen(word);
+
+        for (const char *at = list + strspn(list, " "); *at; at += strspn(at, " ")) {
+                size_t length = strcspn(at, " ");
+                if (length == n && strncmp(at, word, n) == 0)
+                        return true;
+                at += length;
+        }
+        return false;
+}
+
+const char *reset_methods_of(const struct function *fn, const char *before)
+{
+        return *fn->reset_methods && has_word(before, fn->reset_methods) ? before : fn->reset_methods;
+}
+
+bool reset_choose(const struct inventory *inv, const struct function *fn, const char *methods, char ret[static RESET_LEN], char *why,
+                  size_t why_size)
 {
         char method[RESET_LEN], objection[96];
         bool any = false;
 
         str_format(why, why_size, BDF_FMT ": the kernel knows no way to reset it", BDF_ARGS(fn->bdf));
-        for (const char *at = fn->reset_methods + strspn(fn->reset_methods, " "); *at; at += strspn(at, " ")) {
+        for (const char *at = methods + strspn(methods, " "); *at; at += strspn(at, " ")) {
                 str_format(method, sizeof(method), "%.*s", (int)strcspn(at, " "), at);
                 at += strcspn(at, " ");
                 if (suits(inv, fn, method, objection, sizeof(objection))) {

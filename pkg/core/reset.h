@@ -22,8 +22,13 @@ const char *reset_scope_name(enum reset_scope scope); /* "function", "bus", "dou
 /* The function's methods, each with its scope: "flr (function), bus (bus)"; "" = none. */
 void reset_describe(const struct function *fn, char *out, size_t size);
 
-/* Of the function's methods, in the kernel's order, the first that resets this function and nothing else. True: @ret is its name.
+/* The methods that the function has. @before: what was remembered before a reset, "" = nothing. A reset that was cut off leaves the one
+ * method that was chosen of these: then it is @before; anything else there is somebody's order. */
+const char *reset_methods_of(const struct function *fn, const char *before);
+
+/* Of @methods (as above), in the kernel's order, the first that resets this function and nothing else. True: @ret is its name.
  * False: none does, and @why says of each why not. */
-bool reset_choose(const struct inventory *inv, const struct function *fn, char ret[static RESET_LEN], char *why, size_t why_size);
+bool reset_choose(const struct inventory *inv, const struct function *fn, const char *methods, char ret[static RESET_LEN], char *why,
+                  size_t why_size);
 
 #endif

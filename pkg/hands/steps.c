@@ -511,7 +511,7 @@ const struct step_ops *step_ops(enum step_kind kind)
                 [STEP_RELEASE_UNBIND_LOCK] = { step_release_unbind_lock, NULL },
                 [STEP_LIST_HOLDERS] = { list_holders, NULL },
                 [STEP_RESET] = { step_reset, step_undo_reset },
-                [STEP_POWER] = { step_power, step_undo_power },
+                [STEP_SETTING] = { step_setting, step_undo_setting },
                 [STEP_AWAIT_ANSWER] = { step_await_answer, NULL },
                 [STEP_COMPARE_BARS] = { step_compare_bars, NULL },
         };

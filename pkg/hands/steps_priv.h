@@ -23,8 +23,8 @@ int step_write_attribute(struct work *work, struct bdf b, const char *attribute,
 
 int step_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 int step_undo_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
-int step_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
-int step_undo_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_setting(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
+int step_undo_setting(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 int step_await_answer(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 int step_compare_bars(struct work *work, const struct step *s, struct deed *deed, struct failure *f);
 

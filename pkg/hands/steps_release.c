@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Steps of a release: reset, what it left of the device, power. Kernel facts (drivers/pci/pci.c): a write to "reset" tries the
+/* Steps of a release: reset, what it left of the device, what was set of it. Kernel facts (drivers/pci/pci.c): a write to "reset" tries the
  * methods of "reset_method" in their order and goes on to the next when one says that it is none for this device. A write to
  * "reset_method" asks each method again whether it would do now; a bus that has another function by then would not. */
 #include <errno.h>
@@ -34,15 +34,15 @@ static int put_back(struct work *work, struct bdf b, const char *attribute, cons
 
 /* The list as it was. The kernel may have listed "bus" before it knew the other functions there, and not take it any more: then
  * it makes the list anew. */
-static int leave_methods(struct work *work, const struct step *s, struct failure *f)
+static int leave_methods(struct work *work, struct bdf b, const char *methods, struct failure *f)
 {
         char now[STEP_TEXT_MAX];
 
-        int r = step_read_attribute(work, s->bdf, "reset_method", now, sizeof(now), f);
-        if (r < 0 || streq(now, s->about))
+        int r = step_read_attribute(work, b, "reset_method", now, sizeof(now), f);
+        if (r < 0 || streq(now, methods))
                 return r;
-        r = step_write_attribute(work, s->bdf, "reset_method", s->about, f);
-        return r == -EINVAL ? step_write_attribute(work, s->bdf, "reset_method", "default", f) : r;
+        r = step_write_attribute(work, b, "reset_method", methods, f);
+        return r == -EINVAL ? step_write_attribute(work, b, "reset_method", "default", f) : r;
 }
 
 /* The kernel is left only the one method whose reach was looked at, unless that is what it tries first. */
@@ -54,14 +54,20 @@ int step_reset(struct work *work, const struct step *s, struct deed *deed, struc
         if (r < 0)
                 return r;
         size_t first = strcspn(now, " ");
-        if (strlen(s->text) != first || strncmp(now, s->text, first) != 0) {
+        bool is_first = strlen(s->text) == first && strncmp(now, s->text, first) == 0;
+        if (!is_first && !s->number)
+                return step_refuse(f, REASON_STEP_FAILED, EAGAIN,
+                                   "reset_method of " BDF_FMT " has changed: it says '%s', and %s was to be tried first", BDF_ARGS(s->bdf),
+                                   now, s->text);
+        deed->changed = !streq(now, s->about); /* also by a hand that was killed in the middle */
+        if (!is_first) {
                 deed->changed = true;
                 r = write_back(work, s->bdf, "reset_method", s->text, f);
         }
         if (r == 0)
                 r = step_write_attribute(work, s->bdf, "reset", "1", f);
-        if (r == 0) /* also of a hand that was killed in the middle */
-                r = leave_methods(work, s, f);
+        if (r == 0)
+                r = leave_methods(work, s->bdf, s->about, f);
         deed->changed = deed->changed && r < 0;
         return r;
 }
@@ -69,21 +75,26 @@ int step_reset(struct work *work, const struct step *s, struct deed *deed, struc
 int step_undo_reset(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         (void)deed;
-        return leave_methods(work, s, f);
+        return leave_methods(work, s->bdf, s->about, f);
 }
 
-int step_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
+static bool is_methods(const struct step *s)
+{
+        return streq(s->about, "reset_method");
+}
+
+int step_setting(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
         int r = step_read_attribute(work, s->bdf, s->about, deed->before, sizeof(deed->before), f);
         if (r < 0 || streq(deed->before, s->text))
                 return r;
         deed->changed = true;
-        return write_back(work, s->bdf, s->about, s->text, f);
+        return is_methods(s) ? leave_methods(work, s->bdf, s->text, f) : write_back(work, s->bdf, s->about, s->text, f);
 }
 
-int step_undo_power(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
+int step_undo_setting(struct work *work, const struct step *s, struct deed *deed, struct failure *f)
 {
-        return put_back(work, s->bdf, s->about, deed->before, f);
+        return is_methods(s) ? leave_methods(work, s->bdf, deed->before, f) : put_back(work, s->bdf, s->about, deed->before, f);
 }
 
 /* A VF's configuration space has no ids of its own (they read ffff by the standard). */

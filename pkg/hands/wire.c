@@ -108,12 +108,20 @@ static bool methods_ok(const char *list)
         return !list[strspn(list, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ")];
 }
 
-/* What a step is about beside its text. STEP_POWER writes one of two attributes and nothing else. */
+/* A list of methods has blanks in it. */
+static bool value_ok(const struct step *step)
+{
+        if (step->kind == STEP_SETTING && streq(step->about, "reset_method"))
+                return methods_ok(step->text) && *step->text;
+        return step->kind == STEP_READ_LOCKED ? attribute_ok(step->text) && *step->text : name_ok(step->text);
+}
+
+/* What a step is about beside its text. STEP_SETTING writes one of three attributes and nothing else. */
 static bool about_ok(const struct step *step)
 {
         switch (step->kind) {
-        case STEP_POWER:
-                return streq(step->about, "power/control") || streq(step->about, "d3cold_allowed");
+        case STEP_SETTING:
+                return streq(step->about, "power/control") || streq(step->about, "d3cold_allowed") || streq(step->about, "reset_method");
         case STEP_RESET: /* a list of methods */
                 return methods_ok(step->about) && *step->about && *step->text;
         default:
@@ -128,7 +136,7 @@ static int step_valid(const struct step *step, uint32_t n_cards, uint32_t index,
         if (!bdf_ok(step->bdf) || !bdf_ok(step->card) || step->wait_ms < 0 || step->wait_ms > 60000 ||
             !text_ok(step->text, sizeof(step->text)) || !text_ok(step->about, sizeof(step->about)))
                 return err_say(err, EPROTO, "step %u is out of bounds", index + 1);
-        if (!(step->kind == STEP_READ_LOCKED ? attribute_ok(step->text) && *step->text : name_ok(step->text)) || !about_ok(step))
+        if (!value_ok(step) || !about_ok(step))
                 return err_say(err, EPROTO, "the text of step %u is no name", index + 1);
         if ((step->kind == STEP_NEED_DRIVER || step->kind == STEP_LOAD_MODULE) && !*step->text)
                 return err_say(err, EPROTO, "step %u needs a driver without a name", index + 1);

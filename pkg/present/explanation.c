@@ -160,7 +160,7 @@ static pb_plan *release_of(struct pile *pile, const struct explanation_input *in
                 return NULL;
         enum reason refusal = plan_release(in->inventory, in->rules, devices, 1, in->originals, in->n_originals, plan, &err);
         if (!refusal && plan->n_steps == 0) /* then follows what a claim had set */
-                refusal = plan_power_back(in->inventory, in->originals, in->n_originals, plan, &err);
+                refusal = plan_settings_back(in->inventory, in->originals, in->n_originals, plan, &err);
         return pb_plan_of(pile, plan, refusal, &err);
 }
 

@@ -66,6 +66,10 @@ static bool see_original(void *ctx, const char *key, const char *text)
                         if (!streq(bdf_format(s->scene->functions[i][k], bdf), key) || !(s->mask & 1U << i))
                                 continue;
                         s->n_functions++;
+                        if (strstr(text, "\"reset_methods\"")) {
+                                str_format(s->why, s->size, "the original of %s remembers reset methods: %.300s", key, text);
+                                return false;
+                        }
                         if (strstr(text, "\"state\":\"bound\"") && s->powered == (strstr(text, "\"power_control\":\"auto\"") != NULL))
                                 return true;
                         str_format(s->why, s->size, "the original of %s is not that of a bound function %s: %.300s", key,

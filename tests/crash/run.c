@@ -219,7 +219,7 @@ static void prepare(struct run *run)
         char fault[96];
 
         rig_prepare(rig, run->scene->fixture, config);
-        scene_make_class(rig->sim_dir);
+        scene_make_host(run->scene, rig->sim_dir);
         rig->suffix = "-held";
         if (run->scene->kind->cause == CAUSE_RELEASE)
                 rig->program = quick_program();

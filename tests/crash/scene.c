@@ -17,6 +17,7 @@
 #include "host/host.h"
 #include "host/modules.h"
 #include "picture.h"
+#include "rig.h"
 #include "sim/sim.h"
 #include "tmp.h"
 
@@ -37,6 +38,7 @@ const struct scene_kind scene_kinds[] = {
         { .name = "restore", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "restore" },
         { .name = "reset", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "reset", .ends_bound = true },
         { .name = "reset-restore", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "reset+restore" },
+        { .name = "reset-narrowed", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "reset", .narrows = true, .ends_bound = true },
         { .name = "recover", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_OVERRIDE },
         { .name = "recover-unbound", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_UNBIND },
         { .name = "recover-locked", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_GUARD_UNBIND_LOCK },
@@ -66,6 +68,13 @@ void scene_make_class(const char *sim_dir)
 
         if (fs_mkdir(AT_FDCWD, class, 0755) < 0 || fs_mkdir(AT_FDCWD, vfio_dev, 0755) < 0)
                 abort();
+}
+
+void scene_make_host(const struct scene *scene, const char *sim_dir)
+{
+        scene_make_class(sim_dir);
+        if (scene->kind->narrows)
+                rig_doubt_resets(sim_dir);
 }
 
 /* ---- one look at a host of our own ---- */
@@ -235,6 +244,7 @@ static char *draw(const struct scene *scene, const char *config, unsigned mask)
         struct plan plan;
 
         stage_open(&stage, scene->fixture, config);
+        scene_make_host(scene, stage.dir);
         for (unsigned i = 0; i < scene->n_ids; i++) {
                 const struct device *d = offer_device(stage.offer, scene->ids[i]);
                 if ((mask & 1U << i) && plan_of(&stage, d, &plan))

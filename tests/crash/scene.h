@@ -27,6 +27,7 @@ struct scene_kind {
         unsigned n_devices;       /* asked for in one Allocate, or bound at start; of several cards, as many as there are up to it */
         bool fails;               /* the first probe of the last device's function fails */
         bool powers;              /* the rule says 'power: on' */
+        bool narrows;             /* the first way to reset is none: another one is used, and reset_method is given back after it */
         enum step_kind killed_in; /* CAUSE_RECOVERY: after the last step of this kind */
         bool ends_bound;
         const char *last; /* ends the name of the last point */
@@ -50,6 +51,8 @@ struct scene {
 
 /* sys/class/vfio-dev comes with the first VFIO device and stays; a host has it from the beginning, so that undone is as before. */
 void scene_make_class(const char *sim_dir);
+
+void scene_make_host(const struct scene *scene, const char *sim_dir); /* what else the host is to have */
 
 char *scene_config(const struct scene *scene); /* the caller frees it */
 

@@ -9,7 +9,9 @@ export CMOCKA_MESSAGE_OUTPUT=TAP ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
 
 # What a test needs of make, of the mutant and of the tree as it is. needs STAGE PROGRAM mutant|tree
 needs() {
-        [ "$1-$2" != test-sim-pods ] && [ "$1" != test-kubelet ] || echo "$build/bin/sluiced-quick-pods"
+        case $1-$2 in
+        test-sim-pods | test-sim-release | test-kubelet-*) echo "$build/bin/sluiced-quick-pods" ;;
+        esac
         case $1-$3 in
         test-unit-*) echo "$build/tests/unit/${2}_test" ;;
         test-crash-tree) echo "$build/bin/sluiced-held $build/bin/sluiced-held-quick $build/bin/sluice-hand-held $build/tests/crash/crash" ;;

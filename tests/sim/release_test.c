@@ -79,10 +79,9 @@ static void wait_power(struct rig *rig, const char *control, const char *d3cold)
         wait_value(rig, "d3cold_allowed", d3cold);
 }
 
-/* All eight of @host in one pod, so that GPU0 is among them. */
-static void begin_on(struct rig *rig, const char *host, const char *config)
+/* All eight of the host in one pod, so that GPU0 is among them. */
+static void begin_prepared(struct rig *rig)
 {
-        rig_prepare(rig, host, config);
         rig_kubelet(rig, "1.34");
         start_daemon(rig);
         rig_ready(rig, L40S, 8, 8);
@@ -90,6 +89,12 @@ static void begin_on(struct rig *rig, const char *host, const char *config)
         fk_run_done(&run);
         wait_driver(rig, "vfio-pci");
         wait_says(rig, "claims", "\"state\":\"seen\"", true);
+}
+
+static void begin_on(struct rig *rig, const char *host, const char *config)
+{
+        rig_prepare(rig, host, config);
+        begin_prepared(rig);
 }
 
 static void begin(struct rig *rig, const char *config)
@@ -355,6 +360,58 @@ static void test_nor_where_power_of_a_former_claim_serves_the_next_one(void **st
         rig_stop(rig);
 }
 
+/* The first method may reset nothing, so another one is used, and the kernel is left only that for the moment. Daemon and hand are killed
+ * there; then the rules say @then. */
+static void kill_where_it_is_narrowed(struct rig *rig, const char *then)
+{
+        rig_prepare(rig, "l40s-8", ON_ALLOCATE "    release: reset\nbindDeadline: 60s\n");
+        rig_doubt_resets(rig->sim_dir);
+        begin_prepared(rig);
+        wait_value(rig, "reset_method", "pm flr bus");
+        rig_fault(rig, "reset " GPU0 " hang");
+        fk_pod_end(rig->k, "vms/vm-a");
+        wait_value(rig, "reset_method", "flr");
+        assert_true(says(rig, "originals", "\"reset_methods\":\"pm flr bus\""));
+        pid_t hand = rig_worker(rig, GPU0);
+        assert_true(hand > 0);
+        assert_int_equal(kill(rig->pid, SIGSTOP), 0); /* it does not hear of its hand's end before its own */
+        assert_int_equal(kill(hand, SIGKILL), 0);
+        assert_int_equal(rig_end(rig, SIGKILL), 128 + SIGKILL);
+        rig_fault(rig, "");
+        wait_value(rig, "reset_method", "flr");
+        rig_config(rig, then);
+        start_daemon(rig);
+}
+
+static void check_methods_are_back(struct rig *rig)
+{
+        wait_value(rig, "reset_method", "pm flr bus");
+        wait_says(rig, "originals", "\"reset_methods\"", false);
+        wait_says(rig, "claims", GPU0, false);
+        wait_driver(rig, "vfio-pci");
+        rig_ready(rig, L40S, 8, 8);
+        rig_stop(rig);
+}
+
+static void test_reset_methods_outlive_a_hand_that_is_killed_in_mid_reset(void **state)
+{
+        struct rig *rig = *state;
+
+        kill_where_it_is_narrowed(rig, ON_ALLOCATE "    release: reset\n");
+        assert_true(rig_logged(rig, GPU0 " was reset (flr)", RIG_SOON_MS));
+        check_methods_are_back(rig);
+}
+
+static void test_reset_methods_are_given_back_where_no_reset_is_asked_for_any_more(void **state)
+{
+        struct rig *rig = *state;
+
+        kill_where_it_is_narrowed(rig, ON_ALLOCATE);
+        assert_true(rig_logged(rig, GPU0 " has its reset methods back", RIG_SOON_MS));
+        check_methods_are_back(rig);
+        assert_false(rig_logged(rig, GPU0 " was reset", 0));
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -365,6 +422,8 @@ int main(void)
                 RIG_TEST(test_an_allocate_that_comes_meanwhile_waits_and_is_bound_anew),
                 RIG_TEST(test_a_release_that_was_killed_in_its_reset_is_finished),
                 RIG_TEST(test_a_release_that_was_killed_without_driver_is_finished),
+                RIG_TEST(test_reset_methods_outlive_a_hand_that_is_killed_in_mid_reset),
+                RIG_TEST(test_reset_methods_are_given_back_where_no_reset_is_asked_for_any_more),
                 RIG_TEST(test_a_device_is_kept_awake_until_its_claim_ends_and_stays_bound),
                 RIG_TEST(test_power_goes_back_with_the_driver),
                 RIG_TEST(test_what_an_administrator_bound_is_kept_awake_and_left_bound),

@@ -17,6 +17,8 @@
 #include "base/str.h"
 #include "tmp.h"
 
+enum { SOURCE_MAX = 8 * 1024 * 1024 };
+
 extern char **environ;
 
 int rig_setup(void **state)
@@ -335,6 +337,36 @@ void rig_fault(struct rig *rig, const char *line)
         struct err err;
 
         ASSERT_OK(sim_fault(rig->sim, line, &err), &err);
+}
+
+/* What there is, and what the simulated kernel knows that there was. */
+void rig_doubt_resets(const char *sim_dir)
+{
+        static const char says[] = "/reset_method = ";
+        _cleanup_free_ char *devices = xasprintf("%s/sys/bus/pci/devices", sim_dir), *path = xasprintf("%s/.sim/source.capture", sim_dir);
+        _cleanup_free_ char *source = xcalloc(1, SOURCE_MAX);
+        _cleanup_strbuf_ struct strbuf doubted = { 0 };
+        _cleanup_fs_list_ struct fs_list list = { 0 };
+        struct err err;
+        size_t n;
+
+        ASSERT_OK(fs_read(AT_FDCWD, path, source, SOURCE_MAX, &n, &err), &err);
+        const char *rest = source;
+        for (const char *at; (at = memmem(rest, n - (size_t)(rest - source), says, strlen(says))); rest = at + strlen(says)) {
+                strbuf_add_n(&doubted, rest, (size_t)(at - rest) + strlen(says));
+                strbuf_add(&doubted, "pm ");
+        }
+        strbuf_add_n(&doubted, rest, n - (size_t)(rest - source));
+        ASSERT_OK(fs_replace(AT_FDCWD, path, doubted.text, doubted.len, 0644, &err), &err);
+        ASSERT_OK(fs_list(AT_FDCWD, devices, &list, &err), &err);
+        for (size_t i = 0; i < list.n; i++) {
+                _cleanup_free_ char *file = xasprintf("%s/%s/reset_method", devices, list.names[i]);
+                char methods[64], text[80];
+                if (fs_read_value(AT_FDCWD, file, methods, sizeof(methods), &err) < 0)
+                        continue;
+                str_format(text, sizeof(text), "pm %s\n", methods);
+                ASSERT_OK(fs_replace(AT_FDCWD, file, text, strlen(text), 0644, &err), &err);
+        }
 }
 
 void rig_unplug(struct rig *rig, const char *bdf)

@@ -67,6 +67,8 @@ void rig_driver(struct rig *rig, const char *bdf, char *out, size_t size);
 void rig_fault(struct rig *rig, const char *line);
 void rig_unplug(struct rig *rig, const char *bdf);
 void rig_plug(struct rig *rig, const char *bdf);
+/* Each function that the kernel can reset is one whose first method may reset nothing: "pm flr bus". Before the first write there. */
+void rig_doubt_resets(const char *sim_dir);
 char *rig_tree(struct rig *rig); /* every path, link and content below sys, proc and dev, as one text; caller frees */
 
 /* The worker that executes a plan on @card: it holds the card's lock, a spare one holds none. 0 = none. */

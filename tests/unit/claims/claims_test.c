@@ -225,7 +225,7 @@ void recovery_of(struct claims *of, const struct bdf *functions, size_t n)
         recovered.function = functions[0];
 }
 
-void recovery_of_power(struct claims *of)
+void recovery_of_settings(struct claims *of)
 {
         (void)of;
 }

@@ -200,6 +200,7 @@ static void test_originals_are_told_of_when_the_last_is_written(void **state)
 
         (void)str_copy(list[1].power_control, sizeof(list[1].power_control), "auto");
         (void)str_copy(list[1].d3cold_allowed, sizeof(list[1].d3cold_allowed), "1");
+        (void)str_copy(list[1].reset_methods, sizeof(list[1].reset_methods), "pm flr");
         put_originals(f, list, 2, &put);
         await(f, &put);
         assert_int_equal(put.code, 0);
@@ -212,7 +213,8 @@ static void test_originals_are_told_of_when_the_last_is_written(void **state)
         assert_string_equal(before, after);
         assert_string_equal(got->power_control, "auto");
         assert_string_equal(got->d3cold_allowed, "1");
-        assert_false(original_has_power(ledger_original(f->ledger, bdfs[0]))); /* as the records of a Sluice that knew nothing of it */
+        assert_string_equal(got->reset_methods, "pm flr");
+        assert_false(original_has_settings(ledger_original(f->ledger, bdfs[0]))); /* as the records of a Sluice that knew nothing of it */
         assert_true(bdf_equal(got->bdf, bdfs[1]));
 
         ledger_remove_originals(f->ledger, bdfs, 2, on_done, &removed);

@@ -549,7 +549,7 @@ static bool remembers_power(int i)
 {
         const struct original *o = ledger_original(f.ledger, BDFS[i]);
 
-        return o && original_has_power(o);
+        return o && original_has_settings(o);
 }
 
 static void put_claim(void)
@@ -581,7 +581,7 @@ static void test_power_that_nobody_claims_any_more_is_given_back(void **state)
         begin();
         assert_int_equal(f.n_recovered, 0);
         look(false);
-        assert_int_equal(hand.plan.steps[hand.plan.n_steps - 1].kind, STEP_POWER);
+        assert_int_equal(hand.plan.steps[hand.plan.n_steps - 1].kind, STEP_SETTING);
         end_hand(PLAN_REFUSED, "it said no");
         assert_int_equal(f.n_recovered, 1);
         assert_true(remembers_power(GPU)); /* until it is done */
@@ -606,14 +606,14 @@ static void test_power_that_is_claimed_stays_until_the_claim_ends(void **state)
         record_powered();
         put_claim();
         begin();
-        recovery_of_power(f.claims);
+        recovery_of_settings(f.claims);
         assert_int_equal(hand.n, 0);
         assert_int_equal(f.n_recovered, 1);
 
         claim_key_of_kubelet(bdf_format(BDFS[GPU], id), key);
         ledger_remove_claim(f.ledger, key, NULL, NULL);
-        recovery_of_power(f.claims);
-        recovery_of_power(f.claims); /* what is begun already is not begun twice */
+        recovery_of_settings(f.claims);
+        recovery_of_settings(f.claims); /* what is begun already is not begun twice */
         for (int i = 0; i < 2; i++) {
                 look(false);
                 end_hand(PLAN_DONE, "");
@@ -621,6 +621,43 @@ static void test_power_that_is_claimed_stays_until_the_claim_ends(void **state)
         assert_int_equal(hand.n, 4);
         assert_false(remembers_power(GPU));
         assert_int_equal(state_of(MATE), -1);
+}
+
+/* A daemon and its hand were killed in the middle of a reset, and the claim has ended since: the release was no more to be done. */
+static void test_reset_methods_that_a_release_left_narrowed_are_given_back(void **state)
+{
+        struct function *fn = &f.inv->functions[GPU];
+
+        (void)state;
+        record(GPU, ORIGINAL_BOUND, "b1");
+        struct original o = *ledger_original(f.ledger, BDFS[GPU]);
+        struct err err;
+        (void)str_copy(o.reset_methods, sizeof(o.reset_methods), "pm flr");
+        ASSERT_OK(ledger_put_originals(f.ledger, &o, 1, NULL, NULL, &err), &err);
+        set_driver(GPU, "vfio-pci");
+        (void)str_copy(fn->reset_methods, sizeof(fn->reset_methods), "flr");
+        put_claim();
+        begin();
+        assert_int_equal(hand.n, 0); /* its release has the word */
+
+        ledger_remove_claim(f.ledger, "kubelet:0000:3b:00.0", NULL, NULL);
+        recovery_of_settings(f.claims);
+        look(false);
+        const struct step *last = &hand.plan.steps[hand.plan.n_steps - 1];
+        assert_int_equal(last->kind, STEP_SETTING);
+        assert_string_equal(last->about, "reset_method");
+        assert_string_equal(last->text, "pm flr");
+        end_hand(PLAN_DONE, "");
+        assert_string_equal(ledger_original(f.ledger, BDFS[GPU])->reset_methods, "");
+        assert_int_equal(state_of(GPU), ORIGINAL_BOUND);
+
+        ASSERT_OK(ledger_put_originals(f.ledger, &o, 1, NULL, NULL, &err), &err);
+        (void)str_copy(fn->reset_methods, sizeof(fn->reset_methods), "acpi"); /* somebody has set it */
+        hand.n = 0;
+        recovery_of_settings(f.claims);
+        look(false);
+        assert_int_equal(hand.n, 1);
+        assert_string_equal(ledger_original(f.ledger, BDFS[GPU])->reset_methods, "");
 }
 
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -641,6 +678,7 @@ int main(void)
                 CASE(test_what_a_dead_hand_left_is_dealt_with_by_the_same_daemon),
                 CASE(test_power_that_nobody_claims_any_more_is_given_back),
                 CASE(test_power_that_is_claimed_stays_until_the_claim_ends),
+                CASE(test_reset_methods_that_a_release_left_narrowed_are_given_back),
                 CASE(test_a_function_has_one_recovery),
                 CASE(test_the_end_leaves_what_is_under_way_to_the_next_daemon),
         };

@@ -105,8 +105,14 @@ static void disk_answers(bool well)
 int ledger_put_originals(struct ledger *ledger, const struct original *list, size_t n, recorded_fn *done, void *ctx, struct err *err)
 {
         (void)err;
-        for (size_t i = 0; i < n; i++)
-                *(struct original *)ledger_original(ledger, list[i].bdf) = list[i];
+        for (size_t i = 0; i < n; i++) {
+                struct original *known = (struct original *)ledger_original(ledger, list[i].bdf);
+                if (!known) {
+                        assert_in_range(book.n_originals, 0, N_ELEMENTS(book.originals) - 1);
+                        known = &book.originals[book.n_originals++];
+                }
+                *known = list[i];
+        }
         wait_for_disk(done, ctx);
         return 0;
 }
@@ -425,6 +431,78 @@ static void test_what_is_given_back_is_on_the_disk_before_a_hand_begins(void **s
         end();
 }
 
+#define ONE(methods) ID " 10de:2204 0300 vfio-pci g=7 reset=" methods " model=X\n"
+
+/* Its reset is by a method that is not the first: what reset_method said is on the disk before a hand narrows it. */
+static void test_what_a_reset_narrows_is_on_the_disk_before_a_hand_begins(void **state)
+{
+        (void)state;
+        begin("any bind=on-allocate release=reset", ONE("pm+flr"));
+        book.n_originals = 1;
+        assert_true(release_claim(claims, KEY));
+        disk_answers(true);
+        assert_int_equal(hand.n, 0);
+        assert_int_equal(book.originals[0].state, ORIGINAL_BOUND);
+        assert_string_equal(book.originals[0].reset_methods, "pm flr");
+        disk_answers(true);
+        assert_int_equal(hand.n, 1);
+        host_is(ONE("flr")); /* it dies there */
+        end_plan(PLAN_LOST, REASON_HAND_LOST, "it was killed");
+        assert_string_equal(book.originals[0].reset_methods, "pm flr");
+        run_until(disk_is_asked);
+        disk_answers(true);
+        end_plan(PLAN_REFUSED, REASON_STEP_FAILED, "nothing was touched this time");
+        assert_string_equal(book.originals[0].reset_methods, "pm flr"); /* not given back yet */
+        run_until(disk_is_asked);
+        disk_answers(true);
+        host_is(ONE("pm+flr"));
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        ASSERT_ENDED();
+        assert_int_equal(book.n_originals, 1);
+        assert_string_equal(book.originals[0].reset_methods, "");
+        end();
+}
+
+static void test_what_an_administrator_bound_is_remembered_while_it_is_narrowed(void **state)
+{
+        (void)state;
+        begin("any bind=on-allocate release=reset", ONE("pm+flr"));
+        book.n_originals = 0;
+        assert_true(release_claim(claims, KEY));
+        disk_answers(true);
+        assert_int_equal(book.n_originals, 1);
+        assert_string_equal(book.originals[0].reset_methods, "pm flr");
+        assert_false(original_is_bound_by_us(&book.originals[0]));
+        disk_answers(false);
+        assert_int_equal(book.n_originals, 0);
+        run_until(disk_is_asked);
+        disk_answers(true);
+        assert_int_equal(hand.n, 1);
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        ASSERT_ENDED();
+        assert_int_equal(book.n_originals, 0);
+        end();
+}
+
+/* The rule asks for no reset any more. */
+static void test_what_a_reset_left_narrowed_is_given_back_without_one(void **state)
+{
+        (void)state;
+        begin("any bind=on-allocate", ONE("flr"));
+        book.n_originals = 1;
+        (void)str_copy(book.originals[0].reset_methods, sizeof(book.originals[0].reset_methods), "pm flr");
+        book.claim.state = CLAIM_RELEASING;
+        release_resume(claims);
+        ASSERT_ENDED();
+        assert_int_equal(hand.plan.steps[0].kind, STEP_READ_LOCKED); /* a recovery's: recovery_test.c */
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(hand.plan.steps[hand.plan.n_steps - 1].kind, STEP_SETTING);
+        host_is(ONE("pm+flr"));
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        assert_string_equal(book.originals[0].reset_methods, "");
+        end();
+}
+
 static void test_without_a_record_nothing_is_touched(void **state)
 {
         (void)state;
@@ -685,6 +763,9 @@ int main(void)
                 TEST(test_what_is_kept_is_free_at_once),
                 TEST(test_a_reset_waits_for_its_record_and_shuts_the_device_meanwhile),
                 TEST(test_what_is_given_back_is_on_the_disk_before_a_hand_begins),
+                TEST(test_what_a_reset_narrows_is_on_the_disk_before_a_hand_begins),
+                TEST(test_what_an_administrator_bound_is_remembered_while_it_is_narrowed),
+                TEST(test_what_a_reset_left_narrowed_is_given_back_without_one),
                 TEST(test_without_a_record_nothing_is_touched),
                 TEST(test_an_allocate_waits_behind_the_release),
                 TEST(test_a_release_does_not_overtake_a_request),

@@ -146,9 +146,47 @@ static void test_a_release_does_what_the_rule_says(void **state)
                 check_row(&rows[i]);
 }
 
+/* What the hand of an earlier plan left narrowed is planned from what was there before, and given back with this one. */
+static void test_a_reset_that_was_cut_off_is_planned_from_the_methods_of_before(void **state)
+{
+        static const struct {
+                const char *host, *before;
+                const char *method, *then; /* "" = it has no way */
+                uint32_t narrows;
+        } cases[] = {
+                { GPU_A VFIO " reset=flr+bus", "", "flr", "flr bus", 0 },
+                { GPU_A VFIO " reset=pm+flr", "", "flr", "pm flr", 1 },
+                { GPU_A VFIO " reset=flr", "pm flr", "flr", "pm flr", 1 },
+                { GPU_A VFIO " reset=acpi", "pm flr", "acpi", "acpi", 0 }, /* somebody's order */
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+                _cleanup_inventory_ struct inventory *inv = world_host(cases[i].host);
+                _cleanup_(rules_done) struct rules rules = world_rules("any release=reset");
+                struct device device = { .rule = 1, .id = "0000:3b:00.0", .bdf = inv->functions[0].bdf, .group = inv->functions[0].group };
+                const struct device *devices[] = { &device };
+                struct original original = { .bdf = device.bdf, .state = ORIGINAL_BOUND, .target = VFIO, .driver = VFIO };
+                const struct original *originals[] = { &original };
+                const struct step *reset = NULL;
+                struct plan plan;
+                struct err err;
+
+                (void)str_copy(original.reset_methods, sizeof(original.reset_methods), cases[i].before);
+                assert_int_equal(plan_release(inv, &rules, devices, 1, originals, 1, &plan, &err), REASON_NONE);
+                for (uint32_t k = 0; k < plan.n_steps && !reset; k++)
+                        reset = plan.steps[k].kind == STEP_RESET ? &plan.steps[k] : NULL;
+                assert_non_null(reset);
+                assert_string_equal(reset->text, cases[i].method);
+                assert_string_equal(reset->about, cases[i].then);
+                assert_int_equal(reset->number, cases[i].narrows);
+        }
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
+                TEST(test_a_reset_that_was_cut_off_is_planned_from_the_methods_of_before),
                 TEST(test_a_release_does_what_the_rule_says),
         };
 

@@ -132,6 +132,9 @@ static void read_original(const struct inventory *inv, char *line, struct origin
                 } else if (option(word, "power=", &value)) { /* CONTROL/D3COLD */
                         str_format(ret->power_control, sizeof(ret->power_control), "%.*s", (int)strcspn(value, "/"), value);
                         (void)str_copy(ret->d3cold_allowed, sizeof(ret->d3cold_allowed), strchr(value, '/') + 1);
+                } else if (option(word, "reset=", &value)) { /* '+' for a blank */
+                        (void)str_copy(ret->reset_methods, sizeof(ret->reset_methods), value);
+                        unplus(ret->reset_methods);
                 } else if (streq(word, "binding")) {
                         ret->state = ORIGINAL_BINDING;
                 } else {
@@ -273,7 +276,7 @@ static char *power_back(const char *host, const char *line)
         char step[160];
 
         read_original(inv, text, &original);
-        assert_int_equal(plan_power_back(inv, &pointer, 1, &plan, &err), REASON_NONE);
+        assert_int_equal(plan_settings_back(inv, &pointer, 1, &plan, &err), REASON_NONE);
         strbuf_add(&b, "");
         for (uint32_t i = 0; i < plan.n_steps; i++) {
                 step_describe(&plan.steps[i], step, sizeof(step));
@@ -293,7 +296,11 @@ static void test_power_alone_is_given_back_where_the_device_is(void **state)
                 { GPU_A VFIO, "0000:3b:00.0 nvidia power=/1", STILL("0000:3b:00.0", "10de:26b9") D3COLD("0000:3b:00.0", "1") },
                 { GPU_A "-", "0000:3b:00.0 nvidia power=auto/1", STILL("0000:3b:00.0", "10de:26b9") D3COLD("0000:3b:00.0", "1") },
                 { GPU_A VFIO, "0000:3b:00.0 nvidia", "" },
-                { GPU_B VFIO, "0000:3b:00.0 nvidia power=auto/1", "" }, /* it is gone */
+                { GPU_A VFIO " reset=flr", "0000:3b:00.0 nvidia reset=pm+flr",
+                  STILL("0000:3b:00.0", "10de:26b9") "set reset_method of 0000:3b:00.0 to pm flr\n" },
+                { GPU_A VFIO " reset=pm+flr", "0000:3b:00.0 nvidia reset=pm+flr", "" },
+                { GPU_A VFIO " reset=acpi", "0000:3b:00.0 nvidia reset=pm+flr", "" }, /* somebody's order */
+                { GPU_B VFIO, "0000:3b:00.0 nvidia power=auto/1", "" },               /* it is gone */
         };
 
         (void)state;

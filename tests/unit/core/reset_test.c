@@ -78,9 +78,33 @@ static void test_a_method_is_chosen_that_resets_this_function_and_nothing_else(v
 
                 for (size_t k = 0; k < inv->n_functions && !fn; k++)
                         fn = inv->functions[k].class_code >> 16 == 0x03 ? &inv->functions[k] : NULL;
-                bool any = reset_choose(inv, fn, method, why, sizeof(why));
+                bool any = reset_choose(inv, fn, fn->reset_methods, method, why, sizeof(why));
                 if (any != (rows[i].method != NULL) || !streq(method, any ? rows[i].method : "") || (!any && !streq(why, rows[i].why)))
                         fail_msg("%s: '%s', %s", rows[i].title, method, why);
+        }
+}
+
+/* A hand that was killed in the middle of a reset leaves one method of those there were. */
+static void test_methods_that_a_reset_left_narrowed_are_those_of_before(void **state)
+{
+        static const struct {
+                const char *now, *before, *has;
+        } rows[] = {
+                { "flr", "pm flr bus", "pm flr bus" },
+                { "bus", "pm bus", "pm bus" },
+                { "pm flr bus", "pm flr bus", "pm flr bus" },
+                { "flr", "", "flr" },             /* nothing is remembered */
+                { "acpi", "pm flr bus", "acpi" }, /* somebody's order */
+                { "flr pm", "pm flr", "flr pm" }, /* so is this */
+                { "flr", "af_flr bus", "flr" },   /* no word of it */
+                { "", "pm flr", "" },             /* switched off, or not to be read */
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct function fn = { .reset_methods = "" };
+                (void)str_copy(fn.reset_methods, sizeof(fn.reset_methods), rows[i].now);
+                assert_string_equal(reset_methods_of(&fn, rows[i].before), rows[i].has);
         }
 }
 
@@ -89,6 +113,7 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_every_method_has_its_scope),
                 TEST(test_each_method_is_shown_with_its_scope),
+                TEST(test_methods_that_a_reset_left_narrowed_are_those_of_before),
                 TEST(test_a_method_is_chosen_that_resets_this_function_and_nothing_else),
         };
 

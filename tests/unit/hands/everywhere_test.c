@@ -68,13 +68,15 @@ static void plan_to_reset(struct plan *plan)
         *plan = (struct plan){ .n_cards = 1, .cards = { GPU } };
         plan_add(plan, STEP_NEED_IDENTITY, GPU, "")->number = 0x10de26b9;
         plan_add(plan, STEP_GUARD_NODES, GPU, "");
-        (void)str_copy(plan_add(plan, STEP_RESET, GPU, "flr")->about, STEP_TEXT_MAX, "pm flr");
+        struct step *reset = plan_add(plan, STEP_RESET, GPU, "flr");
+        (void)str_copy(reset->about, STEP_TEXT_MAX, "pm flr");
+        reset->number = 1;
         struct step *answer = plan_add(plan, STEP_AWAIT_ANSWER, GPU, "");
         answer->number = 0x10de26b9;
         answer->wait_ms = 50;
         plan_add(plan, STEP_COMPARE_BARS, GPU, "");
-        (void)str_copy(plan_add(plan, STEP_POWER, GPU, "auto")->about, STEP_TEXT_MAX, "power/control");
-        (void)str_copy(plan_add(plan, STEP_POWER, GPU, "0")->about, STEP_TEXT_MAX, "d3cold_allowed");
+        (void)str_copy(plan_add(plan, STEP_SETTING, GPU, "auto")->about, STEP_TEXT_MAX, "power/control");
+        (void)str_copy(plan_add(plan, STEP_SETTING, GPU, "0")->about, STEP_TEXT_MAX, "d3cold_allowed");
         plan_add(plan, STEP_RELEASE_UNBIND_LOCK, GPU, "");
 }
 

@@ -35,7 +35,9 @@ static void make(struct host *host)
 static void plan_reset(struct plan *plan, const char *method, const char *after)
 {
         *plan = (struct plan){ .n_cards = 1, .cards = { GPU } };
-        (void)str_copy(plan_add(plan, STEP_RESET, GPU, method)->about, STEP_TEXT_MAX, after);
+        struct step *reset = plan_add(plan, STEP_RESET, GPU, method);
+        (void)str_copy(reset->about, STEP_TEXT_MAX, after);
+        reset->number = 1;
         struct step *answer = plan_add(plan, STEP_AWAIT_ANSWER, GPU, "");
         answer->number = 0x10de26b9;
         answer->wait_ms = 50;
@@ -82,6 +84,63 @@ static void test_a_list_that_the_kernel_does_not_take_any_more_is_made_anew(void
         if (run(&host, &plan, &last) != PLAN_DONE)
                 fail_msg("%s", last.text);
         assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "pm flr");
+        host_done(&host);
+}
+
+/* What nobody has written down is not narrowed: the methods are others since the plan was made. */
+static void test_methods_that_are_not_remembered_are_not_narrowed(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct report last;
+
+        (void)state;
+        make(&host);
+        _cleanup_free_ char *before = host_picture(&host);
+        plan_reset(&plan, "flr", "flr bus");
+        plan.steps[0].number = 0;
+        assert_int_equal(run(&host, &plan, &last), PLAN_REFUSED);
+        if (!strstr(last.text, "reset_method of 0000:3b:00.0 has changed: it says 'pm flr', and flr was to be tried first"))
+                fail_msg("%s", last.text);
+        assert_host_unchanged(&host, before, "methods that changed");
+        host_done(&host);
+}
+
+/* A hand was killed in the middle of a reset, and this one refuses: what it found narrowed it leaves as it was before. */
+static void test_narrowed_methods_are_given_back_by_a_reset_that_fails(void **state)
+{
+        struct host host;
+        struct plan plan;
+        struct report last;
+        struct err err;
+
+        (void)state;
+        make(&host);
+        ASSERT_OK(sim_write(host.sim, "bus/pci/devices/0000:3b:00.0/reset_method", "flr", &err), &err);
+        plan_reset(&plan, "flr", "pm flr");
+        host_fault(&host, "reset 0000:3b:00.0 refuse ENOTTY");
+        assert_int_equal(run(&host, &plan, &last), PLAN_UNDONE);
+        assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "pm flr");
+        host_done(&host);
+}
+
+static void test_methods_alone_are_given_back_and_undone(void **state)
+{
+        struct host host;
+        struct plan plan = { .n_cards = 1, .cards = { GPU } };
+        struct report last;
+        struct err err;
+
+        (void)state;
+        make(&host);
+        ASSERT_OK(sim_write(host.sim, "bus/pci/devices/0000:3b:00.0/reset_method", "flr", &err), &err);
+        (void)str_copy(plan_add(&plan, STEP_SETTING, GPU, "pm flr")->about, STEP_TEXT_MAX, "reset_method");
+        assert_int_equal(run(&host, &plan, &last), PLAN_DONE);
+        assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "pm flr");
+        ASSERT_OK(sim_write(host.sim, "bus/pci/devices/0000:3b:00.0/reset_method", "flr", &err), &err);
+        plan_add(&plan, STEP_AWAIT_DRIVER, GPU, "nobody's")->wait_ms = 1;
+        assert_int_equal(run(&host, &plan, &last), PLAN_UNDONE);
+        assert_string_equal(host_value(&host, GPU_DIR "/reset_method"), "flr");
         host_done(&host);
 }
 
@@ -238,8 +297,8 @@ static void test_a_bar_of_another_size_is_named_where_it_can_be_read(void **stat
 static void plan_power(struct plan *plan)
 {
         *plan = (struct plan){ .n_cards = 1, .cards = { GPU } };
-        (void)str_copy(plan_add(plan, STEP_POWER, GPU, "auto")->about, STEP_TEXT_MAX, "power/control");
-        (void)str_copy(plan_add(plan, STEP_POWER, GPU, "0")->about, STEP_TEXT_MAX, "d3cold_allowed");
+        (void)str_copy(plan_add(plan, STEP_SETTING, GPU, "auto")->about, STEP_TEXT_MAX, "power/control");
+        (void)str_copy(plan_add(plan, STEP_SETTING, GPU, "0")->about, STEP_TEXT_MAX, "d3cold_allowed");
 }
 
 static void test_power_is_set_and_undone(void **state)
@@ -271,11 +330,19 @@ static void test_a_step_is_about_nothing_else_than_it_may(void **state)
                 const char *text, *about;
                 int r;
         } rows[] = {
-                { STEP_POWER, "on", "power/control", 0 },  { STEP_POWER, "0", "d3cold_allowed", 0 },
-                { STEP_POWER, "1", "remove", -EPROTO },    { STEP_POWER, "1", "../rescan", -EPROTO },
-                { STEP_RESET, "flr", "flr af_pm flr", 0 }, { STEP_RESET, "flr", "", -EPROTO },
-                { STEP_RESET, "", "flr", -EPROTO },        { STEP_RESET, "flr", "flr\nbus", -EPROTO },
-                { STEP_OVERRIDE, "", "vfio-pci", 0 },      { STEP_OVERRIDE, "", "vfio/pci", -EPROTO },
+                { STEP_SETTING, "on", "power/control", 0 },
+                { STEP_SETTING, "0", "d3cold_allowed", 0 },
+                { STEP_SETTING, "1", "remove", -EPROTO },
+                { STEP_SETTING, "1", "../rescan", -EPROTO },
+                { STEP_SETTING, "pm flr", "reset_method", 0 },
+                { STEP_SETTING, "", "reset_method", -EPROTO },
+                { STEP_SETTING, "pm flr", "power/control", -EPROTO },
+                { STEP_RESET, "flr", "flr af_pm flr", 0 },
+                { STEP_RESET, "flr", "", -EPROTO },
+                { STEP_RESET, "", "flr", -EPROTO },
+                { STEP_RESET, "flr", "flr\nbus", -EPROTO },
+                { STEP_OVERRIDE, "", "vfio-pci", 0 },
+                { STEP_OVERRIDE, "", "vfio/pci", -EPROTO },
         };
 
         (void)state;
@@ -294,6 +361,9 @@ int main(void)
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_reset_leaves_the_methods_as_they_were),
                 TEST(test_a_list_that_the_kernel_does_not_take_any_more_is_made_anew),
+                TEST(test_methods_that_are_not_remembered_are_not_narrowed),
+                TEST(test_narrowed_methods_are_given_back_by_a_reset_that_fails),
+                TEST(test_methods_alone_are_given_back_and_undone),
                 TEST(test_only_the_chosen_method_is_tried),
                 TEST(test_a_reset_that_fails_is_said_and_leaves_the_methods),
                 TEST(test_a_function_that_hangs_in_an_error_does_not_answer),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claims/power.h"
+#include "claims/settings.h"
 
 #include "base/log.h"
 #include "claims/claims_priv.h"
@@ -11,12 +11,12 @@ static bool has_claim(const struct claims *claims, struct bdf bdf)
         return ledger_claim_of(claims->ledger, bdf_format(bdf, id)) != NULL;
 }
 
-bool power_is_owed(const struct claims *claims, const struct original *original)
+bool settings_owed(const struct claims *claims, const struct original *original)
 {
         const struct inventory *inv = claims->world.inventory(claims->world.ctx);
         const struct function *fn = inventory_function(inv, original->bdf);
 
-        if (!original_has_power(original) || has_claim(claims, original->bdf))
+        if (!original_has_settings(original) || has_claim(claims, original->bdf))
                 return false;
         for (size_t i = 0; fn && fn->group >= 0 && i < inv->n_functions; i++)
                 if (inv->functions[i].group == fn->group && has_claim(claims, inv->functions[i].bdf))
@@ -36,17 +36,17 @@ static void look_at(void *ctx, const struct original *original)
         struct search *search = ctx;
         const struct claims_world *world = &search->claims->world;
 
-        if (search->found || !original_has_power(original))
+        if (search->found || !original_has_settings(original))
                 return;
         const struct function *fn = inventory_function(world->inventory(world->ctx), original->bdf);
         for (size_t i = 0; fn && !search->found && i < search->n_devices; i++) {
                 const struct device *device = search->devices[i];
                 if (bdf_equal(device->bdf, fn->bdf) || (fn->group >= 0 && fn->group == device->group))
-                        search->found = power_is_owed(search->claims, original);
+                        search->found = settings_owed(search->claims, original);
         }
 }
 
-bool power_is_owed_for(const struct claims *claims, const struct device *const *devices, size_t n_devices)
+bool settings_owed_for(const struct claims *claims, const struct device *const *devices, size_t n_devices)
 {
         struct search search = { .claims = claims, .devices = devices, .n_devices = n_devices };
 
@@ -54,23 +54,24 @@ bool power_is_owed_for(const struct claims *claims, const struct device *const *
         return search.found;
 }
 
-size_t power_owed_of(const struct claims *claims, struct original *list, size_t n)
+size_t settings_owed_of(const struct claims *claims, struct original *list, size_t n)
 {
         size_t n_owed = 0;
 
         for (size_t i = 0; i < n; i++)
-                if (power_is_owed(claims, &list[i]))
+                if (settings_owed(claims, &list[i]))
                         list[n_owed++] = list[i];
         return n_owed;
 }
 
-void power_given_back(struct claims *claims, const struct original *list, size_t n)
+void settings_given_back(struct claims *claims, const struct original *list, size_t n)
 {
         for (size_t i = 0; i < n; i++) {
                 struct original original = list[i];
                 struct err unused;
-                log_info(BDF_FMT " has its power states back", BDF_ARGS(original.bdf));
-                original.power_control[0] = original.d3cold_allowed[0] = '\0';
+                log_info(BDF_FMT " has its %s back", BDF_ARGS(original.bdf),
+                         *original.power_control || *original.d3cold_allowed ? "power states" : "reset methods");
+                original.power_control[0] = original.d3cold_allowed[0] = original.reset_methods[0] = '\0';
                 if (original_is_bound_by_us(&original)) /* it is in the ledger: there is room */
                         (void)ledger_put_originals(claims->ledger, &original, 1, NULL, NULL, &unused);
                 else
