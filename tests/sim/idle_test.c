@@ -188,7 +188,7 @@ static void test_what_somebody_has_open_is_left_with_his_name(void **state)
         assert_driver(rig, GPU0, "vfio-pci");
         assert_int_equal(on_driver(rig, "nvidia"), 7);
         assert_int_equal(n_records(rig, "originals"), 1);
-        assert_string_equal(rig_health(rig, L40S, GPU0), "Healthy");
+        assert_true(rig_wait_health(rig, L40S, GPU0, "Healthy", RIG_SOON_MS));
         ASSERT_OK(sim_hold(rig->sim, node, -4242, "", &err), &err);
         expect(rig, "", EVERYTHING, "1 given back, 0 left.");
         assert_driver(rig, GPU0, "nvidia");
