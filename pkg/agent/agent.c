@@ -21,30 +21,62 @@
 enum {
         LOOK_GAP_MS = 20,     /* two looks are at least this far apart, however many events come */
         PROBED_LOOK_MS = 250, /* what hands have read changes no list, and a plan looks by itself: not in the way of the start */
+        LOOK_TRIES = 3,       /* a look that fails is made again at once: whoever asked for it goes on with what it finds */
 };
+#ifndef AGENT_TIMES
+#define AGENT_TIMES
+enum { UNREAD_LOOK_MS = 250 /* what could not be read is looked at again after this; doubles */ };
+#endif
 
 static void on_look(uv_timer_t *timer);
 
 /* ---- looking ---- */
 
+static void look_in(struct agent *agent, uint64_t in_ms)
+{
+        if (agent->stopping)
+                return;
+        if (uv_is_active((uv_handle_t *)&agent->look) && uv_timer_get_due_in(&agent->look) <= in_ms)
+                return;
+        (void)uv_timer_start(&agent->look, on_look, in_ms, 0);
+}
+
+/* No event tells that what could not be read can be. The pauses grow until the backstop comes sooner. */
+static void look_at_unread(struct agent *agent, bool failed)
+{
+        if (!failed && agent->world.inventory->n_broken == 0) {
+                agent->unread_look_ms = 0;
+                return;
+        }
+        agent->unread_look_ms = agent->unread_look_ms ? 2 * agent->unread_look_ms : UNREAD_LOOK_MS;
+        if (agent->unread_look_ms < agent->world.config->rescan_ms)
+                look_in(agent, agent->unread_look_ms);
+        else
+                agent->unread_look_ms = agent->world.config->rescan_ms;
+}
+
 static void look_now(struct agent *agent)
 {
         int64_t settle_ms = -1;
         struct err err;
+        int r = -1;
 
         agent->last_look_ms = clock_ms();
-        if (world_look(&agent->world, &settle_ms, &err) < 0) {
+        for (unsigned i = 0; r < 0 && i < LOOK_TRIES; i++)
+                r = world_look(&agent->world, &settle_ms, &err);
+        if (r < 0)
                 log_error("cannot read the host, the last look stays in force: %s", err.msg);
-                return;
-        }
         if (agent->stopping)
+                return;
+        look_at_unread(agent, r < 0);
+        if (r < 0)
                 return;
         agent_tell_kubelet(agent);
         if (host_events_follow_types(agent->events, agent->world.tree, agent->world.inventory) && settle_ms < 0)
                 settle_ms = LOOK_GAP_MS;
         probe_walk(agent->probe, agent->world.inventory, &agent->world.config->rules, agent->last_look_ms);
         if (settle_ms >= 0)
-                (void)uv_timer_start(&agent->look, on_look, (uint64_t)settle_ms + 1, 0);
+                look_in(agent, (uint64_t)settle_ms + 1);
 }
 
 static void on_look(uv_timer_t *timer)
@@ -54,15 +86,6 @@ static void on_look(uv_timer_t *timer)
         look_now(agent);
         stock_forget_taken(agent->claims);
         agent_reconcile(agent);
-}
-
-static void look_in(struct agent *agent, uint64_t in_ms)
-{
-        if (agent->stopping)
-                return;
-        if (uv_is_active((uv_handle_t *)&agent->look) && uv_timer_get_due_in(&agent->look) <= in_ms)
-                return;
-        (void)uv_timer_start(&agent->look, on_look, in_ms, 0);
 }
 
 /* Soon, and not too often. */

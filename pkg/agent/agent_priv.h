@@ -52,6 +52,7 @@ struct agent {
         uv_fs_event_t config_watch;
         struct file_stamp config_stamp, pci_ids_stamp; /* of what is in force, or was found wanting */
         int64_t last_look_ms;
+        unsigned unread_look_ms; /* the pause before what could not be read was looked at again; 0 = all could */
 
         struct attempt *attempts;
         size_t n_attempts, cap_attempts;

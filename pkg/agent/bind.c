@@ -5,10 +5,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#ifndef BIND_TIMES
+#define BIND_TIMES
 enum {
         BIND_RETRY_MS = 10 * 1000, /* first retry of a failed bind; doubles */
         BIND_RETRY_MAX_MS = 300 * 1000,
 };
+#endif
 
 static struct attempt *find_attempt(struct agent *agent, const char *id)
 {

@@ -64,7 +64,10 @@ int fs_open(int dir, const char *path, int flags, mode_t mode)
         int e = seam();
         if (e)
                 return -e;
-        int fd = openat(dir, path, flags | O_CLOEXEC, mode);
+        int fd;
+        do
+                fd = openat(dir, path, flags | O_CLOEXEC, mode);
+        while (fd < 0 && errno == EINTR);
         return fd < 0 ? -errno : fd;
 }
 

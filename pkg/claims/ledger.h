@@ -9,11 +9,14 @@
 #include "claims/recorder.h"
 #include "core/claim.h"
 
+enum { LEDGER_VERSION = 1 };
+#ifndef LEDGER_TIMES
+#define LEDGER_TIMES
 enum {
-        LEDGER_VERSION = 1,
         LEDGER_LAZY_MS = 100, /* what nobody waits for is gathered for so long */
         LEDGER_RETRY_MS = 5000,
 };
+#endif
 
 struct ledger;
 

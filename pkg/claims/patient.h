@@ -9,10 +9,13 @@
 
 #include "claims/claims_priv.h"
 
+#ifndef PATIENT_TIMES
+#define PATIENT_TIMES
 enum {
         PATIENT_PAUSE_MIN_MS = 1000, /* until the next attempt; doubles */
         PATIENT_PAUSE_MAX_MS = 300000,
 };
+#endif
 
 struct patient {
         struct turn turn;

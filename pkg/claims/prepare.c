@@ -221,6 +221,10 @@ enum reason job_check(struct job *job, const struct device **devices, struct err
                 .verify_only = job->verify_only,
         };
 
+        enum reason reason = request_check(claims->world.offer(claims->world.ctx), &request, devices, err);
+        if (reason != REASON_NOT_HEALTHY)
+                return reason;
+        (void)claims->world.rescan(claims->world.ctx); /* a refusal is final for its pod: not for what one look could not read */
         return request_check(claims->world.offer(claims->world.ctx), &request, devices, err);
 }
 
@@ -347,6 +351,10 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
                 reason = REASON_OVERLOAD;
         } else {
                 reason = request_check_early(world->offer(world->ctx), request, devices, &err);
+                if (reason == REASON_NOT_HEALTHY) {
+                        (void)world->rescan(world->ctx);
+                        reason = request_check_early(world->offer(world->ctx), request, devices, &err);
+                }
         }
 
         struct job *job = xcalloc(1, sizeof(*job));

@@ -98,6 +98,17 @@ static enum reason make_plan(const struct claims *claims, const struct claim *cl
                             err);
 }
 
+/* Makes it again from another look where what one could not see would end the claim without what its rule asks for. */
+static enum reason make_plan_surely(struct claims *claims, const char *key, struct plan *ret, struct err *err)
+{
+        enum reason reason = make_plan(claims, ledger_claim(claims->ledger, key), ret, err);
+
+        if (reason != REASON_HOLDERS_UNKNOWN)
+                return reason;
+        (void)claims->world.rescan(claims->world.ctx);
+        return make_plan(claims, ledger_claim(claims->ledger, key), ret, err);
+}
+
 /* ---- life ---- */
 
 /* Ends it. The claim, if it is still there, is gone on with by the next daemon. */
@@ -284,10 +295,16 @@ static bool any_is(const struct claims *claims, const struct claim *claim, enum 
         return false;
 }
 
+/* Another look may find it otherwise. */
+static bool may_be_mended(enum reason reason)
+{
+        return reason == REASON_FORMER_DRIVER || reason == REASON_GARBAGE;
+}
+
 /* No plan can be made. What time may mend is waited for; else the device is kept as it is, and what it is then is said of it. */
 static void not_planned(struct release *release, enum reason reason, const struct err *err)
 {
-        if (reason == REASON_FORMER_DRIVER) {
+        if (may_be_mended(reason)) {
                 try_later(release, err->msg);
                 return;
         }
@@ -311,7 +328,7 @@ static void on_start(struct turn *turn)
                 try_later(release, "its binding is broken");
                 return;
         }
-        enum reason reason = make_plan(claims, claim, release->plan, &err);
+        enum reason reason = make_plan_surely(claims, release->key, release->plan, &err);
         if (reason) {
                 not_planned(release, reason, &err);
         } else if (release->plan->n_steps == 0) {
@@ -368,10 +385,10 @@ static bool ends_at_once(struct claims *claims, const struct claim *claim)
         _cleanup_free_ struct plan *plan = xcalloc(1, sizeof(*plan));
         struct err err;
 
-        enum reason reason = make_plan(claims, claim, plan, &err);
-        if (reason && reason != REASON_FORMER_DRIVER)
+        enum reason reason = make_plan_surely(claims, claim->key, plan, &err);
+        if (reason && !may_be_mended(reason))
                 log_warn("%s is kept as it is, its release did not run: %s [%s]", claim->key, err.msg, reason_word(reason));
-        if (reason ? reason == REASON_FORMER_DRIVER : plan->n_steps > 0)
+        if (reason ? may_be_mended(reason) : plan->n_steps > 0)
                 return false;
         end_claim(claims, claim->key);
         return true;

@@ -11,10 +11,13 @@
 
 #include "claims/claims.h"
 
+#ifndef RELEASE_TIMES
+#define RELEASE_TIMES
 enum {
         RELEASE_HELD_MS = 2000,      /* the cards are kept while a descriptor is about to be closed */
         RELEASE_HELD_RETRY_MS = 100, /* looked at so often then */
 };
+#endif
 
 /* The claim @key has no owner any more, and nobody has its devices open as far as is known. False: a request is under way for
  * one of their cards, and may be for the very device; to be said again later. */

@@ -45,9 +45,11 @@ static bool all_ours(const struct claims *claims, const struct original *list, s
 {
         const struct inventory *inv = claims->world.inventory(claims->world.ctx);
 
-        for (size_t i = 0; i < n; i++)
-                if (original_judge(&list[i], inventory_function(inv, list[i].bdf), inv->boot_id) != FATE_OURS)
+        for (size_t i = 0; i < n; i++) {
+                const struct function *fn;
+                if (original_look_up(inv, &list[i], &fn) != FATE_OURS)
                         return false;
+        }
         return true;
 }
 

@@ -31,15 +31,31 @@ size_t stock_all(const struct claims *claims, struct original **ret)
         return all.n;
 }
 
+/* What is forgotten is not to be had back: not for what a single look has not found. */
+static void look_before_forgetting(struct claims *claims, const struct original *list, size_t n)
+{
+        const struct inventory *inv = claims->world.inventory(claims->world.ctx);
+
+        for (size_t i = 0; i < n; i++) {
+                const struct function *fn;
+                enum original_fate fate = original_look_up(inv, &list[i], &fn);
+                if (!fate_is_forgotten(fate) || fate == FATE_OTHER_BOOT)
+                        continue;
+                (void)claims->world.rescan(claims->world.ctx);
+                return;
+        }
+}
+
 size_t stock_forget(struct claims *claims, struct original *list, size_t n)
 {
+        look_before_forgetting(claims, list, n);
         const struct inventory *inv = claims->world.inventory(claims->world.ctx);
         char text[ERR_MSG_MAX];
         size_t n_left = 0;
 
         for (size_t i = 0; i < n; i++) {
-                const struct function *fn = inventory_function(inv, list[i].bdf);
-                enum original_fate fate = original_judge(&list[i], fn, inv->boot_id);
+                const struct function *fn;
+                enum original_fate fate = original_look_up(inv, &list[i], &fn);
                 if (!fate_is_forgotten(fate)) {
                         list[n_left++] = list[i];
                         continue;
@@ -54,14 +70,15 @@ size_t stock_forget(struct claims *claims, struct original *list, size_t n)
 /* Of what is not under way: forgets and says; what is kept without being bound is said too. */
 static size_t take(struct claims *claims, struct original *list, size_t n)
 {
+        look_before_forgetting(claims, list, n);
         const struct inventory *inv = claims->world.inventory(claims->world.ctx);
         size_t n_left = 0, n_old = 0, n_ours = 0;
         char text[ERR_MSG_MAX];
 
         for (size_t i = 0; i < n; i++) {
                 const struct original *original = &list[i];
-                const struct function *fn = inventory_function(inv, original->bdf);
-                enum original_fate fate = original_judge(original, fn, inv->boot_id);
+                const struct function *fn;
+                enum original_fate fate = original_look_up(inv, original, &fn);
                 bool under_way = original->state != ORIGINAL_BOUND;
                 if (!fate_is_forgotten(fate) || (fate == FATE_TAKEN && under_way)) {
                         n_ours += fate == FATE_OURS && !under_way;
@@ -87,26 +104,54 @@ static size_t take(struct claims *claims, struct original *list, size_t n)
         return n_left;
 }
 
+/* Was bound, and somebody has it now. */
+static bool is_taken(const struct claims *claims, const struct original *original, const struct function **ret_fn, enum original_fate *ret)
+{
+        *ret = original_look_up(claims->world.inventory(claims->world.ctx), original, ret_fn);
+        return original->state == ORIGINAL_BOUND && (*ret == FATE_TAKEN || *ret == FATE_REPLACED) &&
+               !turns_any_on(claims, &original->card, 1);
+}
+
 static void forget_taken(void *ctx, const struct original *original)
 {
         struct claims *claims = ctx;
-        const struct inventory *inv = claims->world.inventory(claims->world.ctx);
-        const struct function *fn = inventory_function(inv, original->bdf);
-        enum original_fate fate = original_judge(original, fn, inv->boot_id);
+        const struct function *fn;
+        enum original_fate fate;
         const struct bdf bdf = original->bdf;
         char text[ERR_MSG_MAX];
 
-        if (original->state != ORIGINAL_BOUND || (fate != FATE_TAKEN && fate != FATE_REPLACED) || turns_any_on(claims, &original->card, 1))
+        if (!is_taken(claims, original, &fn, &fate))
                 return;
         original_say(original, fn, fate, text, sizeof(text));
         log_info("%s", text);
         ledger_remove_originals(claims->ledger, &bdf, 1, NULL, NULL);
 }
 
+struct taken {
+        const struct claims *claims;
+        bool any;
+};
+
+static void see_taken(void *ctx, const struct original *original)
+{
+        struct taken *taken = ctx;
+        const struct function *fn;
+        enum original_fate fate;
+
+        taken->any = taken->any || is_taken(taken->claims, original, &fn, &fate);
+}
+
 void stock_forget_taken(struct claims *claims)
 {
-        if (!claims->stopping)
-                ledger_each_original(claims->ledger, forget_taken, claims);
+        struct taken taken = { .claims = claims };
+
+        if (claims->stopping)
+                return;
+        ledger_each_original(claims->ledger, see_taken, &taken);
+        if (!taken.any)
+                return;
+        (void)claims->world.rescan(claims->world.ctx); /* as look_before_forgetting() */
+        ledger_each_original(claims->ledger, forget_taken, claims);
 }
 
 /* A state directory that was lost looks like this too: what Sluice cannot know to be its own is an administrator's. */

@@ -188,6 +188,17 @@ const struct function *inventory_function(const struct inventory *inv, struct bd
         return find(&bdf, inv->functions, inv->n_functions, sizeof(*inv->functions), compare_bdf_key);
 }
 
+const struct broken *inventory_unread(const struct inventory *inv, struct bdf bdf)
+{
+        char name[BDF_TEXT_MAX];
+
+        (void)bdf_format(bdf, name);
+        for (size_t i = 0; i < inv->n_broken; i++)
+                if (inv->broken[i].reason == REASON_GARBAGE && streq(inv->broken[i].name, name))
+                        return &inv->broken[i];
+        return NULL;
+}
+
 static int compare_uuid_key(const void *key, const void *instance)
 {
         return strcmp(key, ((const struct instance *)instance)->uuid);

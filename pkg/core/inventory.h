@@ -159,6 +159,8 @@ DEFINE_CLEANUP(struct inventory *, inventory_unref)
 /* Look-ups in a sealed inventory; NULL = not there. Borrowed as long as the caller's reference. */
 const struct function *inventory_function(const struct inventory *inv, struct bdf bdf);
 const struct instance *inventory_instance(const struct inventory *inv, const char *uuid);
+/* It is there, and could not be read: nobody knows what it is now. */
+const struct broken *inventory_unread(const struct inventory *inv, struct bdf bdf);
 bool inventory_has_driver(const struct inventory *inv, const char *driver);
 
 /* The same world, whatever the references? Everything is compared: an answer must not come from an older snapshot. */

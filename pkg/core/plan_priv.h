@@ -10,6 +10,8 @@ bool plan_add(struct plan *plan, struct step step, const char *text);
 bool plan_add_card(struct plan *plan, struct bdf card);
 /* The lock of its card, and that it is still the same function. */
 bool plan_add_function(struct plan *plan, const struct function *fn);
+/* REASON_GARBAGE: the function is there, and could not be read. */
+enum reason plan_check_read(const struct inventory *inv, struct bdf bdf, struct err *err);
 /* Once for a plan, whatever functions it has; @bdf is the first of them. */
 bool plan_add_wedged(struct plan *plan, struct bdf bdf);
 /* Keeps @fn awake; nothing where it is already, or where the kernel has no such attribute. @to_bind: a VFIO driver takes it

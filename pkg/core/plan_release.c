@@ -93,7 +93,24 @@ static bool belongs(const struct inventory *inv, const struct original *original
 {
         const struct function *fn = inventory_function(inv, original->bdf);
 
-        return bdf_equal(original->bdf, device->bdf) || (fn && fn->group >= 0 && fn->group == device->group);
+        const struct broken *unread = fn ? NULL : inventory_unread(inv, original->bdf);
+        int group = fn ? fn->group : unread ? unread->group : -1;
+
+        return bdf_equal(original->bdf, device->bdf) || (group >= 0 && group == device->group) ||
+               (unread && group < 0 && bdf_equal(original->card, device->card));
+}
+
+/* What is in its group has to be reset and given back with it. */
+static enum reason check_group_read(const struct inventory *inv, const struct device *device, struct err *err)
+{
+        enum reason reason = plan_check_read(inv, device->bdf, err);
+
+        for (size_t i = 0; !reason && i < inv->n_broken; i++) {
+                struct bdf bdf;
+                if (device->group >= 0 && inv->broken[i].group == device->group && bdf_parse(inv->broken[i].name, &bdf))
+                        reason = plan_check_read(inv, bdf, err);
+        }
+        return reason;
 }
 
 static bool has_step(const struct plan *plan, enum step_kind kind, struct bdf bdf)
@@ -163,7 +180,9 @@ enum reason plan_release(const struct inventory *inv, const struct rules *rules,
                 enum release_policy policy = offer_rule(rules, devices[i]->rule)->release;
                 if (has_vendor_driver(devices[i]))
                         continue;
-                enum reason reason = check_sight(inv, devices[i], policy, err);
+                enum reason reason = check_group_read(inv, devices[i], err); /* nor is its rule known then */
+                if (reason == REASON_NONE)
+                        reason = check_sight(inv, devices[i], policy, err);
                 if (reason == REASON_NONE && release_resets(policy))
                         reason = collect_resets(inv, rules, devices[i], originals, n_originals, &resets, err);
                 if (reason)

@@ -82,11 +82,11 @@ static enum reason collect(const struct inventory *inv, const struct original *c
 {
         for (size_t i = 0; i < n; i++) {
                 const struct given g = { originals[i], inventory_function(inv, originals[i]->bdf) };
-                if (!g.fn)
-                        continue;
-                enum reason reason = check(inv, &g, err);
+                enum reason reason = g.fn ? check(inv, &g, err) : plan_check_read(inv, originals[i]->bdf, err);
                 if (reason)
                         return reason;
+                if (!g.fn)
+                        continue;
                 if (ret->n == PLAN_STEPS_MAX)
                         break; /* no plan holds so many: writing it says so */
                 ret->list[ret->n++] = g;

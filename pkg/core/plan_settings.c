@@ -69,6 +69,9 @@ enum reason plan_settings_back(const struct inventory *inv, const struct origina
 
         for (size_t i = 0; i < n_originals; i++) {
                 const struct function *fn = inventory_function(inv, originals[i]->bdf);
+                enum reason reason = fn ? REASON_NONE : plan_check_read(inv, originals[i]->bdf, err);
+                if (reason)
+                        return reason;
                 if (fn && owes(originals[i], fn))
                         fits = fits && plan_add_function(&plan, fn);
         }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -47,4 +48,15 @@ void plan_limit_waits(struct plan *plan, int32_t longest_ms)
         for (uint32_t i = 0; i < plan->n_steps; i++)
                 if (plan->steps[i].wait_ms > longest_ms)
                         plan->steps[i].wait_ms = longest_ms;
+}
+
+/* Nothing is planned for what cannot be read, and it is not passed over: another look may tell. */
+enum reason plan_check_read(const struct inventory *inv, struct bdf bdf, struct err *err)
+{
+        const struct broken *unread = inventory_unread(inv, bdf);
+
+        if (!unread)
+                return REASON_NONE;
+        (void)err_say(err, EIO, BDF_FMT " cannot be read: %s", BDF_ARGS(bdf), unread->detail);
+        return REASON_GARBAGE;
 }

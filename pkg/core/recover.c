@@ -35,6 +35,14 @@ enum original_fate original_judge(const struct original *original, const struct 
         return !bound && streq(fn->driver, original->driver) ? FATE_HALF : FATE_TAKEN;
 }
 
+enum original_fate original_look_up(const struct inventory *inv, const struct original *original, const struct function **ret_fn)
+{
+        *ret_fn = inventory_function(inv, original->bdf);
+        enum original_fate fate = original_judge(original, *ret_fn, inv->boot_id);
+
+        return fate == FATE_GONE && inventory_unread(inv, original->bdf) ? FATE_UNREAD : fate;
+}
+
 void original_say(const struct original *original, const struct function *fn, enum original_fate fate, char *out, size_t size)
 {
         char bdf[BDF_TEXT_MAX];
@@ -66,6 +74,7 @@ void original_say(const struct original *original, const struct function *fn, en
                 return;
         case FATE_OURS:
         case FATE_HALF:
+        case FATE_UNREAD:
                 break;
         }
         str_format(out, size, "%s was being %s %s when the last sluiced or its hand ended", bdf,

@@ -16,11 +16,15 @@ enum original_fate {
         FATE_OURS,    /* on the driver that Sluice bound it to, with its node: adopted, whatever was under way */
         FATE_UNBOUND, /* was bound and has no driver: the VFIO module was removed, say. The next plan binds it */
         FATE_HALF,    /* a bind or its undoing was under way, and is not done */
+        FATE_UNREAD,  /* nobody knows: it is there and could not be read */
 };
 static inline bool fate_is_forgotten(enum original_fate fate)
 {
         return fate <= FATE_TAKEN;
 }
+
+/* Against the function at its address in @inv, which goes to *@ret_fn (NULL = none). */
+enum original_fate original_look_up(const struct inventory *inv, const struct original *original, const struct function **ret_fn);
 
 /* @fn: the function at its address, NULL = none. @boot_id "" = unknown, which is no other boot. FATE_TAKEN and FATE_HALF of what is
  * not ORIGINAL_BOUND hold only when no hand is at work on it any more. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "../unit.h"
 
-#include "core/offer.h"
+#include "core/offer_priv.h"
 #include "core/plan.h"
 #include "world.h"
 
@@ -183,11 +183,57 @@ static void test_a_reset_that_was_cut_off_is_planned_from_the_methods_of_before(
         }
 }
 
+/* It, or what is in its group: nobody knows what is to be reset and given back, nor by which rule. */
+static void test_what_cannot_be_read_is_waited_for(void **state)
+{
+        static const struct {
+                const char *unread, *original;
+                int group; /* of what is unread; -1 = not known */
+                enum reason reason;
+        } cases[] = {
+                { "0000:01:00.0", "0000:01:00.0", 7, REASON_GARBAGE },  { "0000:01:00.1", "0000:01:00.1", 7, REASON_GARBAGE },
+                { "0000:01:00.1", "0000:01:00.1", -1, REASON_GARBAGE }, { "0000:02:00.0", "0000:02:00.0", 8, REASON_NONE },
+                { "0000:02:00.0", "0000:02:00.0", -1, REASON_NONE },
+        };
+        _cleanup_(rules_done) struct rules rules = world_rules("any release=restore");
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+                struct inventory *inv = inventory_new();
+                struct original original = { .state = ORIGINAL_BOUND, .target = VFIO, .driver = "nvidia" };
+                const struct original *originals = &original;
+                struct device device = {
+                        .id = "0000:01:00.0", .kind = DEVICE_GPU, .group = 7, .bdf = { 0, 1, 0, 0 }, .card = { 0, 1, 0, 0 }
+                };
+                const struct device *devices = &device;
+                struct plan plan = { 0 };
+                struct err err = { 0 };
+                bool is_own = streq(cases[i].unread, device.id);
+                device.rule = is_own ? RULE_NONE : 1; /* what is not there has no rule */
+                if (!is_own) {
+                        struct function *fn = inventory_add_function(inv, device.bdf);
+                        fn->group = 7;
+                        (void)str_copy(fn->driver, sizeof(fn->driver), VFIO);
+                }
+                inventory_add_broken(inv, cases[i].unread, REASON_GARBAGE, "cannot read vendor");
+                inv->broken[0].group = cases[i].group;
+                inv->holders_visible = true;
+                inventory_seal(inv);
+                assert_true(bdf_parse(cases[i].original, &original.bdf));
+                original.card = (struct bdf){ .bus = original.bdf.bus };
+                enum reason reason = plan_release(inv, &rules, &devices, 1, &originals, 1, &plan, &err);
+                if (reason != cases[i].reason || (reason && !strstr(err.msg, "cannot be read: cannot read vendor")))
+                        fail_msg("case %zu: '%s': %s", i, reason_word(reason), err.msg);
+                inventory_unref(inv);
+        }
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_reset_that_was_cut_off_is_planned_from_the_methods_of_before),
                 TEST(test_a_release_does_what_the_rule_says),
+                TEST(test_what_cannot_be_read_is_waited_for),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,6 +74,31 @@ static void test_the_host_decides_what_becomes_of_a_record(void **state)
         }
 }
 
+/* It is there: only its record would be lost, and with it the way back. */
+static void test_what_cannot_be_read_is_not_forgotten(void **state)
+{
+        static const struct {
+                enum reason reason; /* why it is not in the inventory; NONE = it is not there at all */
+                enum original_fate fate;
+        } rows[] = { { REASON_NONE, FATE_GONE }, { REASON_VANISHED, FATE_GONE }, { REASON_GARBAGE, FATE_UNREAD } };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct inventory *inv = inventory_new();
+                struct original original = ORIGINAL;
+                const struct function *fn;
+                char name[BDF_TEXT_MAX];
+                if (rows[i].reason)
+                        inventory_add_broken(inv, bdf_format(original.bdf, name), rows[i].reason, "cannot read vendor");
+                inventory_seal(inv);
+                enum original_fate fate = original_look_up(inv, &original, &fn);
+                assert_int_equal(fate, rows[i].fate);
+                assert_int_equal(fate_is_forgotten(fate), rows[i].fate == FATE_GONE);
+                assert_null(fn);
+                inventory_unref(inv);
+        }
+}
+
 static void test_what_is_bound_or_given_back_together_is_one_unit(void **state)
 {
         static const struct {
@@ -145,6 +170,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 TEST(test_the_host_decides_what_becomes_of_a_record),
+                TEST(test_what_cannot_be_read_is_not_forgotten),
                 TEST(test_what_is_bound_or_given_back_together_is_one_unit),
                 TEST(test_what_was_before_is_remembered_once),
         };
