@@ -174,7 +174,9 @@ void held_go_on(pid_t pid)
 
 void held_await_hands(pid_t group)
 {
-        for (int64_t until = clock_ms() + 30000; waitpid(-group, NULL, WNOHANG) >= 0 || errno == EINTR; (void)usleep(200))
+        /* Another one may have come to the same point before it was no more to be stopped at. */
+        for (int64_t until = clock_ms() + 30000; waitpid(-group, NULL, WNOHANG) >= 0 || errno == EINTR;
+             (void)kill(-group, SIGCONT), (void)usleep(200))
                 if (clock_ms() > until)
                         fail_msg("a hand has not ended");
 }

@@ -49,6 +49,8 @@ int run_teardown(void **state)
         if (run->is_asking)
                 (void)pthread_join(run->asking, NULL);
         run->is_asking = false;
+        free(run->left);
+        run->left = NULL;
         while (waitpid(-1, NULL, 0) > 0) /* whoever was left to us */
                 ;
         run->ended(run, run->rig->over);
@@ -129,6 +131,8 @@ static int which_world(const struct run *run, const char *now, char *why, unsign
 
         if (run->scene->bare && streq(now, run->scene->bare))
                 return (int)bare_of(run);
+        if ((run->scene->loaded && streq(now, run->scene->loaded)) || (run->left && streq(now, run->left)))
+                return 0;
         for (unsigned mask = 0; mask < 1U << run->scene->n_ids; mask++) {
                 char difference[2048];
                 if (streq(now, run->scene->world[mask]))
@@ -315,6 +319,16 @@ static void leave_half_done(struct run *run)
         held_kill_hands(run->held);
 }
 
+/* While nobody is there. What the former card's record says is not about this one, which stays as it is. */
+static void replace_card(struct run *run)
+{
+        _cleanup_free_ char *path = xasprintf("%s/sys/bus/pci/devices/%s/subsystem_device", run->rig->sim_dir, run->scene->ids[0]);
+        struct err err;
+
+        ASSERT_OK(fs_replace(AT_FDCWD, path, "0x1999\n", 7, 0444, &err), &err);
+        run->left = look(run);
+}
+
 static void *put_question(void *arg)
 {
         struct run *run = arg;
@@ -342,6 +356,8 @@ static void begin(struct run *run)
                 give(run);
         if (cause == CAUSE_RECOVERY)
                 leave_half_done(run);
+        if (run->scene->kind->replaced)
+                replace_card(run);
         held_trace(run->held);
         held_arrange(run->held, run->point[0] ? run->point : NULL);
         if (cause == CAUSE_RELEASE) {
@@ -432,7 +448,11 @@ static void strike(struct run *run, pid_t held_pid)
 /* What the scene comes to when nobody is killed: the mask of the devices that are bound. */
 static unsigned aim_of(const struct run *run)
 {
-        return run->scene->kind->ends_bound ? all_of(run) : 0;
+        const struct scene_kind *kind = run->scene->kind;
+
+        if (kind->cause == CAUSE_RELEASE && kind->powers && kind->ends_bound)
+                return bare_of(run);
+        return kind->ends_bound ? all_of(run) : 0;
 }
 
 static void await_aim(struct run *run)
@@ -476,7 +496,7 @@ static void look_what_became(struct run *run)
         await_claims(run, 0);
         if (cause != CAUSE_ALLOCATE)
                 await_aim(run);
-        if (cause == CAUSE_START)
+        if (cause == CAUSE_START || run->scene->kind->replaced)
                 return;
         rig_fault(run->rig, "");
         fk_pods(run->rig->k, FK_PODS_REFUSED);

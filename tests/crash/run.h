@@ -32,6 +32,7 @@ struct run {
         bool (*may_begin)(void); /* false: the campaign has failed, and says so soon */
         void (*ended)(const struct run *run, bool well);
         struct rig *rig;
+        char *left;       /* what the host looked like when another card had come */
         pthread_t asking; /* the Allocate at work */
         bool is_asking;
         bool passed_by; /* nobody came to the point, and need not have */

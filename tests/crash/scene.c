@@ -25,6 +25,7 @@
 #define ALL  "  - bind: on-allocate\n    group: one-device\n    persistence: off\n" /* every GPU may be bound */
 
 #define POWER "    power: on\n"
+#define LOADS "loadModules: true\n"
 
 #define PLAN     .what = "plan", .last = "plan over-said"
 #define ALLOCATE .bind = "on-allocate", .n_devices = 1
@@ -34,6 +35,8 @@ const struct scene_kind scene_kinds[] = {
         { .name = "bind-several", PLAN, .bind = "on-allocate", .n_devices = SCENE_DEVICES_MAX, .ends_bound = true },
         { .name = "bind-undone", PLAN, ALLOCATE, .fails = true },
         { .name = "power", PLAN, ALLOCATE, .powers = true, .ends_bound = true },
+        { .name = "bind-loads", PLAN, ALLOCATE, .unloaded = true, .ends_bound = true },
+        { .name = "power-back", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "keep", .powers = true, .ends_bound = true },
         { .name = "bind-at-start", .cause = CAUSE_START, PLAN, .bind = "at-start", .n_devices = 1, .ends_bound = true },
         { .name = "restore", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "restore" },
         { .name = "reset", .cause = CAUSE_RELEASE, PLAN, ALLOCATE, .release = "reset", .ends_bound = true },
@@ -42,6 +45,13 @@ const struct scene_kind scene_kinds[] = {
         { .name = "recover", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_OVERRIDE },
         { .name = "recover-unbound", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_UNBIND },
         { .name = "recover-locked", .cause = CAUSE_RECOVERY, PLAN, ALLOCATE, .killed_in = STEP_GUARD_UNBIND_LOCK },
+        { .name = "recover-replaced",
+          .cause = CAUSE_RECOVERY,
+          .what = "plan",
+          .last = "remove end",
+          ALLOCATE,
+          .killed_in = STEP_UNBIND,
+          .replaced = true },
         { .name = "look", .cause = CAUSE_START, .what = "look", .last = "look over-said", ALLOCATE },
         { .name = "question", .cause = CAUSE_QUESTION, .what = "list-holders", .last = "look over-said", ALLOCATE },
 };
@@ -59,6 +69,8 @@ char *scene_config(const struct scene *scene)
         strbuf_add(&b, kind->powers ? ALL POWER : ALL);
         if (kind->release)
                 strbuf_addf(&b, "    release: %s\n", kind->release);
+        if (kind->unloaded)
+                strbuf_add(&b, LOADS);
         return strbuf_take(&b);
 }
 
@@ -70,11 +82,24 @@ void scene_make_class(const char *sim_dir)
                 abort();
 }
 
+bool scene_unload_vfio_pci(const char *sim_dir)
+{
+        static const char *const files[] = { "bind", "unbind" };
+        _cleanup_free_ char *path = xasprintf("%s/sys/bus/pci/drivers/vfio-pci", sim_dir);
+
+        _cleanup_close_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        for (size_t i = 0; dir >= 0 && i < N_ELEMENTS(files); i++)
+                (void)fs_unlink(dir, files[i], 0);
+        return dir >= 0 && fs_unlink(AT_FDCWD, path, AT_REMOVEDIR) == 0;
+}
+
 void scene_make_host(const struct scene *scene, const char *sim_dir)
 {
         scene_make_class(sim_dir);
         if (scene->kind->narrows)
                 rig_doubt_resets(sim_dir);
+        if (scene->kind->unloaded && !scene_unload_vfio_pci(sim_dir))
+                abort();
 }
 
 /* ---- one look at a host of our own ---- */
@@ -95,7 +120,7 @@ static void check(int r, const struct err *err)
         abort();
 }
 
-static void stage_open(struct stage *stage, const char *fixture, const char *config)
+static void stage_open(struct stage *stage, const char *fixture, const char *config, bool unloaded)
 {
         _cleanup_free_ char *source = xasprintf("tests/fixtures/hosts/%s.capture", fixture);
         _cleanup_strbuf_ struct strbuf problems = { 0 };
@@ -109,6 +134,8 @@ static void stage_open(struct stage *stage, const char *fixture, const char *con
         check(sim_prepare(source, stage->dir, &err), &err);
         check(sim_open(&stage->sim, stage->dir, &err), &err);
         scene_make_class(stage->dir);
+        if (unloaded && !scene_unload_vfio_pci(stage->dir))
+                abort();
         check(config_parse("scene", config, strlen(config), &stage->config, &problems), &err);
         check(names_new(&names, NULL, NULL, &err), &err);
         check(host_scan(sim_tree(stage->sim), names, true, &stage->inventory, &err), &err);
@@ -160,7 +187,7 @@ static void execute(const struct stage *stage, const struct plan *plan)
 
 /* ---- scenes ---- */
 
-static const char whole_config[] = HEAD ALL, power_config[] = HEAD ALL POWER;
+static const char whole_config[] = HEAD ALL, power_config[] = HEAD ALL POWER, loads_config[] = HEAD ALL LOADS;
 
 static bool same_shape(const struct plan *a, const struct plan *b)
 {
@@ -243,8 +270,9 @@ static char *draw(const struct scene *scene, const char *config, unsigned mask)
         struct stage stage;
         struct plan plan;
 
-        stage_open(&stage, scene->fixture, config);
-        scene_make_host(scene, stage.dir);
+        stage_open(&stage, scene->fixture, config, scene->kind->unloaded);
+        if (!scene->kind->unloaded)
+                scene_make_host(scene, stage.dir);
         for (unsigned i = 0; i < scene->n_ids; i++) {
                 const struct device *d = offer_device(stage.offer, scene->ids[i]);
                 if ((mask & 1U << i) && plan_of(&stage, d, &plan))
@@ -253,6 +281,39 @@ static char *draw(const struct scene *scene, const char *config, unsigned mask)
         char *picture = picture_of(stage.dir);
         stage_close(&stage);
         return picture;
+}
+
+static char *draw_loaded(const struct scene *scene)
+{
+        struct stage stage;
+        struct err err;
+
+        stage_open(&stage, scene->fixture, loads_config, true);
+        check(sim_load_module(stage.sim, "vfio-pci", &err), &err);
+        char *picture = picture_of(stage.dir);
+        stage_close(&stage);
+        return picture;
+}
+
+/* Nothing of the host is on it, and what its module would be loaded for can be asked for. */
+static bool can_be_without_vfio_pci(const struct scene *scene)
+{
+        struct stage stage;
+        struct plan plan;
+        bool can = false;
+
+        stage_open(&stage, scene->fixture, whole_config, false);
+        bool unloads = scene_unload_vfio_pci(stage.dir);
+        stage_close(&stage);
+        if (!unloads)
+                return false;
+        stage_open(&stage, scene->fixture, loads_config, true);
+        const struct device *device = offer_device(stage.offer, scene->ids[0]);
+        if (device && plan_of(&stage, device, &plan))
+                for (uint32_t i = 0; i < plan.n_steps; i++)
+                        can = can || plan.steps[i].kind == STEP_LOAD_MODULE;
+        stage_close(&stage);
+        return can;
 }
 
 static bool has_release(const struct stage *stage, const struct scene *scene)
@@ -291,8 +352,10 @@ static bool is_possible(const struct stage *stage, struct scene *scene)
         case CAUSE_RELEASE:
                 return has_release(stage, scene);
         case CAUSE_RECOVERY:
-                return find_kill(stage, scene);
+                return (!scene->kind->replaced || scene->n_functions[0] == 1) && find_kill(stage, scene);
         default:
+                if (scene->kind->unloaded && !can_be_without_vfio_pci(scene))
+                        return false;
                 return scene->kind->n_devices == 1 || scene->n_ids > 1;
         }
 }
@@ -302,9 +365,11 @@ void scene_draw(struct scene *scene)
         bool powers = scene->kind->powers;
 
         for (unsigned mask = 0; mask < 1U << scene->n_ids; mask++)
-                scene->world[mask] = draw(scene, powers ? power_config : whole_config, mask);
+                scene->world[mask] = draw(scene, powers ? power_config : scene->kind->unloaded ? loads_config : whole_config, mask);
         if (powers)
                 scene->bare = draw(scene, whole_config, (1U << scene->n_ids) - 1);
+        if (scene->kind->unloaded)
+                scene->loaded = draw_loaded(scene);
 }
 
 void scene_done(struct scene *scene)
@@ -314,7 +379,8 @@ void scene_done(struct scene *scene)
                 scene->world[mask] = NULL;
         }
         free(scene->bare);
-        scene->bare = NULL;
+        free(scene->loaded);
+        scene->bare = scene->loaded = NULL;
 }
 
 void scenes_of(const char *fixture, struct scene **ret, size_t *n, size_t *cap)
@@ -322,7 +388,7 @@ void scenes_of(const char *fixture, struct scene **ret, size_t *n, size_t *cap)
         struct stage stage;
         size_t n_devices;
 
-        stage_open(&stage, fixture, whole_config);
+        stage_open(&stage, fixture, whole_config, false);
         const struct device **devices = distinct(&stage, &n_devices);
         for (size_t d = 0; d < n_devices; d++)
                 for (size_t k = 0; k < scene_n_kinds; k++) {

@@ -28,6 +28,8 @@ struct scene_kind {
         bool fails;               /* the first probe of the last device's function fails */
         bool powers;              /* the rule says 'power: on' */
         bool narrows;             /* the first way to reset is none: another one is used, and reset_method is given back after it */
+        bool unloaded;            /* the module vfio-pci is not loaded when it begins */
+        bool replaced;            /* CAUSE_RECOVERY: another card is in the slot when the daemon starts */
         enum step_kind killed_in; /* CAUSE_RECOVERY: after the last step of this kind */
         bool ends_bound;
         const char *last; /* ends the name of the last point */
@@ -47,12 +49,15 @@ struct scene {
         char killed_at[SCENE_POINT_MAX];     /* CAUSE_RECOVERY: the point */
         char *world[1 << SCENE_DEVICES_MAX]; /* picture_of() the host with the devices of this mask bound; see scene_draw() */
         char *bare;                          /* all bound, and power as their drivers wrote it; NULL unless the kind powers */
+        char *loaded;                        /* none bound, and the module is loaded; NULL unless it was not at first */
 };
 
 /* sys/class/vfio-dev comes with the first VFIO device and stays; a host has it from the beginning, so that undone is as before. */
 void scene_make_class(const char *sim_dir);
 
 void scene_make_host(const struct scene *scene, const char *sim_dir); /* what else the host is to have */
+/* What a module that is not loaded has not made. False: somebody uses it. */
+bool scene_unload_vfio_pci(const char *sim_dir);
 
 char *scene_config(const struct scene *scene); /* the caller frees it */
 
