@@ -307,6 +307,12 @@ static void job_start(struct turn *turn)
         if (job_asks_holders(job, devices))
                 return;
         reason = binding_new(&job->binding, &claims->world, devices, job->n_devices, is_for_claim(job), &err);
+        if (reason == REASON_HOLDERS_UNKNOWN) { /* as in job_check(): not for what one look could not see */
+                (void)claims->world.rescan(claims->world.ctx);
+                reason = job_check(job, devices, &err);
+                if (!reason)
+                        reason = binding_new(&job->binding, &claims->world, devices, job->n_devices, is_for_claim(job), &err);
+        }
         if (reason)
                 job_refuse(job, reason, &err);
         else if (job->binding)

@@ -14,6 +14,7 @@
 
 enum {
         HEADER_MAX = 96,
+        READ_TRIES = 3,
         FILE_MAX = HEADER_MAX + RECORD_TEXT_MAX,
         NAME_SIZE = 3 * RECORD_KEY_MAX + 16, /* every byte escaped, and a suffix */
         ASIDE_NAME_MAX = 244,                /* of a name that is none of ours; with ".bad" and a number it fits a directory */
@@ -165,7 +166,9 @@ static int read_one(struct records *records, const char *name, char *file, recor
 
         if (!key_of(name, key))
                 return err_say(err, EBADMSG, "no record has such a name");
-        int r = fs_read(records->dir, name, file, FILE_MAX + 1, &n, err);
+        int r = -EIO;
+        for (unsigned i = 0; r < 0 && i < READ_TRIES; i++) /* what is set aside is not believed again: not for one read that failed */
+                r = fs_read(records->dir, name, file, FILE_MAX + 1, &n, err);
         if (r == 0)
                 r = check(records, file, n, &text, err);
         return r < 0 ? r : each(ctx, key, text, err);

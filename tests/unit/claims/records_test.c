@@ -356,6 +356,30 @@ static void test_every_access_may_fail(void **state)
         }
 }
 
+/* What is set aside is lost: a whole record is not, for one access that failed. */
+static void test_no_record_is_set_aside_for_one_read_that_failed(void **state)
+{
+        static const int errors[] = { EIO, EBUSY, EINTR, EPERM, ENOSPC };
+        struct fixture *f = *state;
+        struct err err;
+
+        for (size_t e = 0; e < N_ELEMENTS(errors); e++)
+                for (unsigned n = 1; n < 8; n++) {
+                        struct records *records = open_records(f, 1);
+                        put(records, "a", "x");
+                        put(records, "b", "y");
+                        (void)read_all(f, records);
+                        strbuf_done(&f->read);
+                        strbuf_add(&f->read, "");
+                        fs_fail_at(n, errors[e]);
+                        int r = records_read(records, on_record, on_aside, f, &err);
+                        fs_fail_at(0, 0);
+                        records_close(records);
+                        assert_true(r < 0 || streq(f->read.text, "a=x;b=y;"));
+                        assert_string_equal(f->aside.text, "");
+                }
+}
+
 static void test_a_directory_that_is_gone_is_an_error(void **state)
 {
         struct fixture *f = *state;
@@ -382,6 +406,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_what_a_newer_program_wrote_is_refused_and_left_as_it_is, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_newer_version_that_is_torn_is_torn, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_peek_changes_nothing_and_tells_of_every_file, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_record_is_set_aside_for_one_read_that_failed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_every_access_may_fail, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_directory_that_is_gone_is_an_error, setup, teardown),
