@@ -9,8 +9,9 @@
 
 #include "verbs.h"
 
-static const struct verb *const verbs[] = { &verb_inventory, &verb_claims, &verb_explain, &verb_cordon,  &verb_uncordon,
-                                            &verb_release,   &verb_health, &verb_reasons, &verb_capture, &verb_sim };
+static const struct verb *const verbs[] = { &verb_inventory, &verb_claims,          &verb_explain, &verb_cordon,  &verb_uncordon,
+                                            &verb_release,   &verb_uninstall_check, &verb_health,  &verb_reasons, &verb_capture,
+                                            &verb_sim };
 
 static const struct verb *find_verb(const char *name)
 {
@@ -27,9 +28,9 @@ static void print_help(void)
                     "\n",
                     stdout);
         for (size_t i = 0; i < N_ELEMENTS(verbs); i++)
-                (void)printf("  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
-        (void)fputs("  help       this, or 'help VERB' the options of a verb\n"
-                    "  version    print the version\n"
+                (void)printf("  %-15s %s\n", verbs[i]->name, verbs[i]->summary);
+        (void)fputs("  help            this, or 'help VERB' the options of a verb\n"
+                    "  version         print the version\n"
                     "\n"
                     "Exit status: 0 done, 1 failed, 2 usage, 3 no sluiced answers, 4 no such device,\n"
                     "5 something was left as it is.\n",

@@ -22,8 +22,8 @@ struct verb {
         int (*run)(const struct verb *verb, int argc, char **argv); /* argv[0] is the verb; returns an exit status */
 };
 
-extern const struct verb verb_inventory, verb_claims, verb_explain, verb_cordon, verb_uncordon, verb_release, verb_health, verb_reasons,
-        verb_capture, verb_sim;
+extern const struct verb verb_inventory, verb_claims, verb_explain, verb_cordon, verb_uncordon, verb_release, verb_uninstall_check,
+        verb_health, verb_reasons, verb_capture, verb_sim;
 
 void verb_print_help(const struct verb *verb);
 

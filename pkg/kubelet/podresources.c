@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "kubelet/kubelet_priv.h"
 
+enum { TRIES_MAX = 5 /* a connection that a loaded node does not take up within 200 ms has failed to gRPC */ };
 enum { WORTH_SAYING = 4 /* failures in a row: a minute. A kubelet that restarts is back by then */ };
 
 /* Somebody who waits for a list. */
@@ -36,6 +37,7 @@ struct podresources {
         unsigned passed;         /* times it could have asked since it did */
         struct asker *askers;    /* for the next question, */
         struct asker *in_flight; /* and for that which is under way */
+        unsigned tries;          /* for these: connections that were not taken up */
         bool said;
         bool timer_closed;
         void (*closed)(void *ctx); /* set: it stops */
@@ -231,6 +233,12 @@ static void on_reply(void *ctx, enum rpc_code code, const char *text, const Prot
                 why_not = life_epoch_equal(kubelet_socket_epoch(p->sock), p->epoch)
                                   ? take_list(p, (const V1__ListPodResourcesResponse *)(const void *)msg)
                                   : "kubelet has started anew meanwhile";
+        if (code == RPC_UNAVAILABLE && p->in_flight && !p->askers && ++p->tries < TRIES_MAX) {
+                p->askers = TAKE_PTR(p->in_flight);
+                ask(p);
+                return;
+        }
+        p->tries = 0;
         if (why_not)
                 failed(p, code, why_not);
         tell(&p->in_flight, why_not);

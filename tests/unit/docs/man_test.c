@@ -95,11 +95,11 @@ static void test_sluiced_8_has_the_options_of_help_and_no_others(void **state)
 /* Verbs begin the lines of the overall help that begin with two blanks. */
 static void add_help_of_verbs(const char *overall, const char *page, struct strbuf *help)
 {
-        char verb[16];
+        char verb[32];
         unsigned n = 0;
 
         for (const char *line = overall; (line = strstr(line, "\n  ")); line++) {
-                if (sscanf(line, "\n  %15[a-z]", verb) != 1)
+                if (sscanf(line, "\n  %31[a-z-]", verb) != 1)
                         continue;
                 _cleanup_free_ char *words = xasprintf("sluicectl %s", verb);
                 if (!strstr(page, words))
