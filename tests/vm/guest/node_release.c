@@ -112,12 +112,41 @@ static void test_card_with_four_functions_is_given_back_as_a_whole(void **state)
         node_stop();
 }
 
+/* `sluicectl release --idle` and `uninstall-check`: what a VM has stays; without it the kernel has all back, and nothing of Sluice is left.
+ */
+static void test_what_is_idle_is_given_back_and_nothing_is_left_of_sluice(void **state)
+{
+        char text[OUTPUT_BYTES];
+
+        (void)state;
+        load_nvidia("");
+        (void)node_start("release-idle", CONFIG_HEAD "rules:\n- select: {ids: [\"10de:26b9\"]}\n  bind: at-start\n");
+        expect_counts(L40S_RESOURCE, 1, 1);
+        assert_string_equal(driver_of(L40S), "vfio-pci");
+        struct process user = hold_device(group_of(L40S), L40S);
+        assert_int_equal(RUN_PROGRAM(text, "sluicectl", "release", "--idle"), 5);
+        if (strstr(text, "left: held: ") == NULL)
+                fail_msg("release --idle of what is open: %s", text);
+        assert_string_equal(driver_of(L40S), "vfio-pci");
+        (void)stop_process(&user, SIGKILL);
+        assert_int_equal(RUN_PROGRAM(text, "sluicectl", "release", "--idle"), 0);
+        assert_string_equal(driver_of(L40S), "nvidia");
+        assert_string_equal(kernel_read(PCI L40S "/driver_override"), "(null)");
+        expect_counts(L40S_RESOURCE, 1, 0);
+        daemon_stop(SIGTERM);
+        int status = RUN_PROGRAM(text, "sluicectl", "uninstall-check", "--state-dir", NODE_STATE_DIR, "--kubelet-dir", "/run/kubelet");
+        if (status != 0 || strstr(text, "Nothing of Sluice is left on this node.") == NULL)
+                fail_msg("uninstall-check: %d: %s", status, text);
+        node_stop();
+}
+
 int node_suite_release(void)
 {
         const struct CMUnitTest release[] = {
                 NODE_TEST(test_card_is_reset_and_given_back_when_its_last_user_has_closed_it),
                 NODE_TEST(test_card_without_a_reset_of_its_own_is_not_offered_where_one_is_asked_for),
                 NODE_TEST(test_card_with_four_functions_is_given_back_as_a_whole),
+                NODE_TEST(test_what_is_idle_is_given_back_and_nothing_is_left_of_sluice),
         };
         return RUN_SUITE(release);
 }
