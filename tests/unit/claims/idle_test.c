@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Giving back what is idle, against a hand, a disk and a kubelet that the test moves. */
+#include "one_card.h"
+
+#include "claims/idle.h"
+
+#define RULE "any bind=on-allocate"
+
+static struct {
+        struct idle_outcome last;
+        size_t n;
+        unsigned times;
+        bool had_plan;
+} answer;
+
+static void on_answer(void *ctx, const struct idle_outcome *list, size_t n)
+{
+        (void)ctx;
+        answer.times++;
+        answer.n = n;
+        answer.had_plan = n > 0 && list[0].plan != NULL;
+        if (n > 0)
+                answer.last = list[0];
+        answer.last.originals = NULL;
+        answer.last.plan = NULL;
+}
+
+/* Bound, and nobody's. */
+static void begin_idle(const char *host)
+{
+        begin(RULE, host);
+        book.claim.key[0] = '\0';
+        memset(&answer, 0, sizeof(answer));
+}
+
+static void ask(bool dry_run)
+{
+        const struct idle_request request = { .dry_run = dry_run };
+        struct err err;
+
+        ASSERT_OK(idle_release(claims, &request, on_answer, NULL, &err), &err);
+}
+
+static void kubelet_says(const char *why_unknown)
+{
+        void (*done)(void *, const char *) = w.pods_done;
+
+        assert_non_null(done);
+        w.pods_done = NULL;
+        done(w.pods_ctx, why_unknown);
+}
+
+#define ASSERT_LEFT(want)                                            \
+        do {                                                         \
+                assert_int_equal(answer.times, 1);                   \
+                assert_int_equal(answer.n, 1);                       \
+                assert_string_equal(answer.last.name, ID);           \
+                assert_int_equal(answer.last.end, IDLE_LEFT);        \
+                assert_int_equal(answer.last.reason, REASON_##want); \
+                assert_string_equal(w.withheld, "");                 \
+        } while (0)
+
+static void test_it_is_withheld_asked_for_recorded_done_and_forgotten_in_this_order(void **state)
+{
+        (void)state;
+        begin_idle(BOUND);
+        ask(false);
+        assert_string_equal(w.withheld, ID); /* before kubelet is asked */
+        assert_null(book.done);
+        kubelet_says(NULL);
+        assert_null(hand.done);
+        assert_int_equal(book.originals[0].state, ORIGINAL_RESTORING);
+        assert_int_equal(book.originals[1].state, ORIGINAL_RESTORING);
+        disk_answers(true);
+        assert_true(plan_has(STEP_GUARD_NODES) && plan_has(STEP_UNBIND) && plan_has(STEP_AWAIT_DRIVER));
+        host_is(GIVEN_BACK);
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(answer.times, 0); /* the record is on the disk still */
+        assert_int_equal(book.n_originals, 0);
+        disk_answers(true);
+        assert_int_equal(answer.times, 1);
+        assert_int_equal(answer.last.end, IDLE_GIVEN_BACK);
+        assert_string_equal(w.withheld, ID);
+        end();
+}
+
+static void test_a_disk_that_refuses_leaves_it_untouched(void **state)
+{
+        (void)state;
+        begin_idle(BOUND);
+        ask(false);
+        kubelet_says(NULL);
+        disk_answers(false);
+        ASSERT_LEFT(NO_RECORD);
+        assert_int_equal(hand.n, 0);
+        assert_int_equal(book.originals[0].state, ORIGINAL_BOUND);
+        end();
+}
+
+static void test_what_the_hand_ends_with_is_the_reason(void **state)
+{
+        static const struct {
+                enum plan_end end;
+                enum reason reason, want;
+                enum original_state state; /* on the disk afterwards */
+        } rows[] = {
+                { PLAN_REFUSED, REASON_HELD, REASON_HELD, ORIGINAL_BOUND },
+                { PLAN_REFUSED, REASON_HOLDERS_UNKNOWN, REASON_HOLDERS_UNKNOWN, ORIGINAL_BOUND },
+                { PLAN_UNDONE, REASON_STEP_FAILED, REASON_STEP_FAILED, ORIGINAL_BOUND },
+                { PLAN_BROKEN, REASON_STEP_FAILED, REASON_BROKEN_BINDING, ORIGINAL_RESTORING },
+                { PLAN_STUCK, REASON_DEADLINE, REASON_STUCK, ORIGINAL_RESTORING },
+                { PLAN_LOST, REASON_HAND_LOST, REASON_HAND_LOST, ORIGINAL_RESTORING }, /* recovery goes on */
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                begin_idle(BOUND);
+                ask(false);
+                kubelet_says(NULL);
+                disk_answers(true);
+                end_plan(rows[i].end, rows[i].reason, "so it is");
+                assert_int_equal(answer.times, 1);
+                assert_int_equal(answer.last.end, IDLE_LEFT);
+                assert_int_equal(answer.last.reason, rows[i].want);
+                assert_string_equal(w.withheld, "");
+                assert_int_equal(book.originals[0].state, rows[i].state);
+                end();
+        }
+}
+
+static void test_who_is_claimed_is_left_and_never_withheld(void **state)
+{
+        (void)state;
+        begin(RULE, BOUND);
+        memset(&answer, 0, sizeof(answer));
+        (void)str_copy(book.claim.pod, sizeof(book.claim.pod), "vm-a");
+        (void)str_copy(book.claim.pod_namespace, sizeof(book.claim.pod_namespace), "vms");
+        ask(false);
+        kubelet_says(NULL);
+        ASSERT_LEFT(CLAIMED);
+        assert_string_equal(answer.last.text, "pod vms/vm-a has " ID);
+        assert_int_equal(w.n_withheld, 0);
+        assert_int_equal(hand.n, 0);
+        end();
+}
+
+/* Kubelet's answer shows a pod that had it all along. */
+static void test_a_claim_that_comes_with_the_list_counts(void **state)
+{
+        (void)state;
+        begin_idle(BOUND);
+        ask(false);
+        (void)str_copy(book.claim.key, sizeof(book.claim.key), KEY);
+        kubelet_says(NULL);
+        ASSERT_LEFT(CLAIMED);
+        end();
+}
+
+static void test_what_is_not_known_is_not_free(void **state)
+{
+        (void)state;
+        begin_idle(BOUND);
+        ask(false);
+        kubelet_says("kubelet sleeps");
+        ASSERT_LEFT(PODS_UNKNOWN);
+        assert_string_equal(answer.last.text, "kubelet sleeps");
+        end();
+        begin_idle(BOUND);
+        book.originals[1].state = ORIGINAL_BINDING; /* a daemon died here */
+        ask(false);
+        kubelet_says(NULL);
+        ASSERT_LEFT(CARD_BUSY);
+        assert_int_equal(hand.n, 0);
+        end();
+}
+
+static void test_a_dry_run_tries_the_conditions_and_nothing_else(void **state)
+{
+        (void)state;
+        begin_idle(BOUND);
+        ask(true);
+        kubelet_says(NULL);
+        assert_int_equal(w.n_withheld, 0);
+        assert_true(plan_has(STEP_GUARD_NODES));
+        for (uint32_t i = 0; i < hand.plan.n_steps; i++)
+                assert_false(step_acts(hand.plan.steps[i].kind));
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(answer.last.end, IDLE_GIVEN_BACK);
+        assert_true(answer.had_plan);
+        assert_int_equal(book.originals[0].state, ORIGINAL_BOUND);
+        assert_null(book.done);
+        end();
+}
+
+static void test_at_the_end_of_sluice_every_call_has_its_answer(void **state)
+{
+        (void)state;
+        for (int when = 0; when < 3; when++) {
+                begin_idle(BOUND);
+                ask(false);
+                if (when > 0)
+                        kubelet_says(NULL);
+                if (when > 1)
+                        disk_answers(true);
+                end();
+                assert_int_equal(answer.times, 1);
+                assert_int_equal(answer.last.end, IDLE_LEFT);
+                assert_int_equal(answer.last.reason, REASON_TOO_LATE);
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                TEST(test_it_is_withheld_asked_for_recorded_done_and_forgotten_in_this_order),
+                TEST(test_a_disk_that_refuses_leaves_it_untouched),
+                TEST(test_what_the_hand_ends_with_is_the_reason),
+                TEST(test_who_is_claimed_is_left_and_never_withheld),
+                TEST(test_a_claim_that_comes_with_the_list_counts),
+                TEST(test_what_is_not_known_is_not_free),
+                TEST(test_a_dry_run_tries_the_conditions_and_nothing_else),
+                TEST(test_at_the_end_of_sluice_every_call_has_its_answer),
+        };
+
+        return RUN(tests);
+}
