@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/str.h"
 
 struct intended {
@@ -96,6 +97,17 @@ void intent_complete(const struct intent *intent, struct ledger *ledger, recorde
         (void)put(intent, ledger, ORIGINAL_BOUND, done, ctx, &unused); /* they are in the ledger: there is room */
 }
 
+static void forget(struct ledger *ledger, const struct intended *intended)
+{
+        const struct original *original = &intended->original;
+
+        if (intended->is_bound)
+                log_info(BDF_FMT " was to have its power set for a claim, and has not: that is forgotten", BDF_ARGS(original->bdf));
+        else
+                log_info(BDF_FMT " was to be bound to %s, and is not: that is forgotten", BDF_ARGS(original->bdf), original->target);
+        ledger_remove_originals(ledger, &original->bdf, 1, NULL, NULL);
+}
+
 void intent_withdraw(const struct intent *intent, struct ledger *ledger, size_t plan)
 {
         struct err unused;
@@ -107,7 +119,7 @@ void intent_withdraw(const struct intent *intent, struct ledger *ledger, size_t 
                 if (intended->had_former)
                         (void)ledger_put_originals(ledger, &intended->former, 1, NULL, NULL, &unused);
                 else
-                        ledger_remove_originals(ledger, &intended->original.bdf, 1, NULL, NULL);
+                        forget(ledger, intended);
         }
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "claims/claims_priv.h"
 #include "core/reset.h"
@@ -91,10 +92,12 @@ static void put_back(struct claims *claims, struct original *original)
 
         if (!fn || streq(reset_methods_of(fn, original->reset_methods), fn->reset_methods))
                 original->reset_methods[0] = '\0';
-        if (original_is_bound_by_us(original) || original_has_settings(original)) /* it is in the ledger: there is room */
+        if (original_is_bound_by_us(original) || original_has_settings(original)) { /* it is in the ledger: there is room */
                 (void)ledger_put_originals(claims->ledger, original, 1, NULL, NULL, &unused);
-        else
-                ledger_remove_originals(claims->ledger, &original->bdf, 1, NULL, NULL);
+                return;
+        }
+        log_info("nothing of " BDF_FMT " is left to be given back", BDF_ARGS(original->bdf));
+        ledger_remove_originals(claims->ledger, &original->bdf, 1, NULL, NULL);
 }
 
 void release_intent_withdraw(struct claims *claims, const struct plan *plan)

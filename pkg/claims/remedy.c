@@ -63,10 +63,18 @@ static void adopt(struct claims *claims, struct original *list, size_t n)
         (void)ledger_put_originals(claims->ledger, list, n, NULL, NULL, &unused); /* they are in the ledger: there is room */
 }
 
-static void forget(struct claims *claims, const struct original *list, size_t n)
+/* @undone: by a plan of ours. */
+static void forget(struct claims *claims, const struct original *list, size_t n, bool undone)
 {
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+                if (undone)
+                        log_info("what was under way on " BDF_FMT " is undone: it is on %s again", BDF_ARGS(list[i].bdf),
+                                 *list[i].driver ? list[i].driver : "no driver");
+                else
+                        log_info("what was under way on " BDF_FMT " is forgotten: there is nothing of it to be undone",
+                                 BDF_ARGS(list[i].bdf));
                 ledger_remove_originals(claims->ledger, &list[i].bdf, 1, NULL, NULL);
+        }
 }
 
 /* The plan; without a step all is as it shall be, and that is written down. */
@@ -82,7 +90,7 @@ static enum reason make(struct claims *claims, const struct original *list, size
         if (reason || plan->n_steps > 0)
                 return reason;
         if (*ret == REMEDY_RESTORE)
-                forget(claims, list, n);
+                forget(claims, list, n, false);
         else
                 settings_given_back(claims, list, n);
         *ret = REMEDY_NONE;
@@ -114,7 +122,5 @@ void remedy_done(struct claims *claims, const struct bdf *functions, size_t n, e
                 settings_given_back(claims, list, settings_owed_of(claims, list, n_known));
                 return;
         }
-        log_info("what was under way on " BDF_FMT " is undone: it is on %s again", BDF_ARGS(functions[0]),
-                 n_known > 0 && *list[0].driver ? list[0].driver : "no driver");
-        forget(claims, list, n_known);
+        forget(claims, list, n_known, true);
 }

@@ -79,9 +79,14 @@ static bool is_of(const struct original *original, const struct function *fn)
                original->subdevice == fn->subdevice;
 }
 
+bool original_is_of_other_boot(const struct original *original, const char *boot_id)
+{
+        return *boot_id && *original->boot_id && !streq(original->boot_id, boot_id);
+}
+
 static bool is_ours_still(const struct original *former, const struct function *fn, const char *boot_id, const char *target)
 {
-        return streq(former->boot_id, boot_id) && streq(former->target, target) && is_of(former, fn) &&
+        return !original_is_of_other_boot(former, boot_id) && streq(former->target, target) && is_of(former, fn) &&
                (!*fn->driver || streq(fn->driver, former->driver)) &&
                (!fn->override_known || streq(fn->driver_override, target) || streq(fn->driver_override, former->driver_override));
 }
@@ -111,10 +116,19 @@ static struct original of_function(const struct function *fn, const char *boot_i
         return made;
 }
 
+static struct original former_of(const struct original *former, const char *boot_id)
+{
+        struct original kept = *former;
+
+        if (!*kept.boot_id)
+                (void)str_copy(kept.boot_id, sizeof(kept.boot_id), boot_id);
+        return kept;
+}
+
 void original_make(const struct original *former, const struct function *fn, const char *boot_id, const char *target, struct original *ret)
 {
         if (former && is_ours_still(former, fn, boot_id, target)) {
-                *ret = *former;
+                *ret = former_of(former, boot_id);
                 ret->state = ORIGINAL_BINDING;
                 return;
         }
@@ -123,8 +137,8 @@ void original_make(const struct original *former, const struct function *fn, con
 
 void original_keep(const struct original *former, const struct function *fn, const char *boot_id, struct original *ret)
 {
-        if (former && streq(former->boot_id, boot_id) && is_of(former, fn) && streq(former->target, fn->driver)) {
-                *ret = *former;
+        if (former && !original_is_of_other_boot(former, boot_id) && is_of(former, fn) && streq(former->target, fn->driver)) {
+                *ret = former_of(former, boot_id);
                 return;
         }
         *ret = of_function(fn, boot_id, fn->driver);

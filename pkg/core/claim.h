@@ -78,6 +78,8 @@ struct original {
         char reset_methods[RESET_LEN];
 };
 
+/* @boot_id "" = unknown, which is no other boot. */
+bool original_is_of_other_boot(const struct original *original, const char *boot_id);
 /* The original of @fn, which is about to be bound to @target in boot @boot_id. @former: what was remembered of a function at its
  * address, NULL = nothing. It counts, and not what is seen now, when it is of this boot and of this function and a plan of ours
  * made of it what it is: without driver, or on the former one with our override. */

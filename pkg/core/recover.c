@@ -3,11 +3,6 @@
 
 #include "base/str.h"
 
-static bool is_other_boot(const struct original *original, const char *boot_id)
-{
-        return *boot_id && *original->boot_id && !streq(original->boot_id, boot_id);
-}
-
 static bool is_replaced(const struct original *o, const struct function *fn)
 {
         return o->vendor != fn->vendor || o->device != fn->device || o->subvendor != fn->subvendor || o->subdevice != fn->subdevice;
@@ -22,7 +17,7 @@ enum original_fate original_judge(const struct original *original, const struct 
 {
         bool bound = original->state == ORIGINAL_BOUND;
 
-        if (is_other_boot(original, boot_id))
+        if (original_is_of_other_boot(original, boot_id))
                 return FATE_OTHER_BOOT;
         if (!fn)
                 return FATE_GONE;

@@ -92,7 +92,6 @@ static bool has_iommu(const struct scan *scan)
 static int read_host(struct scan *scan, struct err *err)
 {
         struct inventory *inv = scan->inv;
-        struct err unused;
 
         int r = groups_node_exists(scan, "vfio/vfio", &inv->vfio_node, err);
         if (r == 0)
@@ -101,9 +100,10 @@ static int read_host(struct scan *scan, struct err *err)
                 return r;
         inv->iommu = has_iommu(scan);
         inv->holders_visible = holders_visible(scan->tree);
-        if (fs_read_value(scan->tree->proc, "sys/kernel/random/boot_id", inv->boot_id, sizeof(inv->boot_id), &unused) < 0)
+        r = fs_read_value(scan->tree->proc, "sys/kernel/random/boot_id", inv->boot_id, sizeof(inv->boot_id), err);
+        if (r < 0)
                 inv->boot_id[0] = '\0';
-        return 0;
+        return r < 0 && fs_gone(r) ? 0 : r;
 }
 
 int host_scan(const struct tree *tree, struct names *names, bool sim_nodes, struct inventory **ret, struct err *err)

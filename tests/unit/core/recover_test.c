@@ -142,6 +142,7 @@ static void test_what_was_before_is_remembered_once(void **state)
                 { "", "vfio-pci", "b1", "vfio-pci", 0x2330, "", "vfio-pci", true },             /* another device's */
                 { "", "other-vfio-pci", "b1", "other-vfio-pci", 0x26b9, "", "other-vfio-pci", true },
                 { "nouveau", NULL, "b1", "vfio-pci", 0x26b9, "nouveau", "", false },
+                { "", "vfio-pci", "", "vfio-pci", 0x26b9, "nvidia", "", true }, /* which boot it is cannot be told */
         };
         struct original former = ORIGINAL, made;
 
@@ -156,14 +157,40 @@ static void test_what_was_before_is_remembered_once(void **state)
                 (void)str_copy(fn.driver_override, sizeof(fn.driver_override), rows[i].override ? rows[i].override : "");
                 original_make(&former, &fn, rows[i].boot_id, rows[i].target, &made);
                 if (!streq(made.driver, rows[i].want_driver) || !streq(made.driver_override, rows[i].want_override) ||
-                    made.override_known != rows[i].want_known || made.state != ORIGINAL_BINDING || !streq(made.boot_id, rows[i].boot_id) ||
-                    !streq(made.target, rows[i].target) || made.device != rows[i].device)
+                    made.override_known != rows[i].want_known || made.state != ORIGINAL_BINDING ||
+                    !streq(made.boot_id, *rows[i].boot_id ? rows[i].boot_id : "b1") || !streq(made.target, rows[i].target) ||
+                    made.device != rows[i].device)
                         fail_msg("row %zu: %s, override %s (%d)", i, made.driver, made.driver_override, made.override_known);
         }
         struct function fresh = { .bdf = ORIGINAL.bdf, .driver = "nvidia" };
         original_make(NULL, &fresh, "b1", "vfio-pci", &made);
         assert_string_equal(made.driver, "nvidia");
         assert_false(made.override_known);
+}
+
+/* What is on its VFIO driver and stays there: whose doing that is. */
+static void test_what_stays_bound_stays_ours_unless_it_is_of_another_boot(void **state)
+{
+        static const struct {
+                const char *former_boot_id, *boot_id, *driver;
+                bool is_ours;
+        } rows[] = {
+                { "b1", "b1", "vfio-pci", true }, { "b1", "b2", "vfio-pci", false },
+                { "b1", "", "vfio-pci", true },                                            /* cannot be told, which is no other boot */
+                { "", "b1", "vfio-pci", true },   { "b1", "b1", "other-vfio-pci", false }, /* somebody has bound it anew */
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct original former = ORIGINAL, kept;
+                struct function fn = { .bdf = ORIGINAL.bdf, .vendor = 0x10de, .device = 0x26b9, .subvendor = 0x10de, .subdevice = 0x1851 };
+                former.state = ORIGINAL_BOUND;
+                (void)str_copy(former.boot_id, sizeof(former.boot_id), rows[i].former_boot_id);
+                (void)str_copy(fn.driver, sizeof(fn.driver), rows[i].driver);
+                original_keep(&former, &fn, rows[i].boot_id, &kept);
+                if (original_is_bound_by_us(&kept) != rows[i].is_ours || !*kept.boot_id || kept.state != ORIGINAL_BOUND)
+                        fail_msg("row %zu: %s before %s", i, kept.driver, kept.target);
+        }
 }
 
 int main(void)
@@ -173,6 +200,7 @@ int main(void)
                 TEST(test_what_cannot_be_read_is_not_forgotten),
                 TEST(test_what_is_bound_or_given_back_together_is_one_unit),
                 TEST(test_what_was_before_is_remembered_once),
+                TEST(test_what_stays_bound_stays_ours_unless_it_is_of_another_boot),
         };
 
         return RUN(tests);

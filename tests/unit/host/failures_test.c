@@ -15,6 +15,7 @@
 
 #define ABOVE   "pci0000:3a/0000:3a:00.0"
 #define GPU_DIR "sys/devices/" ABOVE "/0000:3b:00.0"
+#define BOOT_ID "6f1e0c9a-3b1e-4e0c-9a57-0e2f5a3b6c7d"
 #define UUID    "a1b2c3d4-5678-4e9a-8b0c-d1e2f3a4b5c6"
 
 static void make_host(struct fixture *f)
@@ -44,6 +45,7 @@ static void make_host(struct fixture *f)
         fixture_link(f, "sys/kernel/iommu_groups/45/devices/70.dma", "../../../../devices/platform/70.dma");
         fixture_link(f, "sys/devices/platform/70.dma/driver", "../../../bus/platform/drivers/xgene-dma");
         fixture_link(f, "proc/4711/fd/9", "/dev/nvidia0");
+        fixture_file(f, "proc/sys/kernel/random/boot_id", BOOT_ID "\n");
         fixture_file(f, "proc/4711/comm", "qemu-system-x86\n");
         fixture_file(f, "dev/nvidia0", "");
         fixture_file(f, "dev/vfio/vfio", "");
@@ -73,6 +75,9 @@ static void check_whole(const struct inventory *inv, unsigned at, int error)
         if (error != ENOENT && error != ENODEV && inventory_function(inv, (struct bdf){ 0, 0x3b, 0, 0 }) &&
             inv->n_outsiders + unknown_groups == 0)
                 fail_msg("failure %d at %u: the group's other member is overlooked", error, at);
+        /* What is bound in this boot would be taken for what an administrator bound. */
+        if (error != ENOENT && error != ENODEV && !streq(inv->boot_id, BOOT_ID))
+                fail_msg("failure %d at %u: the boot is \"%s\"", error, at, inv->boot_id);
         if (inv->n_functions + broken_functions != 3)
                 fail_msg("failure %d at %u: %zu functions, %zu broken", error, at, inv->n_functions, broken_functions);
 }
