@@ -56,8 +56,16 @@ static inline bool step_acts(enum step_kind kind)
         return kind >= STEP_OVERRIDE && kind <= STEP_RELEASE_UNBIND_LOCK;
 }
 
-/* 256 steps: 32 functions, such as 16 cards with a companion each. */
-enum { PLAN_STEPS_MAX = 256, PLAN_CARDS_MAX = 32, STEP_TEXT_MAX = 64, READ_BACK_MS = 2000 };
+/* 32 functions, such as 8 cards of four, or 16 with a companion each. No plan has more than 13 steps for one of them: binding it on a host
+ * driver with its own VFIO driver's module to be loaded, persistence, unbindLock and power; resetting it and giving it, its power and
+ * its reset methods back takes 12. What is bound can so be released. */
+enum {
+        PLAN_FUNCTIONS_MAX = 32,
+        PLAN_STEPS_MAX = 13 * PLAN_FUNCTIONS_MAX + 1 /* the look for tasks that hang */,
+        PLAN_CARDS_MAX = 32,
+        STEP_TEXT_MAX = 64,
+        READ_BACK_MS = 2000
+};
 
 struct step {
         enum step_kind kind;
@@ -95,8 +103,8 @@ void plan_list_holders(const struct device *device, struct plan *ret);
  * Nothing to do: n_steps == 0 and n_cards == 0. vGPU devices never need a plan. Holders that cannot be seen
  * (inventory.holders_visible false): unbinding a host driver is refused (HOLDERS_UNKNOWN) unless NVIDIA's unbindLock
  * exists for it. A driver_override that somebody else set is refused (FOREIGN_OWNER), and more functions than a plan holds
- * (PLAN_TOO_LARGE). The group is judged again: the offer may be a moment old. Returns REASON_NONE, or why not, with @err
- * filled and @ret untouched: nothing may be touched. */
+ * (PLAN_TOO_LARGE: PLAN_FUNCTIONS_MAX). The group is judged again: the offer may be a moment old. Returns REASON_NONE, or why not, with
+ * @err filled and @ret untouched: nothing may be touched. */
 enum reason plan_bind(const struct inventory *inv, const struct rules *rules, const struct device *const *devices, size_t n_devices,
                       bool claim, struct plan *ret, struct err *err);
 
@@ -124,7 +132,8 @@ enum reason plan_release(const struct inventory *inv, const struct rules *rules,
 enum reason plan_settings_back(const struct inventory *inv, const struct original *const *originals, size_t n_originals, struct plan *ret,
                                struct err *err);
 
-/* Why the rule of @fn cannot be kept that asks for a reset: NO_RESET with @detail, or REASON_NONE. */
+/* Why the rule of @fn cannot be kept that asks for a reset: NO_RESET with @detail (it has no way, or its group has more functions than a
+ * plan holds), or REASON_NONE. */
 enum reason plan_release_possible(const struct inventory *inv, const struct function *fn, enum release_policy policy, char *detail,
                                   size_t detail_size);
 

@@ -229,14 +229,25 @@ void plan_list_holders(const struct device *device, struct plan *ret)
         *ret = plan;
 }
 
+/* To be bound, or to have their power set. */
+static size_t n_functions(const struct members *members)
+{
+        size_t n = members->n;
+
+        for (size_t i = 0; i < members->n_powers; i++)
+                n += !has_member(members, members->powers[i]);
+        return n;
+}
+
 /* Apart, so that a request with nothing to bind does not pay for a plan's size. */
 static enum reason make_plan(const struct members *members, struct plan *ret, struct err *err)
 {
         struct plan plan = { 0 };
 
-        if (!write_plan(&plan, members)) {
-                (void)err_say(err, E2BIG, "binding %zu functions at once needs more than %d steps or %d cards",
-                              members->n > members->n_powers ? members->n : members->n_powers, PLAN_STEPS_MAX, PLAN_CARDS_MAX);
+        size_t n = n_functions(members);
+        if (n > PLAN_FUNCTIONS_MAX || !write_plan(&plan, members)) {
+                (void)err_say(err, E2BIG, "it takes the binding of %zu functions at once, and a plan holds %d, of as many cards", n,
+                              PLAN_FUNCTIONS_MAX);
                 return REASON_PLAN_TOO_LARGE;
         }
         *ret = plan;

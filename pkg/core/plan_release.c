@@ -19,13 +19,32 @@ struct resets {
         size_t n;
 };
 
+/* Functions of @group that would be reset. */
+static size_t n_resets(const struct inventory *inv, int group)
+{
+        char method[RESET_LEN], why[160];
+        size_t n = 0;
+
+        for (size_t i = 0; group >= 0 && i < inv->n_functions; i++) {
+                const struct function *fn = &inv->functions[i];
+                n += fn->group == group && reset_choose(inv, fn, fn->reset_methods, method, why, sizeof(why));
+        }
+        return n;
+}
+
 enum reason plan_release_possible(const struct inventory *inv, const struct function *fn, enum release_policy policy, char *detail,
                                   size_t detail_size)
 {
         char method[RESET_LEN];
 
-        return release_resets(policy) && !reset_choose(inv, fn, fn->reset_methods, method, detail, detail_size) ? REASON_NO_RESET
-                                                                                                                : REASON_NONE;
+        if (!release_resets(policy))
+                return REASON_NONE;
+        size_t n = n_resets(inv, fn->group);
+        if (n > PLAN_FUNCTIONS_MAX) {
+                str_format(detail, detail_size, "its IOMMU group has %zu functions to reset, and a plan holds %d", n, PLAN_FUNCTIONS_MAX);
+                return REASON_NO_RESET;
+        }
+        return !reset_choose(inv, fn, fn->reset_methods, method, detail, detail_size) ? REASON_NO_RESET : REASON_NONE;
 }
 
 /* What is remembered of its reset_method: an earlier release of it was cut off. */

@@ -259,6 +259,15 @@ static bool in_turn(const struct job *job, const struct report *report)
         }
 }
 
+/* The result of the plan names only the first. */
+static void say_not_undone(const struct step *step, const char *why)
+{
+        char what[160];
+
+        step_describe(step, what, sizeof(what));
+        log_error("not undone: %s: %s", what, why);
+}
+
 static void worker_heard(struct worker *worker, const struct report *report)
 {
         struct job *job = worker->job;
@@ -276,6 +285,8 @@ static void worker_heard(struct worker *worker, const struct report *report)
         job->begun = true;
         job->step = report->step;
         job->undoing = report->kind == REPORT_UNDO_BEFORE || report->kind == REPORT_UNDO_AFTER;
+        if (report->kind == REPORT_UNDO_AFTER && report->result < 0)
+                say_not_undone(&job->plan.steps[job->step], report->text);
         if (report->kind == REPORT_CHECKED || report->kind == REPORT_READY) {
                 if (job->called_off)
                         return; /* it has not heard yet */

@@ -228,10 +228,57 @@ static void test_what_cannot_be_read_is_waited_for(void **state)
         }
 }
 
+/* A group of @n GPUs, all of them with everything to be given back. */
+static enum reason release_many(unsigned n, struct plan *plan, char detail[160])
+{
+        _cleanup_(rules_done) struct rules rules = world_rules("any release=reset+restore group=one-device");
+        _cleanup_free_ struct original *originals = xcalloc(n, sizeof(*originals));
+        _cleanup_free_ const struct original **pointers = xcalloc(n, sizeof(*pointers));
+        _cleanup_strbuf_ struct strbuf host = { 0 };
+        struct err err = { 0 };
+
+        strbuf_add(&host, DRIVERS);
+        for (unsigned i = 0; i < n; i++)
+                strbuf_addf(&host, "0000:%02x:00.0 10de:26b9 0302 " VFIO " g=7 reset=flr power=on/0\n", i + 1);
+        _cleanup_inventory_ struct inventory *inv = world_host(host.text);
+        for (unsigned i = 0; i < n; i++) {
+                originals[i] = (struct original){ .bdf = inv->functions[i].bdf,
+                                                  .state = ORIGINAL_BOUND,
+                                                  .vendor = 0x10de,
+                                                  .device = 0x26b9,
+                                                  .driver = "nvidia",
+                                                  .target = VFIO,
+                                                  .power_control = "auto",
+                                                  .d3cold_allowed = "1",
+                                                  .reset_methods = "pm flr" };
+                pointers[i] = &originals[i];
+        }
+        struct device device = { .rule = 1, .id = "0000:01:00.0", .bdf = inv->functions[0].bdf, .group = 7 };
+        const struct device *devices[] = { &device };
+        enum reason possible = plan_release_possible(inv, &inv->functions[0], RELEASE_RESET_RESTORE, detail, 160);
+        enum reason reason = plan_release(inv, &rules, devices, 1, pointers, n, plan, &err);
+        return possible ? possible : reason;
+}
+
+/* What a plan binds, a plan gives back; what it could not is not offered where a reset is asked for. */
+static void test_a_whole_group_is_reset_and_given_back_by_one_plan(void **state)
+{
+        struct plan plan;
+        char detail[160] = "";
+
+        (void)state;
+        assert_int_equal(release_many(PLAN_FUNCTIONS_MAX, &plan, detail), REASON_NONE);
+        assert_int_equal(plan.n_steps, 1 + 12 * PLAN_FUNCTIONS_MAX);
+        assert_int_equal(plan.n_cards, PLAN_FUNCTIONS_MAX);
+        assert_int_equal(release_many(PLAN_FUNCTIONS_MAX + 1, &plan, detail), REASON_NO_RESET);
+        assert_string_equal(detail, "its IOMMU group has 33 functions to reset, and a plan holds 32");
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
                 TEST(test_a_reset_that_was_cut_off_is_planned_from_the_methods_of_before),
+                TEST(test_a_whole_group_is_reset_and_given_back_by_one_plan),
                 TEST(test_a_release_does_what_the_rule_says),
                 TEST(test_what_cannot_be_read_is_waited_for),
         };

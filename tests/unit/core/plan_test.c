@@ -289,12 +289,12 @@ static void test_a_bind_for_nobody_leaves_power_alone(void **state)
 static enum reason plan_many(unsigned n, struct plan *plan, struct err *err)
 {
         _cleanup_strbuf_ struct strbuf host = { 0 };
-        _cleanup_(rules_done) struct rules rules = world_rules(BIND);
+        _cleanup_(rules_done) struct rules rules = world_rules(BIND " persistence=off power=on");
         _cleanup_free_ struct device *devices = xcalloc(n, sizeof(*devices));
         _cleanup_free_ const struct device **pointers = xcalloc(n, sizeof(*pointers));
 
         for (unsigned i = 0; i < n; i++)
-                strbuf_addf(&host, "0000:%02x:00.0 10de:26b9 0302 nvidia lock\n", i + 1);
+                strbuf_addf(&host, "0000:%02x:00.0 10de:26b9 0302 nvidia lock power=auto/1\n", i + 1);
         _cleanup_inventory_ struct inventory *inv = world_host(host.text);
         for (unsigned i = 0; i < n; i++) {
                 char id[BDF_TEXT_MAX];
@@ -310,15 +310,14 @@ static void test_a_plan_that_would_not_fit_is_refused_whole(void **state)
         struct err err = { 0 };
 
         (void)state;
-        assert_int_equal(plan_many(PLAN_CARDS_MAX + 1, &plan, &err), REASON_PLAN_TOO_LARGE);
+        assert_int_equal(plan_many(PLAN_FUNCTIONS_MAX + 1, &plan, &err), REASON_PLAN_TOO_LARGE);
         assert_int_equal(plan.n_steps, 99);
-        assert_non_null(strstr(err.msg, "33 functions"));
-        assert_int_equal(plan_many(PLAN_CARDS_MAX, &plan, &err), REASON_PLAN_TOO_LARGE); /* by the last wait for a node */
+        assert_string_equal(err.msg, "it takes the binding of 33 functions at once, and a plan holds 32, of as many cards");
+        assert_int_equal(plan_many(250, &plan, &err), REASON_PLAN_TOO_LARGE);
         assert_int_equal(plan.n_steps, 99);
-        assert_int_equal(plan_many(300 - 50, &plan, &err), REASON_PLAN_TOO_LARGE);
-        assert_int_equal(plan_many(16, &plan, &err), REASON_NONE);
-        assert_int_equal(plan.n_cards, 16);
-        assert_int_equal(plan.n_steps, 2 + 16 * 8);
+        assert_int_equal(plan_many(PLAN_FUNCTIONS_MAX, &plan, &err), REASON_NONE); /* with all that there is to do */
+        assert_int_equal(plan.n_cards, PLAN_FUNCTIONS_MAX);
+        assert_int_equal(plan.n_steps, 2 + PLAN_FUNCTIONS_MAX * 11);
 }
 
 static void test_every_step_has_a_word_and_a_sentence(void **state)
