@@ -105,6 +105,12 @@ static bool all_locks_free(const struct rig *rig)
         return all_free;
 }
 
+/* In this course, or in the one before: a file was said not to be there that is. */
+static bool was_lied_to(const struct life *life)
+{
+        return atomic_load(&life->order->error) == ENOENT;
+}
+
 static void assert_alive(struct life *life)
 {
         int status;
@@ -119,7 +125,7 @@ static void assert_alive(struct life *life)
  * @no_claims: none is written down. */
 static void await_world(struct life *life, const char *want, unsigned mask, bool powered, bool no_claims, const char *when)
 {
-        bool lied = atomic_load(&life->order->error) == ENOENT; /* in this course, or in the one before */
+        bool lied = was_lied_to(life);
         char why[2048] = "";
         const char *what = "";
 
@@ -235,7 +241,8 @@ static void claim(struct life *life, unsigned n, int error)
         bool refused = code != 0;
         if (refused) {
                 await_taken_back(life);
-                if (!is_clear(life->rig->text) || (!has_failed(life) && !life->kind->fails))
+                life->strayed = life->strayed || (!has_failed(life) && was_lied_to(life));
+                if (!is_clear(life->rig->text) || (!has_failed(life) && !life->kind->fails && !life->strayed))
                         fail_msg("the refusal: %d: %s", code, life->rig->text);
         } else {
                 assert_false(life->kind->fails);
@@ -358,10 +365,14 @@ static void start(struct life *life, unsigned n, int error)
         (void)disarm(life);
         if (life->strayed)
                 return;
-        if (ask(life) != 0)
-                fail_msg("after that an Allocate is refused: %s", life->rig->text);
-        if (recovers)
+        if (ask(life) != 0) {
+                life->strayed = was_lied_to(life) && is_clear(life->rig->text);
+                if (!life->strayed)
+                        fail_msg("after that an Allocate is refused: %s", life->rig->text);
+                note_refusal(life, life->rig->text);
+        } else if (recovers) {
                 await_given(life);
+        }
 }
 
 static void go(struct life *life, unsigned n, int error)
