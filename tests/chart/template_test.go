@@ -521,10 +521,11 @@ func TestTheProbesAreVerbsOfSluicectl(t *testing.T) {
 func TestTheNotesSayWhatIsOfferedAndWhatComesNext(t *testing.T) {
 	for values, says := range map[string][]string{
 		"": {"in namespace gpus", "binds nothing itself (variant: readOnly)", "Without a rule only", "rollout status daemonset/sluice",
-			"kubectl get nodes", "exec daemonset/sluice -- /usr/bin/sluicectl inventory", "kubectl label namespace gpus pod-security.kubernetes.io/enforce=privileged"},
-		"variant: passthrough":              {"sees who has a device open"},
-		"variant: passthroughBlind":         {"cannot see who has a device open"},
-		"simulation: {enabled: true}":       {"nothing of the node is touched"},
+			"kubectl get nodes", "exec daemonset/sluice -- /usr/bin/sluicectl inventory", "kubectl label namespace gpus pod-security.kubernetes.io/enforce=privileged",
+			"!release --idle"},
+		"variant: passthrough":              {"sees who has a device open", "Before `helm uninstall`: what Sluice bound stays bound.", "/usr/bin/sluicectl release --idle"},
+		"variant: passthroughBlind":         {"cannot see who has a device open", "release --idle"},
+		"simulation: {enabled: true}":       {"nothing of the node is touched", "!release --idle"},
 		groups:                              {"sluice-train: may bind", "rollout status daemonset/sluice-train daemonset/sluice-rest daemonset/sluice-own"},
 		"config: {inline: {rules: [{}]}}":   {"!Without a rule only"},
 		"namespace: {create: true}":         {"!kubectl label namespace"},
