@@ -12,6 +12,8 @@
 #define SEES  "0000000000080004" /* CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH */
 #define NONE  "0000000000000000"
 
+#define AT_START_RULE CONFIG_HEAD "rules:\n- select: {ids: [\"10de:26b9\"]}\n  bind: at-start\n"
+
 /* The daemon and its hand. */
 static void expect_capabilities(const char *want)
 {
@@ -100,6 +102,50 @@ static void test_read_only_pod_that_is_told_to_bind_refuses_and_changes_nothing(
         node_stop();
 }
 
+static void expect_left(const char *word, const char *why)
+{
+        char text[OUTPUT_BYTES];
+
+        int status = RUN_PROGRAM(text, "sluicectl", "release", "--idle");
+        if (status != 5 || strstr(text, word) == NULL || strstr(text, why) == NULL)
+                fail_msg("release --idle: status %d: %s", status, text);
+        assert_string_equal(driver_of(L40S), "vfio-pci");
+}
+
+static void test_read_only_pod_gives_nothing_back_of_what_another_variant_bound(void **state)
+{
+        (void)state;
+        load_nvidia("");
+        (void)node_start("pod-read-only-idle", AT_START_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        unsigned before = fk_registers(node_kubelet());
+        daemon_stop(SIGTERM);
+        daemon_set_pod("readOnly");
+        daemon_start();
+        await_registered(before);
+        expect_left("left: step-failed: ", "Read-only file system");
+        expect_counts(L40S_RESOURCE, 1, 1);
+        node_stop();
+}
+
+/* It sees nobody's descriptors; whether somebody has the device enabled the kernel itself says. */
+static void test_blind_pod_gives_back_what_nobody_has_enabled(void **state)
+{
+        char text[OUTPUT_BYTES];
+
+        (void)state;
+        load_nvidia("");
+        daemon_set_pod("passthroughBlind");
+        (void)node_start("pod-blind-idle", AT_START_RULE);
+        expect_counts(L40S_RESOURCE, 1, 1);
+        struct process user = hold_device(group_of(L40S), L40S);
+        expect_left("left: holders-unknown: ", L40S);
+        (void)stop_process(&user, SIGKILL);
+        assert_int_equal(RUN_PROGRAM(text, "sluicectl", "release", "--idle"), 0);
+        assert_string_equal(driver_of(L40S), "nvidia");
+        node_stop();
+}
+
 /* Without more rights than for a bind: the VM's process is seen, and when it has closed the device both writes are made. */
 static void test_pod_that_sees_holders_resets_and_gives_back_what_is_closed(void **state)
 {
@@ -135,6 +181,8 @@ int node_suite_pod(void)
                 NODE_TEST(test_pod_without_sight_takes_nothing_from_a_driver_without_a_gate),
                 NODE_TEST(test_read_only_pod_hands_out_what_is_bound),
                 NODE_TEST(test_read_only_pod_that_is_told_to_bind_refuses_and_changes_nothing),
+                NODE_TEST(test_read_only_pod_gives_nothing_back_of_what_another_variant_bound),
+                NODE_TEST(test_blind_pod_gives_back_what_nobody_has_enabled),
         };
         return RUN_SUITE(pod);
 }
