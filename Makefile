@@ -151,7 +151,7 @@ test: ## everything CI runs; installs what it needs
 	@tests/stages.sh "make test" build test-unit test-docs test-sim test-crash test-fail test-peer test-kubelet test-kubevirt test-vm
 test-all: ## everything there is
 	@$(MAKE) deps-lint
-	@tests/stages.sh "make test-all" build lint test-unit test-docs test-unit-clang test-tsan test-sim test-crash-all test-crash-asan test-fail-all test-peer test-kubelet-all test-kubevirt test-kubevirt-control test-chart test-vm test-mutants fuzz demo
+	@tests/stages.sh "make test-all" build lint test-unit test-docs test-unit-clang test-tsan test-sim test-crash-all test-crash-asan test-fail-all test-peer test-kubelet-all test-kubevirt test-kubevirt-control test-chart test-deb test-vm test-mutants fuzz demo
 
 STAGE ?= test-unit
 test-unit: ## unit tests and fuzz corpora under ASan and UBSan (UNIT=core/bdf: one)
@@ -206,10 +206,21 @@ coverage: ## line coverage of the unit tests (gcovr)
 	@$(MAKE) FLAVOUR=coverage run-units
 	@gcovr -r . --object-directory build/coverage -f 'pkg/' --print-summary -o build/coverage/coverage.txt && tail -5 build/coverage/coverage.txt
 
-install: build install-docs ## install below DESTDIR/PREFIX
+install: build install-all ## install below DESTDIR/PREFIX
+BIN_DIR ?= build/release/bin
+HELP_DIR ?= $(BIN_DIR)
+STRIP ?= strip
+ZSH_DIR ?= share/zsh/site-functions
+install-all: install-docs
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
-	install -s -m 755 build/release/bin/sluiced build/release/bin/sluice-hand $(DESTDIR)$(PREFIX)/sbin/
+	install -s --strip-program=$(STRIP) -m 755 $(BIN_DIR)/sluiced $(BIN_DIR)/sluice-hand $(DESTDIR)$(PREFIX)/sbin/
 	ln -sf ../sbin/sluiced $(DESTDIR)$(PREFIX)/bin/sluicectl
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,lib/systemd/system share/bash-completion/completions $(ZSH_DIR) share/fish/vendor_completions.d)
+	sed 's|=/usr/sbin/|=$(PREFIX)/sbin/|' deploy/systemd/sluiced.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/sluiced.service
+	for p in sluiced sluicectl; do \
+	  deploy/completions/generate.sh $(HELP_DIR) bash $$p > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p && \
+	  deploy/completions/generate.sh $(HELP_DIR) zsh $$p > $(DESTDIR)$(PREFIX)/$(ZSH_DIR)/_$$p && \
+	  deploy/completions/generate.sh $(HELP_DIR) fish $$p > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$p.fish || exit; done
 # The documents lie as they do here: their links hold (lint looks).
 install-docs:
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man5 man8) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions
@@ -221,11 +232,13 @@ install-docs:
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/
 	install -D -m 644 api/node/v1/node.proto $(DESTDIR)$(PREFIX)/share/doc/sluice/api/node/v1/node.proto
 	install -m 644 $(wildcard docs/decisions/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions/
+deb: build ## the Debian package: build/deb/sluice_VERSION_ARCH.deb
+	@deploy/deb/build.sh build/release/bin build/deb
 clean: ## remove build/
 	rm -rf build compile_commands.json
 
 .PHONY: help deps deps-lint build bins check test test-all test-unit run-units test-unit-clang test-tsan run-tsan fuzz run-fuzz demo bench \
-        lint format compdb coverage install install-docs clean
+        lint format compdb coverage install install-all install-docs deb clean
 .SECONDARY:
 include deploy/image/image.mk
 -include $(wildcard tests/*/*.mk)
