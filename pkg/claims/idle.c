@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "claims/idle.h"
+#include "claims/idle_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,39 +8,8 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "claims/claims_priv.h"
 #include "claims/recovery.h"
 #include "core/group.h"
-#include "core/recover.h"
-
-struct idle;
-
-/* What is bound and given back together. */
-struct unit {
-        struct turn turn;
-        struct idle *idle;
-        struct bdf *functions, *cards; /* cards are sorted and without repeats */
-        size_t n_functions;
-        struct plan *plan;
-        bool withheld;            /* by this unit, from new pods */
-        bool at_work, just_ended; /* its plan; the look at what that did is under way */
-        bool recording;           /* the disk has the word */
-        struct idle_outcome outcome;
-};
-
-/* One call. */
-struct idle {
-        struct claims *claims;
-        bool dry_run;
-        bool pods_known;
-        char why_unknown[ERR_MSG_MAX];
-        struct unit *units;
-        size_t n_units, n_open;
-        struct idle_outcome *nothing; /* of names that no unit has */
-        size_t n_nothing;
-        idle_fn *done;
-        void *ctx;
-};
 
 static void on_start(struct turn *turn);
 static void on_stop(struct turn *turn);
@@ -64,44 +33,6 @@ static bool changes(const struct turn *turn, struct bdf card, bool ended)
 
 /* ---- what is of a unit ---- */
 
-static bool has_function(const struct unit *unit, struct bdf bdf)
-{
-        for (size_t i = 0; i < unit->n_functions; i++)
-                if (bdf_equal(unit->functions[i], bdf))
-                        return true;
-        return false;
-}
-
-static bool has_device(const struct unit *unit, const struct device *device)
-{
-        const struct claims_world *world = &unit->idle->claims->world;
-
-        if (device->kind == DEVICE_VGPU_MDEV)
-                return false;
-        if (has_function(unit, device->bdf))
-                return true;
-        for (size_t i = 0; i < unit->n_functions && device->group >= 0; i++) {
-                const struct function *fn = inventory_function(world->inventory(world->ctx), unit->functions[i]);
-                if (fn && fn->group == device->group)
-                        return true;
-        }
-        return false;
-}
-
-/* The next device of the unit in the offer, from *@at on; NULL = no more. */
-static const struct device *next_device(const struct unit *unit, size_t *at)
-{
-        const struct claims_world *world = &unit->idle->claims->world;
-        const struct offer *offer = world->offer(world->ctx);
-
-        while (*at < offer->n_devices) {
-                const struct device *device = &offer->devices[(*at)++];
-                if (has_device(unit, device))
-                        return device;
-        }
-        return NULL;
-}
-
 /* What is remembered of its functions by now. The caller frees *@ret. */
 static size_t collect(const struct unit *unit, struct original **ret)
 {
@@ -122,7 +53,7 @@ static void withhold(struct unit *unit, bool on)
         const struct claims_world *world = &unit->idle->claims->world;
         const struct device *device;
 
-        for (size_t at = 0; (device = next_device(unit, &at));) {
+        for (size_t at = 0; (device = unit_next_device(unit, &at));) {
                 char id[DEVICE_ID_MAX];
                 (void)str_copy(id, sizeof(id), device->id); /* the offer is another one afterwards, of the same devices */
                 world->withhold(world->ctx, id, on);
@@ -230,7 +161,7 @@ static void mark_broken(const struct unit *unit, const char *detail)
         const struct claims_world *world = &unit->idle->claims->world;
         const struct device *device;
 
-        for (size_t at = 0; (device = next_device(unit, &at));)
+        for (size_t at = 0; (device = unit_next_device(unit, &at));)
                 world->mark(world->ctx, device->id, REASON_BROKEN_BINDING, detail);
 }
 
@@ -329,7 +260,7 @@ static enum reason why_not(const struct unit *unit, const struct original *list,
         const struct claims *claims = unit->idle->claims;
         const struct device *device;
 
-        for (size_t at = 0; (device = next_device(unit, &at));) {
+        for (size_t at = 0; (device = unit_next_device(unit, &at));) {
                 const struct claim *claim = ledger_claim_of(claims->ledger, device->id);
                 if (device->reason == REASON_STUCK || device->reason == REASON_BROKEN_BINDING) {
                         (void)err_say(err, EIO, "%s", device->detail);
@@ -411,7 +342,7 @@ static bool is_claimed(const struct unit *unit)
 {
         const struct device *device;
 
-        for (size_t at = 0; (device = next_device(unit, &at));)
+        for (size_t at = 0; (device = unit_next_device(unit, &at));)
                 if (ledger_claim_of(unit->idle->claims->ledger, device->id))
                         return true;
         return false;
@@ -426,120 +357,15 @@ static void on_pods(void *ctx, const char *why_unknown)
 
         idle->pods_known = !why_unknown;
         str_clean(idle->why_unknown, sizeof(idle->why_unknown), why_unknown ? why_unknown : "");
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+                idle->units[i].turn.ops = &IDLE_OPS;
                 turn_join(claims, &idle->units[i].turn);
+        }
         if (claims->stopping) /* those that have joined were not told */
                 for (size_t i = 0; i < n; i++)
                         on_stop(&idle->units[i].turn); /* the last one ends the call */
         else
                 turns_pump(claims);
-}
-
-struct originals {
-        struct original *list;
-        size_t n, cap;
-};
-
-static void add_original(void *ctx, const struct original *original)
-{
-        struct originals *originals = ctx;
-
-        if (!original_is_bound_by_us(original))
-                return;
-        GROW(originals->list, originals->n, originals->cap);
-        originals->list[originals->n++] = *original;
-}
-
-static int by_address(const void *a, const void *b)
-{
-        return bdf_compare(((const struct original *)a)->bdf, ((const struct original *)b)->bdf);
-}
-
-static size_t add_card(struct bdf *cards, size_t n, struct bdf card)
-{
-        size_t at = 0;
-
-        while (at < n && bdf_compare(cards[at], card) < 0)
-                at++;
-        if (at < n && bdf_equal(cards[at], card))
-                return n;
-        memmove(cards + at + 1, cards + at, (n - at) * sizeof(*cards));
-        cards[at] = card;
-        return n + 1;
-}
-
-/* The unit of those of @all whose unit[] is @first. */
-static void make_unit(struct unit *unit, struct idle *idle, const struct originals *all, const size_t *units, size_t first)
-{
-        const struct device *device;
-        size_t at = 0;
-
-        *unit = (struct unit){ .turn = { .ops = &IDLE_OPS }, .idle = idle };
-        unit->functions = xcalloc(all->n, sizeof(*unit->functions));
-        unit->cards = xcalloc(all->n, sizeof(*unit->cards));
-        for (size_t i = first; i < all->n; i++)
-                if (units[i] == first) {
-                        unit->functions[unit->n_functions++] = all->list[i].bdf;
-                        unit->turn.n_cards = add_card(unit->cards, unit->turn.n_cards, all->list[i].card);
-                }
-        unit->turn.cards = unit->cards;
-        device = next_device(unit, &at);
-        if (device)
-                (void)str_copy(unit->outcome.name, sizeof(unit->outcome.name), device->id);
-        else
-                (void)bdf_format(unit->functions[0], unit->outcome.name);
-}
-
-static bool is_named(const struct unit *unit, const char *name)
-{
-        const struct device *device;
-        struct bdf bdf;
-
-        if (bdf_parse(name, &bdf) && has_function(unit, bdf))
-                return true;
-        for (size_t at = 0; (device = next_device(unit, &at));)
-                if (streq(device->id, name))
-                        return true;
-        return false;
-}
-
-static bool is_wanted(const struct unit *unit, const struct idle_request *request)
-{
-        for (size_t i = 0; i < request->n_names; i++)
-                if (is_named(unit, request->names[i]))
-                        return true;
-        return request->n_names == 0;
-}
-
-static void unit_drop(struct unit *unit)
-{
-        free(unit->functions);
-        free(unit->cards);
-}
-
-static int make_units(struct idle *idle, const struct idle_request *request, struct err *err)
-{
-        const struct claims_world *world = &idle->claims->world;
-        struct originals all = { 0 };
-        int r = 0;
-
-        ledger_each_original(idle->claims->ledger, add_original, &all);
-        if (all.n > 0)
-                qsort(all.list, all.n, sizeof(*all.list), by_address);
-        _cleanup_free_ size_t *units = xcalloc(all.n + 1, sizeof(*units));
-        original_units(world->inventory(world->ctx), all.list, all.n, units);
-        for (size_t i = 0; i < all.n && r == 0; i++) {
-                struct unit *unit = &idle->units[idle->n_units];
-                if (units[i] != i)
-                        continue;
-                make_unit(unit, idle, &all, units, i);
-                if (!is_wanted(unit, request))
-                        unit_drop(unit);
-                else if (++idle->n_units > IDLE_UNITS_MAX)
-                        r = err_say(err, E2BIG, "more than %d devices would have to be given back: name some of them", IDLE_UNITS_MAX);
-        }
-        free(all.list);
-        return r;
 }
 
 static void add_nothing(struct idle *idle, const char *name)
@@ -563,7 +389,7 @@ static void name_the_rest(struct idle *idle, const struct idle_request *request)
         for (size_t i = 0; i < request->n_names; i++) {
                 bool found = false;
                 for (size_t k = 0; k < idle->n_units && !found; k++)
-                        found = is_named(&idle->units[k], request->names[i]);
+                        found = unit_is_named(&idle->units[k], request->names[i]);
                 for (size_t k = 0; k < idle->n_nothing && !found; k++)
                         found = streq(idle->nothing[k].name, request->names[i]);
                 if (!found)
@@ -578,7 +404,7 @@ int idle_release(struct claims *claims, const struct idle_request *request, idle
         *idle = (struct idle){ .claims = claims, .dry_run = request->dry_run, .done = done, .ctx = ctx };
         idle->units = xcalloc(IDLE_UNITS_MAX + 1, sizeof(*idle->units));
         (void)claims->world.rescan(claims->world.ctx);
-        int r = make_units(idle, request, err);
+        int r = idle_make_units(idle, request, err);
         if (r < 0) {
                 idle_free(idle);
                 return r;
