@@ -233,7 +233,7 @@ install-docs:
 	install -D -m 644 api/node/v1/node.proto $(DESTDIR)$(PREFIX)/share/doc/sluice/api/node/v1/node.proto
 	install -m 644 $(wildcard docs/decisions/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions/
 deb: build ## the Debian package: build/deb/sluice_VERSION_ARCH.deb
-	@deploy/deb/build.sh build/release/bin build/deb
+	@DEB_ARCH=$(ARCH) deploy/deb/build.sh build/release/bin build/deb
 clean: ## remove build/
 	rm -rf build compile_commands.json
 

@@ -9,7 +9,7 @@ set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
 cd "$(dirname "$0")/../.."
-bin=$1 out=$2
+bin=$1 out=$(realpath -m "$2")
 arch=${DEB_ARCH:-$(dpkg --print-architecture)}
 maintainer=${DEB_MAINTAINER:-The Sluice authors <sluice@sluice.dev>}
 version=${DEB_VERSION:-$(deploy/deb/version.sh "$(cat VERSION)")}
@@ -20,7 +20,7 @@ doc=$stage/usr/share/doc/sluice
 
 rm -rf "$stage"
 mkdir -p "$stage/DEBIAN"
-make -s install-all BIN_DIR="$bin" HELP_DIR="${HELP_DIR:-$bin}" STRIP="${STRIP:-strip}" DESTDIR="$PWD/$stage" PREFIX=/usr \
+make -s install-all BIN_DIR="$bin" HELP_DIR="${HELP_DIR:-$bin}" STRIP="${STRIP:-strip}" DESTDIR="$stage" PREFIX=/usr \
         ZSH_DIR=share/zsh/vendor-completions
 install -D -m 644 deploy/deb/config.yaml "$stage/etc/sluice/config.yaml"
 install -D -m 644 deploy/deb/lintian-overrides "$stage/usr/share/lintian/overrides/sluice"
@@ -69,4 +69,4 @@ EOF
 find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 chmod -R go-w "$stage"
 dpkg-deb --root-owner-group -Zxz --threads-max=1 --build "$stage" "$out/sluice_${version}_$arch.deb" >/dev/null
-echo "$out/sluice_${version}_$arch.deb"
+echo "$2/sluice_${version}_$arch.deb"

@@ -6,6 +6,8 @@ set -uo pipefail
 export LC_ALL=C
 shell=$1 root=$2
 top=$(cd "$root" && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 export PATH="$top/usr/bin:$top/usr/sbin:$PATH"
 
 ask_bash() { # each: the words that are completed for a line
@@ -47,9 +49,9 @@ for verb in "${verbs[@]}"; do
         case $verb in help | version) continue ;; esac
         mapfile -t have < <(options sluicectl "$verb")
         exact=1 expect "sluicectl $verb --" "${have[@]}" --help
-        # What is completed, the program knows.
+        # What is completed, the program knows. An option with a value takes the next word for it, be it a file to write.
         for option in "${have[@]}"; do
-                sluicectl "$verb" "$option" --help 2>&1 </dev/null | grep -qiE "unknown|no such option|unrecognized" && { echo "$verb $option is not known"; wrong=1; }
+                (cd "$scratch" && sluicectl "$verb" "$option" --help 2>&1 </dev/null) | grep -qiE "unknown|no such option|unrecognized" && { echo "$verb $option is not known"; wrong=1; }
         done
 done
 mapfile -t have < <(options sluiced)
