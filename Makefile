@@ -4,6 +4,7 @@
 #   FLAVOUR  release (hardened, static-pie), debug, asan (ASan + UBSan; the tests' default), tsan, coverage, fuzz
 #   LINK     dynamic | static; static is the default of release only
 #   V=1      shows commands          CC=clang  builds with clang
+#   ARCH=arm64     crosses (build, image)
 #   UNIT=core/bdf  one unit test     CASE=name  one test of it
 #   STRICT=1       a stage or a test whose prerequisite is missing fails instead of being skipped
 SHELL := /bin/bash
@@ -15,16 +16,23 @@ ifeq ($(origin FLAVOUR)$(filter -j% --jobserver%,$(shell echo "$$MAKEFLAGS")),co
 MAKEFLAGS += -j$(shell nproc)
 endif
 V ?= 0
+comma := ,
 Q := $(if $(filter 1,$(V)),,@)
 SAY = @$(if $(filter 1,$(V)),:,echo "  $(1)")
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 FLAVOUR ?= debug
-B := build/$(FLAVOUR)$(SUFFIX)
+HOST_ARCH := $(shell dpkg --print-architecture)
+ifneq ($(origin ARCH),command line)
+ARCH := $(HOST_ARCH)
+endif
+ifneq ($(ARCH),$(HOST_ARCH))
+include deploy/static/cross.mk
+endif
+B := build/$(FLAVOUR)$(CROSS)$(SUFFIX)
 VERSION := $(shell cat VERSION)
 DESTDIR ?=
-ARCH ?= $(shell dpkg --print-architecture)
 PREFIX ?= /usr
 
 # ---- flags ----
@@ -37,15 +45,15 @@ CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS_coverage := -O0 -g --coverage
 CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_release := -O2 -g $(HARDEN) -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=.
-override CPPFLAGS += -D_GNU_SOURCE -Ipkg -I$(B)/gen -DSLUICE_VERSION='"$(VERSION)"' $(DEFINES)
+override CPPFLAGS += $(SYSROOT_FLAG) -D_GNU_SOURCE -Ipkg -I$(B)/gen -DSLUICE_VERSION='"$(VERSION)"' $(DEFINES)
 override CFLAGS += -std=gnu11 $(CFLAGS_$(FLAVOUR))
-override LDFLAGS += $(filter -fsanitize=% --coverage,$(CFLAGS_$(FLAVOUR)))
+override LDFLAGS += $(CROSS_LDFLAGS) $(filter -fsanitize=% --coverage,$(CFLAGS_$(FLAVOUR)))
 
 LINK ?= $(if $(filter release,$(FLAVOUR)),static,dynamic)
 ifeq ($(LINK),static)
-STATIC := build/static
+STATIC := build/static$(CROSS)
 ABSL = $(shell pkg-config --static --libs grpc_unsecure | tr ' ' '\n' | grep -- '-labsl' | awk '!s[$$0]++' | tr '\n' ' ')
-override LDFLAGS += -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,pack-relative-relocs -L$(STATIC)/lib
+override LDFLAGS += -static-pie -Wl,--build-id=sha1 -Wl,--gc-sections -Wl,-z,relro,-z,now $(if $(filter amd64,$(ARCH)),-Wl$(comma)-z$(comma)pack-relative-relocs) -L$(STATIC)/lib
 LIBS = -Wl,--start-group -lgrpc_unsecure -lgpr -laddress_sorting -lupb -lcares -lprotobuf-c $(ABSL) -luv_a -lyaml -ljansson -lpci \
        -lsmartcols -lz -lstdc++ -lpthread -lm -ldl -Wl,--end-group
 # What gRPC makes ready at its start for names on a network and for load balancing; our channels are unix sockets. Its functions
@@ -70,7 +78,6 @@ DYNAMIC_LIBS := -lgrpc_unsecure -lgpr -lprotobuf-c -luv -lyaml -ljansson -lpci -
 # Programs of the tests that use cmocka, of which there is no archive: never linked statically.
 CMOCKA_LD = $(CC) $(CFLAGS) $(filter-out -static-pie,$(LDFLAGS))
 CMOCKA_LIBS := -lcmocka $(DYNAMIC_LIBS)
-comma := ,
 
 # ---- what there is ----
 PROTOS := $(wildcard api/kubelet/*.proto api/node/v1/*.proto)
@@ -96,7 +103,7 @@ help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' Makefile
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(wildcard deploy/*/*.mk tests/*/*.mk) | sort
 	@echo "Variables, as in 'make test-unit UNIT=core/bdf':"
-	@sed -n 's/^#   /  /p' Makefile | head -7
+	@sed -n 's/^#   /  /p' Makefile | head -8
 
 # ---- packages ----
 deps: ## install the Debian packages that building and testing need (says so first)
@@ -109,15 +116,15 @@ build: ## build sluiced, sluice-hand and sluicectl (release, static) into build/
 	@$(MAKE) FLAVOUR=release bins
 bins: $(BINS)
 
-$(STATIC_LIBS) &: deploy/static/build.sh
-	@CC=$(CC) deploy/static/build.sh build/static
+$(STATIC_LIBS) &: deploy/static/build.sh | $(SYSROOT_READY)
+	@CC="$(CC) $(SYSROOT_FLAG)" HOST=$(TRIPLET) deploy/static/build.sh $(STATIC)
 $(B)/gen/%.pb-c.c: %.proto
 	@mkdir -p $(@D)
 	$(call SAY,GEN $(@F))
 	$(Q)protoc-c --proto_path=$(<D) --c_out=$(@D) $<
-$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c
+$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c | $(SYSROOT_READY)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -w -MMD -MP -c $< -o $@
-$(B)/%.o: %.c | $(GEN_C) $(STATIC_LIBS)
+$(B)/%.o: %.c | $(GEN_C) $(STATIC_LIBS) $(SYSROOT_READY)
 	@mkdir -p $(@D)
 	$(call SAY,CC  $<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) $(WERROR) -MMD -MP -c $< -o $@
@@ -151,7 +158,7 @@ test: ## everything CI runs; installs what it needs
 	@tests/stages.sh "make test" build test-unit test-docs test-sim test-crash test-fail test-peer test-kubelet test-kubevirt test-vm
 test-all: ## everything there is
 	@$(MAKE) deps-lint
-	@tests/stages.sh "make test-all" build lint test-unit test-docs test-unit-clang test-tsan test-sim test-crash-all test-crash-asan test-fail-all test-peer test-kubelet-all test-kubevirt test-kubevirt-control test-chart test-deb test-vm test-mutants fuzz demo
+	@tests/stages.sh "make test-all" build lint test-unit test-docs test-unit-clang test-tsan test-sim test-crash-all test-crash-asan test-fail-all test-peer test-kubelet-all test-kubevirt test-kubevirt-control test-chart test-image test-deb test-vm test-mutants fuzz demo
 
 STAGE ?= test-unit
 test-unit: ## unit tests and fuzz corpora under ASan and UBSan (UNIT=core/bdf: one)

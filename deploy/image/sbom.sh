@@ -15,12 +15,20 @@ archives() { # archives MAP: the archives of which the linker took a member
              on && /^[^ ]/ { exit }' "$1" | sort -u
 }
 package() { # package ARCHIVE: "PACKAGE VERSION SOURCE SOURCE_VERSION COPYRIGHT", or nothing for what is ours
-        local path name
+        local path name sysroot
         path=$(realpath "$1")
-        case $1 in
+        case $path in
         */libsluice.a) return ;;
-        build/static*/lib/libpci.a) name=libpci-dev ;; # deploy/static/build.sh takes the source of the installed version
-        build/static*/lib/libsmartcols.a) name=libsmartcols-dev ;;
+        */build/static*/lib/libpci.a) name=libpci-dev ;; # deploy/static/build.sh takes the source of the installed version
+        */build/static*/lib/libsmartcols.a) name=libsmartcols-dev ;;
+        */build/sysroot-*) # deploy/static/sysroot.sh
+                sysroot=build/sysroot-${path##*/build/sysroot-}
+                sysroot=${sysroot%%/usr/*}
+                awk -v path="${path##*"$sysroot"}" -v root="$sysroot" '
+                        $1 == path { print $2, $3, $4, $5, root "/usr/share/doc/" $2 "/copyright"; found = 1; exit }
+                        END { exit !found }' "$sysroot/archives.list" || { echo "sbom: $path is of no package" >&2; return 1; }
+                return
+                ;;
         *) name=$(dpkg -S "$path" | sed 's/[:,].*//;q') || { echo "sbom: $path is of no package" >&2; return 1; } ;;
         esac
         dpkg-query -W -f '${Package} ${Version} ${source:Package} ${source:Version}' "$name"
