@@ -51,7 +51,8 @@ twice() { # packed again, by another umask, locale and place
 rebuilt() { # built again from the sources, elsewhere
         mkdir "$scratch/tree" && git ls-files -z | xargs -0 cp --parents -t "$scratch/tree" && mkdir -p "$scratch/tree/build" &&
                 cp -a build/static "$scratch/tree/build/" &&
-                SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) make -C "$scratch/tree" deb >"$work/rebuild.log" 2>&1 && cmp "$deb" "$scratch/tree/build/deb/${deb##*/}"
+                SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) make -C "$scratch/tree" deb >"$work/rebuild.log" 2>&1 || { tail "$work/rebuild.log"; return 1; }
+        cmp "$deb" "$scratch/tree/build/deb/${deb##*/}" || { echo "is build/release older than the Makefile's flags? rm -rf build/release, and again"; return 1; }
 }
 one_program() { [ "$work/root/usr/bin/sluicectl" -ef "$work/root/usr/sbin/sluiced" ]; }
 dpkg-deb -x "$deb" "$work/root"
