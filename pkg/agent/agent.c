@@ -102,14 +102,22 @@ static void on_event(void *ctx, const char *what)
         look_later(ctx);
 }
 
-void agent_on_backstop(uv_timer_t *timer)
+static void on_backstop(uv_timer_t *timer)
 {
         struct agent *agent = timer->data;
 
+        agent_arm_backstop(agent);
         agent_check_config(agent);
         if (agent->node)
                 node_check(agent->node);
-        look_later(agent);
+        look_in(agent, 0); /* not a moment later: that would be another wakeup */
+}
+
+void agent_arm_backstop(struct agent *agent)
+{
+        uv_update_time(&agent->loop);
+        int64_t now_ms = (int64_t)uv_now(&agent->loop);
+        (void)uv_timer_start(&agent->backstop, on_backstop, (uint64_t)(clock_beat(now_ms, agent->world.config->rescan_ms) - now_ms), 0);
 }
 
 static void on_probed(void *ctx)
@@ -344,7 +352,7 @@ static void start_events(struct agent *agent)
                 log_warn("no events from the host, only a look every %u ms: %s", agent->world.config->rescan_ms, err.msg);
         else if (blind)
                 log_warn("kernel uevents cannot be received here: a look every %u ms has to do", agent->world.config->rescan_ms);
-        (void)uv_timer_start(&agent->backstop, agent_on_backstop, agent->world.config->rescan_ms, agent->world.config->rescan_ms);
+        agent_arm_backstop(agent);
 }
 
 static int open_state(struct agent *agent, struct err *err)

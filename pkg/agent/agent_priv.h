@@ -66,7 +66,7 @@ struct agent {
 bool agent_has_kubelet(const struct agent *agent); /* shall be served, sooner or later */
 void agent_serve(struct agent *agent);             /* kubelet, where there is one, from now on; once */
 void agent_tell_kubelet(struct agent *agent);      /* what is in force now, to kubelet, when it is served */
-void agent_on_backstop(uv_timer_t *timer);
+void agent_arm_backstop(struct agent *agent);      /* the look that comes whatever events say */
 /* Of the last look, and what is in force: for whoever asks with the agent as its context. */
 const struct inventory *agent_inventory(void *agent);
 const struct offer *agent_offer(void *agent);

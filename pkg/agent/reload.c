@@ -50,7 +50,7 @@ static bool stamp_is_absent(struct file_stamp stamp)
 /* Takes @config over. False = refused, the one in force stays. */
 static bool put_in_force(struct agent *agent, struct config *config)
 {
-        unsigned deadline_ms = config->bind_deadline_ms, rescan_ms = config->rescan_ms;
+        unsigned deadline_ms = config->bind_deadline_ms;
         struct err err;
 
         if (config->registration != agent->world.config->registration)
@@ -63,7 +63,7 @@ static bool put_in_force(struct agent *agent, struct config *config)
         }
         log_info("%s is in force", agent->options->config_path);
         claims_set_deadline(agent->claims, deadline_ms);
-        (void)uv_timer_start(&agent->backstop, agent_on_backstop, rescan_ms, rescan_ms);
+        agent_arm_backstop(agent);
         agent_tell_kubelet(agent);
         agent_reconcile(agent);
         return true;

@@ -58,8 +58,8 @@ void kubelet_arm(struct kubelet *kubelet)
                 due_ms = earlier(due_ms, plugin->push_due_ms);
                 due_ms = earlier(due_ms, kubelet->registration == REGISTER_SOCKET ? plugin->life.due_ms : plugin->watcher.due_ms);
         }
-        int64_t in_ms = due_ms - clock_ms();
         uv_update_time(kubelet->loop); /* Its time is that of the turn's begin: a quick retry would be late or early by a turn. */
+        int64_t in_ms = due_ms - (int64_t)uv_now(kubelet->loop);
         (void)uv_timer_start(&kubelet->timer, on_timer, in_ms > 0 ? (uint64_t)in_ms : 0, 0);
 }
 
@@ -70,7 +70,7 @@ static void look(struct kubelet *kubelet)
                 registrar_say_absence(kubelet);
                 return;
         }
-        kubelet->look_due_ms = clock_ms() + LOOK_MS;
+        kubelet->look_due_ms = clock_beat(clock_ms(), LOOK_MS);
         for (size_t i = 0; i < kubelet->n_plugins; i++)
                 watcher_look(kubelet->plugins[i]);
 }
@@ -216,7 +216,7 @@ int kubelet_start(struct kubelet **ret, uv_loop_t *loop, struct rpc *rpc, struct
         struct timespec now;
         (void)clock_gettime(CLOCK_REALTIME, &now);
         kubelet->next_socket = (unsigned)(now.tv_sec * 100 + now.tv_nsec / 10000000) & 0xffffff;
-        kubelet->look_due_ms = clock_ms() + LOOK_MS;
+        kubelet->look_due_ms = clock_beat(clock_ms(), LOOK_MS);
         kubelet->ask_again_ms = ASK_AGAIN_MS;
         if (kubelet->registration == REGISTER_SOCKET) {
                 r = registrar_start(kubelet, err);

@@ -15,7 +15,7 @@
 enum { GATHER_MS = 250 /* changes of a list after the first are gathered this long: each costs kubelet an fsync */ };
 #endif
 enum {
-        LOOK_MS = 5000, /* files are compared this often whatever inotify says: a re-mount makes it go silent */
+        LOOK_MS = 5000, /* (at a beat) files are compared this often whatever inotify says: a re-mount makes it go silent */
         STOP_GRACE_MS = 2000,
         ASK_AGAIN_MS = 15000, /* path B: kubelet's stream has ended, or it has asked, and it is not there by then; it dials 10 s */
         STREAMS_MAX = 64,

@@ -292,7 +292,7 @@ void registrar_look(struct kubelet *kubelet)
         struct life_epoch epoch = kubelet_socket_epoch(registrar->sock);
         for (size_t i = 0; i < kubelet->n_plugins; i++)
                 look_for(kubelet->plugins[i], epoch);
-        kubelet->look_due_ms = clock_ms() + LOOK_MS;
+        kubelet->look_due_ms = clock_beat(clock_ms(), LOOK_MS);
         kubelet_arm(kubelet);
 }
 

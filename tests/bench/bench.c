@@ -24,7 +24,7 @@
 #include "sim/sim.h"
 #include "subject.h"
 
-enum { STARTS = 15, ALLOCATES = 10000, SOAK_ALLOCATES = 30000, RESTARTS = 60, CHANGES = 25, IDLE_S = 30 };
+enum { STARTS = 15, ALLOCATES = 10000, SOAK_ALLOCATES = 30000, RESTARTS = 60, CHANGES = 25, IDLE_S = 60 };
 
 /* ---- samples ---- */
 
