@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh NAME BINARY...: runs cmocka programs (TAP) and corpus replays, two at a time, shows what failed, counts. A test skips
-# itself ("# skipped: why") only where something it needs is missing on this machine: with STRICT=1 that is a failure.
+# run.sh NAME BINARY...: runs cmocka programs (TAP) and corpus replays, JOBS at a time (one for each processor), shows what failed,
+# counts. A test skips itself ("# skipped: why") only where something it needs is missing on this machine: with STRICT=1 that is a
+# failure.
 set -uo pipefail
 name=$1
 shift
@@ -17,7 +18,7 @@ one() {
         echo $? >"$f.rc"
 }
 export -f one
-printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c 'one "$@"' _ "$out" {}
+printf '%s\n' "$@" | xargs -P "${JOBS:-$(nproc)}" -I{} bash -c 'one "$@"' _ "$out" {}
 passed=0 failed=0 skipped=0
 for t in "$@"; do
         f=$out/$(tr / _ <<<"$t")
