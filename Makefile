@@ -100,8 +100,8 @@ PACKAGES_lint := clang-format cppcheck shellcheck man-db gcovr universal-ctags
 
 help: ## list the verbs
 	@echo "Sluice $(VERSION): verbs of this Makefile"
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' Makefile
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(wildcard deploy/*/*.mk tests/*/*.mk) | sort
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(wildcard deploy/*/*.mk tests/*/*.mk) | sort
 	@echo "Variables, as in 'make test-unit UNIT=core/bdf':"
 	@sed -n 's/^#   /  /p' Makefile | head -8
 
