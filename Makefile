@@ -158,7 +158,7 @@ test: ## everything CI runs; installs what it needs
 	@tests/stages.sh "make test" build test-unit test-docs test-sim test-crash test-fail test-peer test-kubelet test-kubevirt test-vm
 test-all: ## everything there is
 	@$(MAKE) deps-lint
-	@tests/stages.sh "make test-all" build lint test-unit test-docs test-unit-clang test-tsan test-sim test-crash-all test-crash-asan test-fail-all test-peer test-kubelet-all test-kubevirt test-kubevirt-control test-chart test-image test-arm64 test-deb test-vm test-mutants fuzz demo
+	@tests/stages.sh "make test-all" build lint test-unit test-docs test-unit-clang test-tsan test-sim test-crash-all test-crash-asan test-fail-all test-peer test-kubelet-all test-kubevirt test-kubevirt-control test-chart test-image test-arm64 test-cluster test-deb test-vm test-mutants fuzz demo
 
 STAGE ?= test-unit
 test-unit: ## unit tests and fuzz corpora under ASan and UBSan (UNIT=core/bdf: one)

@@ -3,6 +3,7 @@
 package control
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -141,6 +142,12 @@ func TestTheLauncherPodAsksForWhatTheVMNames(t *testing.T) {
 				pod, err := launcherPod(kv, vmi)
 				if err != nil {
 					t.Fatal(err)
+				}
+				if out := os.Getenv("LAUNCHER_PODS"); out != "" && dir != "testdata" { // tests/cluster runs them
+					text, _ := json.Marshal(pod)
+					if err := os.WriteFile(filepath.Join(out, vmi.Name+".json"), text, 0o644); err != nil {
+						t.Error(err)
+					}
 				}
 				for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
 					expected := map[string]int64{}
