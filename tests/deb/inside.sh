@@ -58,6 +58,12 @@ changed() { # what an administrator writes survives an upgrade, whatever the new
                 [ "$(md5sum </etc/sluice/config.yaml)" = "$sum" ] && [ -e /var/lib/sluice/kept ] && enabled
 }
 binds() { start "ready: 8 of 8 devices in 1 pools are healthy" && stop; }
+for_another() { # whose program is not the package's any more, but whose state it is
+        local said
+        dpkg -i /test/newer.deb >/dev/null && start && said=$(dpkg -P sluice) && grep -F "another sluiced runs on this host" <<<"$said" &&
+                [ -e /var/lib/sluice/lock ] && [ -S /run/sluice/node.sock ] && [ ! -e /etc/sluice ] && stop &&
+                dpkg -i /test/newer.deb >/dev/null && dpkg -P sluice >/dev/null && [ -z "$(ours)" ] || { echo "$said"; ours; return 1; }
+}
 says_kubelet() {
         mkdir -p /var/lib/kubelet/device-plugins && dpkg -i /test/newer.deb 2>&1 | grep -F "there is a kubelet on this host" && dpkg -P sluice >/dev/null
 }
@@ -89,5 +95,6 @@ check "purge leaves nothing of the name" purged
 check "nor anything else" as_before
 check "and it can be installed again" again
 check "a service that was disabled stays so" refused
+check "purge keeps what a sluiced that still runs has, as of a DaemonSet, and says so" for_another
 check "where a kubelet is, the installation says how it is told" says_kubelet
 echo "inside: $passed passed, $failed failed"
