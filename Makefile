@@ -4,7 +4,7 @@
 #   FLAVOUR  release (hardened, static-pie), debug, asan (ASan + UBSan; the tests' default), tsan, coverage, fuzz
 #   LINK     dynamic | static; static is the default of release only
 #   V=1      shows commands          CC=clang  builds with clang
-#   ARCH=arm64     crosses (build, image)
+#   ARCH=arm64     crosses (build, image, deb)
 #   UNIT=core/bdf  one unit test     CASE=name  one test of it
 #   STRICT=1       a stage or a test whose prerequisite is missing fails instead of being skipped
 SHELL := /bin/bash
@@ -213,9 +213,11 @@ coverage: ## line coverage of the unit tests (gcovr)
 	@$(MAKE) FLAVOUR=coverage run-units
 	@gcovr -r . --object-directory build/coverage -f 'pkg/' --print-summary -o build/coverage/coverage.txt && tail -5 build/coverage/coverage.txt
 
-install: build install-all ## install below DESTDIR/PREFIX
-BIN_DIR ?= build/release/bin
-HELP_DIR ?= $(BIN_DIR)
+install: build ## install below DESTDIR/PREFIX
+	@$(MAKE) install-all
+BIN_DIR ?= build/release$(CROSS)/bin
+# The programs that print the help that the completions are made of run here.
+HELP_DIR ?= $(if $(CROSS),build/release/bin,$(BIN_DIR))
 STRIP ?= strip
 ZSH_DIR ?= share/zsh/site-functions
 install-all: install-docs
@@ -228,6 +230,8 @@ install-all: install-docs
 	  deploy/completions/generate.sh $(HELP_DIR) bash $$p > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p && \
 	  deploy/completions/generate.sh $(HELP_DIR) zsh $$p > $(DESTDIR)$(PREFIX)/$(ZSH_DIR)/_$$p && \
 	  deploy/completions/generate.sh $(HELP_DIR) fish $$p > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$p.fish || exit; done
+	chmod 644 $(addprefix $(DESTDIR)$(PREFIX)/,lib/systemd/system/sluiced.service $(foreach p,sluiced sluicectl,\
+	  share/bash-completion/completions/$(p) $(ZSH_DIR)/_$(p) share/fish/vendor_completions.d/$(p).fish))
 # The documents lie as they do here: their links hold (lint looks).
 install-docs:
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man5 man8) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions
@@ -240,7 +244,8 @@ install-docs:
 	install -D -m 644 api/node/v1/node.proto $(DESTDIR)$(PREFIX)/share/doc/sluice/api/node/v1/node.proto
 	install -m 644 $(wildcard docs/decisions/*.md) $(DESTDIR)$(PREFIX)/share/doc/sluice/docs/decisions/
 deb: build ## the Debian package: build/deb/sluice_VERSION_ARCH.deb
-	@DEB_ARCH=$(ARCH) deploy/deb/build.sh build/release/bin build/deb
+	$(if $(CROSS),@env -u PKG_CONFIG_LIBDIR -u STRIP $(MAKE) ARCH=$(HOST_ARCH) build)
+	@DEB_ARCH=$(ARCH) HELP_DIR=$(HELP_DIR) deploy/deb/build.sh $(BIN_DIR) build/deb
 clean: ## remove build/
 	rm -rf build compile_commands.json
 

@@ -54,11 +54,22 @@ rebuilt() { # built again from the sources, elsewhere
                 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) make -C "$scratch/tree" deb >"$work/rebuild.log" 2>&1 || { tail "$work/rebuild.log"; return 1; }
         cmp "$deb" "$scratch/tree/build/deb/${deb##*/}" || { echo "is build/release older than the Makefile's flags? rm -rf build/release, and again"; return 1; }
 }
+modes() { # whatever umask who installs has, also over what is there
+        mkdir -m 755 "$work/installed" &&
+                (umask 077; make install-all BIN_DIR=build/release/bin DESTDIR="$work/installed" && make install-all BIN_DIR=build/release/bin DESTDIR="$work/installed") >/dev/null &&
+                find "$work/installed" ! -type l ! -perm 755 ! -perm 644 -printf '%m %P\n' | awk '{ print; bad = 1 } END { exit bad }'
+}
+after_build() { # with -j, too: nothing is installed that is not built
+        mkdir "$scratch/fresh" && git ls-files -z | xargs -0 cp --parents -t "$scratch/fresh" &&
+                ! make -C "$scratch/fresh" -j4 install CC=false DESTDIR="$scratch/none" >/dev/null 2>&1 && [ ! -e "$scratch/none" ]
+}
 one_program() { [ "$work/root/usr/bin/sluicectl" -ef "$work/root/usr/sbin/sluiced" ]; }
 dpkg-deb -x "$deb" "$work/root"
 check "versions sort as they follow each other" versions
 check "modes, owners, conffile and files of the package" contents
 check "packing again makes the same bytes" twice
+check "make install gives modes of its own, whatever the umask" modes
+check "make -j install builds before it installs" after_build
 check "one program under two names is packed once" one_program
 if [ "${DEB_REBUILD:-1}" = 1 ]; then check "building again elsewhere makes the same bytes" rebuilt; else skip "DEB_REBUILD=0: a second build"; fi
 if command -v lintian >/dev/null; then

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The image that `make image` writes, and the programs of another architecture.
 test-image: ## the image: layout, contents, SBOM, size, the same digest from another directory, its programs run
+	@$(if $(CROSS),echo "make test-image: is of this machine's architecture. What is built for another one is tested by make test-arm64" >&2; exit 2)
 	@$(MAKE) image
 	@tests/image/test.sh
 test-arm64: ## cross-built programs under qemu's user emulation: unit tests, the demo's conversation with kubelet, the image
