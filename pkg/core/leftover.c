@@ -96,11 +96,16 @@ static void add_binding(struct leftovers *leftovers, const char *bdf, const stru
 
 void leftovers_of_original(struct leftovers *leftovers, const struct inventory *inv, const struct original *original, const char *override)
 {
-        const struct function *fn = inventory_function(inv, original->bdf);
-        enum original_fate fate = original_judge(original, fn, inv->boot_id);
+        const struct function *fn;
+        enum original_fate fate = original_look_up(inv, original, &fn);
         char bdf[BDF_TEXT_MAX];
 
         bdf_format(original->bdf, bdf);
+        if (fate == FATE_UNREAD) {
+                leftovers_add(leftovers, LEFTOVER_UNREADABLE, bdf, "originals: it may be on %s still: %s", original->target,
+                              inventory_unread(inv, original->bdf)->detail);
+                return;
+        }
         if (fate == FATE_OTHER_BOOT || fate == FATE_GONE || fate == FATE_REPLACED) {
                 leftovers_add(leftovers, LEFTOVER_RECORD, bdf, "originals: of a binding that is no more");
                 return;

@@ -28,7 +28,8 @@
           "nothing: kubelet forgets it five minutes after sluiced's end; the name stays in the "                                         \
           "node's status as 0 until somebody takes it out (kubectl patch node --subresource=status)")                                    \
         X(FOREIGN, "bound-by-others", false, "nothing: no record says that Sluice bound it")                                             \
-        X(UNREADABLE, "unreadable", true, "look as root, on the node itself; --help names the directories that are looked at")           \
+        X(UNREADABLE, "unreadable", true,                                                                                                \
+          "look as root, on the node itself; --help names the directories that are looked at. Of a device, see the kernel log")          \
         X(FILES, "files", false, "rm -r, when nobody means to install Sluice again")
 
 enum leftover_kind {

@@ -70,6 +70,37 @@ static void test_a_record_is_held_against_the_host(void **state)
         assert_string_equal(left_of(&o, "vfio-pci", BOOT, "vfio-pci"), "state-record;");
 }
 
+/* It is there, maybe bound still: its record is not one of a binding that is no more. */
+static void test_what_cannot_be_read_is_not_said_to_be_gone(void **state)
+{
+        static const struct {
+                enum reason reason;
+                const char *boot;
+                enum leftover_kind kind;
+        } rows[] = {
+                { REASON_GARBAGE, BOOT, LEFTOVER_UNREADABLE },
+                { REASON_GARBAGE, "another", LEFTOVER_RECORD }, /* whatever it is on, that binding has ended */
+                { REASON_VANISHED, BOOT, LEFTOVER_RECORD },
+        };
+        const struct original o = an_original();
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                _cleanup_inventory_ struct inventory *inv = inventory_new();
+                struct leftovers left = { 0 };
+                inventory_add_broken(inv, "0000:3b:00.0", rows[i].reason, "cannot read vendor");
+                (void)str_copy(inv->boot_id, sizeof(inv->boot_id), rows[i].boot);
+                inventory_seal(inv);
+                leftovers_of_original(&left, inv, &o, NULL);
+                assert_int_equal(left.n, 1);
+                assert_string_equal(leftover_word(left.list[0].kind), leftover_word(rows[i].kind));
+                assert_string_equal(left.list[0].what, "0000:3b:00.0");
+                if (rows[i].kind == LEFTOVER_UNREADABLE)
+                        assert_string_equal(left.list[0].text, "originals: it may be on vfio-pci still: cannot read vendor");
+                leftovers_done(&left);
+        }
+}
+
 static void test_settings_that_are_not_what_they_were_are_named(void **state)
 {
         struct original o = an_original();
@@ -100,6 +131,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 TEST(test_a_record_is_held_against_the_host),
+                TEST(test_what_cannot_be_read_is_not_said_to_be_gone),
                 TEST(test_settings_that_are_not_what_they_were_are_named),
                 TEST(test_the_list_is_bounded_and_what_is_beyond_counts),
         };
