@@ -18,6 +18,9 @@ static void on_rpc_stopped(void *ctx)
                 (uv_handle_t *)&agent->reload,  (uv_handle_t *)&agent->stop_hands, (uv_handle_t *)&agent->config_watch,
         };
 
+        /* Not before: it is a claim that has just come to its end that says that all have. */
+        agent->claims = claims_free(agent->claims);
+        ledger_stop(agent->ledger);
         for (size_t i = 0; i < N_ELEMENTS(handles); i++)
                 if (!uv_is_closing(handles[i]))
                         uv_close(handles[i], on_handle_closed);
@@ -32,8 +35,6 @@ static void stop_step(struct agent *agent)
                 stop_hands(agent);
         if (!agent->kubelet_closed || !agent->claims_closed || !agent->hands_closed || !agent->node_closed)
                 return;
-        agent->claims = claims_free(agent->claims);
-        ledger_stop(agent->ledger);
         agent->kubelet = kubelet_free(agent->kubelet);
         agent->node = node_free(agent->node);
         if (agent->rpc)

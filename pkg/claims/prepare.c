@@ -15,8 +15,9 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "claims/observe.h"
-#include "claims/settings.h"
 #include "claims/recovery.h"
+#include "claims/remedy.h"
+#include "claims/settings.h"
 
 enum { JOBS_MAX = 256 /* turns, waiting and at work together; beyond it OVERLOAD */ };
 
@@ -312,6 +313,11 @@ static void job_start(struct turn *turn)
                 reason = job_check(job, devices, &err);
                 if (!reason)
                         reason = binding_new(&job->binding, &claims->world, devices, job->n_devices, is_for_claim(job), &err);
+        }
+        if (!reason && !job->binding && is_for_claim(job) && remedy_awaits(claims, devices, job->n_devices)) {
+                (void)err_say(&err, EBUSY, "what was under way on %s when a sluiced or its hand ended is not dealt with yet",
+                              devices[0]->id);
+                reason = REASON_CARD_BUSY;
         }
         if (reason)
                 job_refuse(job, reason, &err);

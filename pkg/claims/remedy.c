@@ -41,6 +41,36 @@ bool remedy_needed(const struct claims *claims, const struct bdf *functions, siz
         return any;
 }
 
+struct search {
+        const struct claims *claims;
+        const struct device *const *devices;
+        size_t n_devices;
+        bool found;
+};
+
+static void look_at(void *ctx, const struct original *original)
+{
+        struct search *search = ctx;
+        const struct claims_world *world = &search->claims->world;
+        const struct function *fn;
+
+        if (original_look_up(world->inventory(world->ctx), original, &fn) != FATE_HALF)
+                return;
+        for (size_t i = 0; fn && i < search->n_devices; i++) {
+                const struct device *device = search->devices[i];
+                if (bdf_equal(device->bdf, fn->bdf) || (fn->group >= 0 && fn->group == device->group))
+                        search->found = true;
+        }
+}
+
+bool remedy_awaits(const struct claims *claims, const struct device *const *devices, size_t n_devices)
+{
+        struct search search = { .claims = claims, .devices = devices, .n_devices = n_devices };
+
+        ledger_each_original(claims->ledger, look_at, &search);
+        return search.found;
+}
+
 static bool all_ours(const struct claims *claims, const struct original *list, size_t n)
 {
         const struct inventory *inv = claims->world.inventory(claims->world.ctx);

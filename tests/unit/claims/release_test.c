@@ -224,6 +224,40 @@ static void allocate(struct outcome *o)
                        on_answer, o);
 }
 
+/* A recovery that has stepped aside will give the card back; its companion, without a driver by then, keeps no group from being viable. */
+static void test_what_is_to_be_given_back_is_not_given_away_half_way(void **state)
+{
+        static const char half[] = ID " 10de:2204 0300 vfio-pci g=7 model=X\n0000:01:00.1 10de:1aef 0403 - g=7\ndriver nvidia\n";
+        static const struct {
+                enum original_state state;
+                const char *host;
+                enum reason reason;
+        } rows[] = {
+                { ORIGINAL_BINDING, half, REASON_CARD_BUSY },
+                { ORIGINAL_RESTORING, half, REASON_CARD_BUSY },
+                { ORIGINAL_BOUND, half, REASON_NONE },
+                { ORIGINAL_BINDING, BOUND, REASON_NONE }, /* whole, whoever began it: it will be adopted */
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+                struct outcome o = { 0 };
+                begin("any bind=on-allocate", rows[i].host);
+                book.claim.key[0] = '\0';
+                for (size_t k = 0; k < book.n_originals; k++)
+                        book.originals[k].state = rows[i].state;
+                allocate(&o);
+                assert_int_equal(o.n, 1);
+                assert_int_equal(o.reason, rows[i].reason);
+                if (rows[i].reason)
+                        assert_non_null(strstr(o.text, "is not dealt with yet"));
+                assert_int_equal(hand.n, 0);
+                if (book.done)
+                        disk_answers(true);
+                end();
+        }
+}
+
 static void test_an_allocate_waits_behind_the_release(void **state)
 {
         struct outcome o = { 0 };
@@ -448,6 +482,7 @@ int main(void)
                 TEST(test_what_an_administrator_bound_is_remembered_while_it_is_narrowed),
                 TEST(test_what_a_reset_left_narrowed_is_given_back_without_one),
                 TEST(test_without_a_record_nothing_is_touched),
+                TEST(test_what_is_to_be_given_back_is_not_given_away_half_way),
                 TEST(test_an_allocate_waits_behind_the_release),
                 TEST(test_a_release_does_not_overtake_a_request),
                 TEST(test_a_holder_is_waited_for_and_named),
