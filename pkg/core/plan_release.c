@@ -152,10 +152,16 @@ static bool is_first(const char *method, const char *methods)
         return str_has_prefix(methods, method) && (methods[strlen(method)] == ' ' || methods[strlen(method)] == '\0');
 }
 
+/* By a hand that was killed. The kernel tries what is left then, and what is remembered is forgotten when it is there again. */
+static bool is_narrowed(const struct function *fn, const char *methods)
+{
+        return !streq(fn->reset_methods, methods);
+}
+
 static bool add_reset_steps(struct plan *plan, const struct function *fn, const char *methods, const char *method)
 {
         const uint32_t identity = (uint32_t)fn->vendor << 16 | fn->device;
-        struct step reset = { .kind = STEP_RESET, .bdf = fn->bdf, .number = !is_first(method, methods) };
+        struct step reset = { .kind = STEP_RESET, .bdf = fn->bdf, .number = !is_first(method, methods) || is_narrowed(fn, methods) };
 
         (void)str_copy(reset.about, sizeof(reset.about), methods);
         return plan_add(plan, reset, method) &&

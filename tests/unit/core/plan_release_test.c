@@ -157,7 +157,9 @@ static void test_a_reset_that_was_cut_off_is_planned_from_the_methods_of_before(
                 { GPU_A VFIO " reset=flr+bus", "", "flr", "flr bus", 0 },
                 { GPU_A VFIO " reset=pm+flr", "", "flr", "pm flr", 1 },
                 { GPU_A VFIO " reset=flr", "pm flr", "flr", "pm flr", 1 },
-                { GPU_A VFIO " reset=acpi", "pm flr", "acpi", "acpi", 0 }, /* somebody's order */
+                { GPU_A VFIO " up=0000:3a:00.0 reset=flr", "bus flr", "bus", "bus flr", 1 }, /* first once, and not there now */
+                { GPU_A VFIO " reset=flr", "flr bus", "flr", "flr bus", 1 },                 /* nothing to narrow, but to forget */
+                { GPU_A VFIO " reset=acpi", "pm flr", "acpi", "acpi", 0 },                   /* somebody's order */
         };
 
         (void)state;

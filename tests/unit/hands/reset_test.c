@@ -50,6 +50,7 @@ static void test_a_reset_leaves_the_methods_as_they_were(void **state)
         } rows[] = {
                 { "flr", "pm flr" },
                 { "pm", "pm flr" },
+                { "pm", "flr" },
                 /* the first */ { "flr", "flr" }, /* what a hand that was killed in the middle left */
         };
 
