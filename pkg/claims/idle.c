@@ -297,6 +297,31 @@ static enum reason make_plan(struct unit *unit, struct original *list, size_t n,
         return reason;
 }
 
+static bool is_claimed(const struct unit *unit)
+{
+        const struct device *device;
+
+        for (size_t at = 0; (device = unit_next_device(unit, &at));)
+                if (ledger_claim_of(unit->idle->claims->ledger, device->id))
+                        return true;
+        return false;
+}
+
+static void withhold_unclaimed(struct unit *unit)
+{
+        if (!unit->idle->dry_run && !unit->withheld && !is_claimed(unit))
+                withhold(unit, true);
+}
+
+/* Its release, say, was before us: it is as it shall be, and stays so. */
+static void nothing_left(struct unit *unit)
+{
+        unit->outcome.end = IDLE_NOTHING;
+        str_format(unit->outcome.text, sizeof(unit->outcome.text), "nothing of it is left to be given back%s",
+                   unit->withheld ? "; it is withheld from new pods until 'sluicectl uncordon', or until sluiced starts again" : "");
+        conclude(unit);
+}
+
 static void on_start(struct turn *turn)
 {
         struct unit *unit = unit_of(turn);
@@ -305,12 +330,12 @@ static void on_start(struct turn *turn)
         struct err err;
 
         (void)claims->world.rescan(claims->world.ctx);
+        withhold_unclaimed(unit); /* whose claim ended meanwhile: with kubelet's list, or a turn before this one */
         size_t n = collect(unit, &list);
         unit->outcome.originals = list;
         unit->outcome.n_originals = n;
-        if (n == 0) { /* its release, say, was before us */
-                unit->outcome.end = IDLE_NOTHING;
-                conclude(unit);
+        if (n == 0) {
+                nothing_left(unit);
                 return;
         }
         enum reason reason = why_not(unit, list, n, &err);
@@ -337,16 +362,6 @@ static void on_stop(struct turn *turn)
 }
 
 /* ---- the beginning ---- */
-
-static bool is_claimed(const struct unit *unit)
-{
-        const struct device *device;
-
-        for (size_t at = 0; (device = unit_next_device(unit, &at));)
-                if (ledger_claim_of(unit->idle->claims->ledger, device->id))
-                        return true;
-        return false;
-}
 
 /* Kubelet has told of its pods, or why it does not: NULL = it has. */
 static void on_pods(void *ctx, const char *why_unknown)
@@ -416,9 +431,8 @@ int idle_release(struct claims *claims, const struct idle_request *request, idle
                 return 0;
         }
         /* Before kubelet is asked: whoever gets one of them from now on would not be in its list. */
-        for (size_t i = 0; i < idle->n_units && !idle->dry_run; i++)
-                if (!is_claimed(&idle->units[i]))
-                        withhold(&idle->units[i], true);
+        for (size_t i = 0; i < idle->n_units; i++)
+                withhold_unclaimed(&idle->units[i]);
         claims->world.ask_pods(claims->world.ctx, on_pods, idle);
         return 0;
 }

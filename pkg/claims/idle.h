@@ -21,7 +21,7 @@ struct idle_request {
 };
 
 enum idle_end {
-        IDLE_NOTHING,    /* Sluice has not bound it */
+        IDLE_NOTHING,    /* Sluice has not bound it, or its release gave it back before */
         IDLE_GIVEN_BACK, /* or, when it was only asked for, would be */
         IDLE_LEFT,       /* as it was: @reason and @text say why */
 };

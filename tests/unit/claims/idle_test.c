@@ -156,6 +156,56 @@ static void test_a_claim_that_comes_with_the_list_counts(void **state)
         end();
 }
 
+/* Its pod is gone, says the very list that the call asked for. */
+static void test_a_claim_that_ends_with_the_list_is_withheld_all_the_same(void **state)
+{
+        (void)state;
+        begin(RULE, BOUND);
+        memset(&answer, 0, sizeof(answer));
+        ask(false);
+        assert_string_equal(w.withheld, "");
+        book.claim.key[0] = '\0';
+        kubelet_says(NULL);
+        assert_string_equal(w.withheld, ID); /* before anything is done */
+        disk_answers(true);
+        host_is(GIVEN_BACK);
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        disk_answers(true);
+        assert_int_equal(answer.last.end, IDLE_GIVEN_BACK);
+        assert_string_equal(w.withheld, ID);
+        end();
+        begin(RULE, BOUND); /* in use after all */
+        memset(&answer, 0, sizeof(answer));
+        ask(false);
+        book.claim.key[0] = '\0';
+        kubelet_says(NULL);
+        disk_answers(true);
+        end_plan(PLAN_REFUSED, REASON_HELD, "qemu has it open");
+        ASSERT_LEFT(HELD);
+        end();
+}
+
+static void test_what_a_release_gave_back_before_is_withheld_and_the_answer_says_so(void **state)
+{
+        (void)state;
+        for (int dry_run = 0; dry_run < 2; dry_run++) {
+                begin(RULE, BOUND);
+                memset(&answer, 0, sizeof(answer));
+                book.claim.state = CLAIM_RELEASING;
+                ask(dry_run);
+                book.claim.key[0] = '\0';
+                book.n_originals = 0;
+                host_is(GIVEN_BACK);
+                kubelet_says(NULL);
+                assert_int_equal(answer.times, 1);
+                assert_int_equal(answer.last.end, IDLE_NOTHING);
+                assert_string_equal(w.withheld, dry_run ? "" : ID);
+                assert_int_equal(strstr(answer.last.text, "it is withheld") == NULL, dry_run);
+                assert_int_equal(hand.n, 0);
+                end();
+        }
+}
+
 static void test_what_is_not_known_is_not_free(void **state)
 {
         (void)state;
@@ -217,6 +267,8 @@ int main(void)
                 TEST(test_what_the_hand_ends_with_is_the_reason),
                 TEST(test_who_is_claimed_is_left_and_never_withheld),
                 TEST(test_a_claim_that_comes_with_the_list_counts),
+                TEST(test_a_claim_that_ends_with_the_list_is_withheld_all_the_same),
+                TEST(test_what_a_release_gave_back_before_is_withheld_and_the_answer_says_so),
                 TEST(test_what_is_not_known_is_not_free),
                 TEST(test_a_dry_run_tries_the_conditions_and_nothing_else),
                 TEST(test_at_the_end_of_sluice_every_call_has_its_answer),
