@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "core/reset.h"
 
 /* ---- to text ---- */
 
@@ -236,8 +237,7 @@ int decode_original(const char *key, const char *text, struct original *ret, str
         if (!take_text(o.power_control, sizeof(o.power_control), control) || !is_one_of(control, "on", "auto") ||
             !take_text(o.d3cold_allowed, sizeof(o.d3cold_allowed), d3cold) || !is_one_of(d3cold, "0", "1"))
                 return bad(err, "what it says of power is nothing that the kernel says");
-        if (!take_text(o.reset_methods, sizeof(o.reset_methods), methods) ||
-            methods[strspn(methods, "abcdefghijklmnopqrstuvwxyz0123456789_ ")])
+        if (!take_text(o.reset_methods, sizeof(o.reset_methods), methods) || !reset_is_list(methods))
                 return bad(err, "what it says of reset_method is no list of methods");
         *ret = o;
         return 0;

@@ -102,6 +102,11 @@ static bool has_word(const char *list, const char *word)
         return false;
 }
 
+bool reset_is_list(const char *text)
+{
+        return !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ")];
+}
+
 const char *reset_methods_of(const struct function *fn, const char *before)
 {
         return *fn->reset_methods && has_word(before, fn->reset_methods) ? before : fn->reset_methods;

@@ -22,6 +22,9 @@ const char *reset_scope_name(enum reset_scope scope); /* "function", "bus", "dou
 /* The function's methods, each with its scope: "flr (function), bus (bus)"; "" = none. */
 void reset_describe(const struct function *fn, char *out, size_t size);
 
+/* "flr af_flr cxl_bus", of whatever names a kernel has for its methods: what a record and a plan may say of them; also "". */
+bool reset_is_list(const char *text);
+
 /* The methods that the function has. @before: what was remembered before a reset, "" = nothing. A reset that was cut off leaves the one
  * method that was chosen of these: then it is @before; anything else there is somebody's order. */
 const char *reset_methods_of(const struct function *fn, const char *before);

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "core/reset.h"
 
 const char *plan_end_name(enum plan_end end)
 {
@@ -102,17 +103,11 @@ int wire_worker_valid(const void *buf, size_t n, struct err *err)
         return 0;
 }
 
-/* "flr af_flr cxl_bus": whatever names a kernel has for its methods. */
-static bool methods_ok(const char *list)
-{
-        return !list[strspn(list, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ")];
-}
-
 /* A list of methods has blanks in it. */
 static bool value_ok(const struct step *step)
 {
         if (step->kind == STEP_SETTING && streq(step->about, "reset_method"))
-                return methods_ok(step->text) && *step->text;
+                return reset_is_list(step->text) && *step->text;
         return step->kind == STEP_READ_LOCKED ? attribute_ok(step->text) && *step->text : name_ok(step->text);
 }
 
@@ -123,7 +118,7 @@ static bool about_ok(const struct step *step)
         case STEP_SETTING:
                 return streq(step->about, "power/control") || streq(step->about, "d3cold_allowed") || streq(step->about, "reset_method");
         case STEP_RESET: /* a list of methods */
-                return methods_ok(step->about) && *step->about && *step->text;
+                return reset_is_list(step->about) && *step->about && *step->text;
         default:
                 return name_ok(step->about);
         }

@@ -200,7 +200,7 @@ static void test_originals_are_told_of_when_the_last_is_written(void **state)
 
         (void)str_copy(list[1].power_control, sizeof(list[1].power_control), "auto");
         (void)str_copy(list[1].d3cold_allowed, sizeof(list[1].d3cold_allowed), "1");
-        (void)str_copy(list[1].reset_methods, sizeof(list[1].reset_methods), "pm flr");
+        (void)str_copy(list[1].reset_methods, sizeof(list[1].reset_methods), "CXL-2 flr"); /* whatever names a kernel has */
         put_originals(f, list, 2, &put);
         await(f, &put);
         assert_int_equal(put.code, 0);
@@ -213,7 +213,7 @@ static void test_originals_are_told_of_when_the_last_is_written(void **state)
         assert_string_equal(before, after);
         assert_string_equal(got->power_control, "auto");
         assert_string_equal(got->d3cold_allowed, "1");
-        assert_string_equal(got->reset_methods, "pm flr");
+        assert_string_equal(got->reset_methods, "CXL-2 flr");
         assert_false(original_has_settings(ledger_original(f->ledger, bdfs[0]))); /* as the records of a Sluice that knew nothing of it */
         assert_true(bdf_equal(got->bdf, bdfs[1]));
 
@@ -341,6 +341,7 @@ static void test_what_is_no_claim_or_original_is_not_taken(void **state)
                 { false, "\"nvidia\"", "\"0123456789012345678901234567890123456789012345678901234567890123\"", "too long" },
                 { false, "\"vfio-pci\"", "\"\"", "missing" },
                 { false, "true", "1", "members" },
+                { false, "\"boot_id\"", "\"reset_methods\":\"flr/bus\",\"boot_id\"", "reset_method" },
                 { false, "\"boot_id\"", "\"boot_id\":\"\",\"boot_id\"", "no JSON" },
         };
         const struct claim claim = a_claim();

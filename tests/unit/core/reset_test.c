@@ -108,9 +108,27 @@ static void test_methods_that_a_reset_left_narrowed_are_those_of_before(void **s
         }
 }
 
+static void test_a_list_of_methods_is_names_and_blanks(void **state)
+{
+        static const struct {
+                const char *list;
+                bool is;
+        } rows[] = {
+                { "", true },           { "flr", true },         { "flr af_flr cxl_bus", true },
+                { "CXL-2 Bus0", true }, { "flr\nbus", false },   { "flr/../bus", false },
+                { "fl\x1b", false },    { "fl\xc3\xa9", false },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < N_ELEMENTS(rows); i++)
+                if (reset_is_list(rows[i].list) != rows[i].is)
+                        fail_msg("row %zu", i);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
+                TEST(test_a_list_of_methods_is_names_and_blanks),
                 TEST(test_every_method_has_its_scope),
                 TEST(test_each_method_is_shown_with_its_scope),
                 TEST(test_methods_that_a_reset_left_narrowed_are_those_of_before),
