@@ -34,6 +34,8 @@ struct claims {
         struct observer *observer;
         struct turn *turns; /* in order of arrival */
         size_t n_turns;
+        size_t n_jobs;            /* of them, requests (prepare.c) */
+        size_t n_idle;            /* units of the calls of idle_release() that have not ended */
         uv_timer_t *retry;        /* wakes those that wait for a descriptor to be closed */
         uv_timer_t *overdue;      /* who waits for the disk waits no longer */
         struct patient *patients; /* patient.h */

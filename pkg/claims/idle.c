@@ -97,6 +97,7 @@ static void conclude(struct unit *unit)
 
         if (unit->withheld && unit->outcome.end == IDLE_LEFT)
                 withhold(unit, false);
+        claims->n_idle--;
         turn_leave(claims, &unit->turn);
         if (--idle->n_open == 0)
                 finish(idle);
@@ -420,12 +421,16 @@ int idle_release(struct claims *claims, const struct idle_request *request, idle
         idle->units = xcalloc(IDLE_UNITS_MAX + 1, sizeof(*idle->units));
         (void)claims->world.rescan(claims->world.ctx);
         int r = idle_make_units(idle, request, err);
+        if (r == 0 && claims->n_idle + idle->n_units > IDLE_UNITS_MAX)
+                r = err_say(err, EAGAIN, "%zu devices are being given back already, %d at once are the most: ask again when that is done",
+                            claims->n_idle, IDLE_UNITS_MAX);
         if (r < 0) {
                 idle_free(idle);
                 return r;
         }
         name_the_rest(idle, request);
         idle->n_open = idle->n_units;
+        claims->n_idle += idle->n_units;
         if (idle->n_units == 0) {
                 finish(idle);
                 return 0;

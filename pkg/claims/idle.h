@@ -12,7 +12,7 @@
 #include "claims/claims.h"
 #include "core/plan.h"
 
-enum { IDLE_UNITS_MAX = 256 };
+enum { IDLE_UNITS_MAX = 256 /* of one call, and of all that have not ended */ };
 
 struct idle_request {
         char *const *names; /* ids of devices, or addresses of functions; 0 = all that Sluice bound */
@@ -38,7 +38,7 @@ struct idle_outcome {
 typedef void idle_fn(void *ctx, const struct idle_outcome *list, size_t n); /* borrowed for the call */
 
 /* @done is called once, maybe before this returns. Negative: nothing was begun and @done is not called: -E2BIG, more than
- * IDLE_UNITS_MAX. */
+ * IDLE_UNITS_MAX; -EAGAIN, more than that together with calls that have not ended. */
 int idle_release(struct claims *claims, const struct idle_request *request, idle_fn *done, void *ctx, struct err *err);
 
 #endif

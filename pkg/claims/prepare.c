@@ -19,7 +19,7 @@
 #include "claims/remedy.h"
 #include "claims/settings.h"
 
-enum { JOBS_MAX = 256 /* turns, waiting and at work together; beyond it OVERLOAD */ };
+enum { JOBS_MAX = 256 /* waiting and at work together; beyond it OVERLOAD. Who else is in the queue does not count */ };
 
 static void job_start(struct turn *turn);
 static void job_stop(struct turn *turn);
@@ -76,6 +76,7 @@ void job_end(struct job *job, enum reason reason, const char *text, const struct
 
         job_reply(job, reason, text, answer);
         bool has_bound = job->n_bindings > 0;
+        claims->n_jobs--;
         turn_leave(claims, &job->turn);
         job_free(job);
         if (has_bound) /* for whom there is no claim after all */
@@ -358,7 +359,7 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
         if (claims->stopping) {
                 (void)err_say(&err, ESHUTDOWN, "Sluice is shutting down");
                 reason = REASON_TOO_LATE;
-        } else if (claims->n_turns >= JOBS_MAX) {
+        } else if (claims->n_jobs >= JOBS_MAX) {
                 (void)err_say(&err, EAGAIN, "%d requests are waiting already", JOBS_MAX);
                 reason = REASON_OVERLOAD;
         } else {
@@ -397,6 +398,7 @@ void claims_prepare(struct claims *claims, const struct claim_request *request, 
                 return;
         }
 
+        claims->n_jobs++;
         turn_join(claims, &job->turn);
         turns_pump(claims);
 }

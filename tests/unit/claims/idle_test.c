@@ -259,6 +259,65 @@ static void test_at_the_end_of_sluice_every_call_has_its_answer(void **state)
         }
 }
 
+static unsigned n_refused;
+static enum reason refused;
+
+static void on_prepared(void *ctx, const struct claim_result *result)
+{
+        (void)ctx;
+        n_refused += result->reason != REASON_NONE;
+        refused = result->reason;
+}
+
+static void prepare(void)
+{
+        char id[] = ID;
+        char *ids[] = { id };
+
+        claims_prepare(claims,
+                       &(struct claim_request){ .owner = OWNER_KUBELET,
+                                                .resource = offer_device(w.offer, ID)->resource,
+                                                .devices = ids,
+                                                .n_devices = 1,
+                                                .mode = MODE_VFIO },
+                       on_prepared, NULL);
+}
+
+/* All wait behind the first one's record. */
+static void test_calls_have_a_bound_of_their_own_and_turn_no_request_away(void **state)
+{
+        const struct idle_request request = { 0 };
+        struct err err;
+
+        (void)state;
+        begin_idle(BOUND);
+        for (unsigned i = 0; i < IDLE_UNITS_MAX; i++) {
+                ask(false);
+                kubelet_says(NULL);
+        }
+        assert_int_equal(idle_release(claims, &request, on_answer, NULL, &err), -EAGAIN);
+        assert_int_equal(answer.times, 0);
+        n_refused = 0;
+        for (unsigned i = 0; i < 256; i++)
+                prepare();
+        assert_int_equal(n_refused, 0);
+        prepare();
+        assert_int_equal(n_refused, 1);
+        assert_int_equal(refused, REASON_OVERLOAD);
+        end();
+        assert_int_equal(answer.times, IDLE_UNITS_MAX);
+        assert_int_equal(n_refused, 257);
+        assert_int_equal(refused, REASON_TOO_LATE);
+
+        begin_idle(BOUND); /* those that have ended do not count */
+        for (unsigned i = 0; i < 2 * IDLE_UNITS_MAX; i++) {
+                ask(false);
+                kubelet_says("kubelet sleeps");
+        }
+        assert_int_equal(answer.times, 2 * IDLE_UNITS_MAX);
+        end();
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -271,6 +330,7 @@ int main(void)
                 TEST(test_what_a_release_gave_back_before_is_withheld_and_the_answer_says_so),
                 TEST(test_what_is_not_known_is_not_free),
                 TEST(test_a_dry_run_tries_the_conditions_and_nothing_else),
+                TEST(test_calls_have_a_bound_of_their_own_and_turn_no_request_away),
                 TEST(test_at_the_end_of_sluice_every_call_has_its_answer),
         };
 
