@@ -96,7 +96,7 @@ static void put_back(struct claims *claims, struct original *original)
                 (void)ledger_put_originals(claims->ledger, original, 1, NULL, NULL, &unused);
                 return;
         }
-        log_info("nothing of " BDF_FMT " is left to be given back", BDF_ARGS(original->bdf));
+        log_debug("nothing of " BDF_FMT " is left to be given back", BDF_ARGS(original->bdf));
         ledger_remove_originals(claims->ledger, &original->bdf, 1, NULL, NULL);
 }
 

@@ -144,6 +144,58 @@ static void test_what_a_reset_narrows_is_on_the_disk_before_a_hand_begins(void *
         end();
 }
 
+/* How often the log has @text; what it said since log_begin(). */
+static FILE *log_file;
+static int former_stderr;
+
+static void log_begin(void)
+{
+        (void)fflush(stderr);
+        log_file = tmpfile();
+        former_stderr = dup(STDERR_FILENO);
+        assert_non_null(log_file);
+        assert_true(former_stderr >= 0 && dup2(fileno(log_file), STDERR_FILENO) >= 0);
+}
+
+static unsigned log_end(const char *text)
+{
+        char line[1024];
+        unsigned n = 0;
+
+        assert_true(dup2(former_stderr, STDERR_FILENO) >= 0);
+        (void)close(former_stderr);
+        rewind(log_file);
+        while (fgets(line, sizeof(line), log_file))
+                n += strstr(line, text) != NULL;
+        (void)fclose(log_file);
+        return n;
+}
+
+/* Each attempt writes down what it would narrow, and forgets it: that is said of none. */
+static void test_a_held_release_does_not_say_at_each_attempt_that_nothing_is_left(void **state)
+{
+        (void)state;
+        begin("any bind=on-allocate release=reset", ONE("pm+flr"));
+        book.n_originals = 0;
+        log_begin();
+        assert_true(release_claim(claims, KEY));
+        for (unsigned i = 0; i < 3; i++) {
+                if (!disk_is_asked())
+                        run_until(disk_is_asked);
+                disk_answers(true);
+                if (disk_is_asked())
+                        disk_answers(true);
+                end_plan(PLAN_REFUSED, REASON_HELD, "0000:01:00.0 is in use: pid 7 (qemu) has /dev/vfio/7 open");
+                assert_int_equal(book.n_originals, 0);
+        }
+        assert_int_equal(log_end("is left to be given back"), 0);
+        run_until(disk_is_asked);
+        disk_answers(true);
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        ASSERT_ENDED();
+        end();
+}
+
 static void test_what_an_administrator_bound_is_remembered_while_it_is_narrowed(void **state)
 {
         (void)state;
@@ -479,6 +531,7 @@ int main(void)
                 TEST(test_a_reset_waits_for_its_record_and_shuts_the_device_meanwhile),
                 TEST(test_what_is_given_back_is_on_the_disk_before_a_hand_begins),
                 TEST(test_what_a_reset_narrows_is_on_the_disk_before_a_hand_begins),
+                TEST(test_a_held_release_does_not_say_at_each_attempt_that_nothing_is_left),
                 TEST(test_what_an_administrator_bound_is_remembered_while_it_is_narrowed),
                 TEST(test_what_a_reset_left_narrowed_is_given_back_without_one),
                 TEST(test_without_a_record_nothing_is_touched),
