@@ -342,6 +342,8 @@ static void on_start(struct turn *turn)
         enum reason reason = why_not(unit, list, n, &err);
         if (reason == REASON_NONE)
                 reason = make_plan(unit, list, n, &err);
+        if (reason == REASON_CARD_BUSY && !unit->idle->dry_run) /* nobody goes on with a plan that broke, until it is mended */
+                recovery_of(claims, unit->functions, unit->n_functions);
         if (reason) {
                 leave(unit, reason, err.msg);
         } else if (unit->idle->dry_run) {

@@ -220,7 +220,49 @@ static void test_what_is_not_known_is_not_free(void **state)
         ask(false);
         kubelet_says(NULL);
         ASSERT_LEFT(CARD_BUSY);
-        assert_int_equal(hand.n, 0);
+        assert_true(plan_has(STEP_READ_LOCKED)); /* only looked at: by its recovery */
+        end();
+}
+
+static void ask_again(bool dry_run)
+{
+        memset(&answer, 0, sizeof(answer));
+        ask(dry_run);
+        kubelet_says(NULL);
+}
+
+/* A plan broke, and has nobody who goes on with it; then an administrator mended the binding. */
+static void test_who_asks_again_when_it_is_mended_has_it_dealt_with(void **state)
+{
+        (void)state;
+        begin_idle(BOUND);
+        ask(false);
+        kubelet_says(NULL);
+        disk_answers(true);
+        end_plan(PLAN_BROKEN, REASON_STEP_FAILED, "so it is");
+        ask_again(false);
+        assert_int_equal(answer.last.reason, REASON_BROKEN_BINDING);
+        assert_int_equal(hand.n, 1); /* no hand goes there before it is mended */
+
+        w.mark.id[0] = '\0';
+        host_is(BOUND);
+        ask_again(true);
+        ASSERT_LEFT(CARD_BUSY);
+        assert_int_equal(hand.n, 1);
+        ask_again(false);
+        ASSERT_LEFT(CARD_BUSY);
+        assert_int_equal(hand.n, 2);
+        assert_true(plan_has(STEP_READ_LOCKED)); /* is a hand at work there? */
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        assert_int_equal(book.originals[0].state, ORIGINAL_BOUND);
+
+        ask_again(false);
+        disk_answers(true);
+        assert_true(plan_has(STEP_UNBIND));
+        host_is(GIVEN_BACK);
+        end_plan(PLAN_DONE, REASON_NONE, "");
+        disk_answers(true);
+        assert_int_equal(answer.last.end, IDLE_GIVEN_BACK);
         end();
 }
 
@@ -329,6 +371,7 @@ int main(void)
                 TEST(test_a_claim_that_ends_with_the_list_is_withheld_all_the_same),
                 TEST(test_what_a_release_gave_back_before_is_withheld_and_the_answer_says_so),
                 TEST(test_what_is_not_known_is_not_free),
+                TEST(test_who_asks_again_when_it_is_mended_has_it_dealt_with),
                 TEST(test_a_dry_run_tries_the_conditions_and_nothing_else),
                 TEST(test_calls_have_a_bound_of_their_own_and_turn_no_request_away),
                 TEST(test_at_the_end_of_sluice_every_call_has_its_answer),
