@@ -287,6 +287,20 @@ static bool is_for_claim(const struct job *job)
         return job->owner != OWNER_RECONCILE && !job->verify_only;
 }
 
+/* Not what a recovery will give back. It tries at once, if it waits for a better time; of a plan that broke there is none yet. */
+static enum reason check_not_half(struct job *job, const struct device *const *devices, struct err *err)
+{
+        struct bdf half[PLAN_FUNCTIONS_MAX];
+        size_t n = remedy_half(job->claims, devices, job->n_devices, half);
+
+        if (n == 0)
+                return REASON_NONE;
+        recovery_of(job->claims, half, n);
+        (void)err_say(err, EBUSY, "what was under way on " BDF_FMT " when a sluiced or its hand ended is not dealt with yet",
+                      BDF_ARGS(half[0]));
+        return REASON_CARD_BUSY;
+}
+
 static void job_start(struct turn *turn)
 {
         struct job *job = job_of(turn);
@@ -315,11 +329,8 @@ static void job_start(struct turn *turn)
                 if (!reason)
                         reason = binding_new(&job->binding, &claims->world, devices, job->n_devices, is_for_claim(job), &err);
         }
-        if (!reason && !job->binding && is_for_claim(job) && remedy_awaits(claims, devices, job->n_devices)) {
-                (void)err_say(&err, EBUSY, "what was under way on %s when a sluiced or its hand ended is not dealt with yet",
-                              devices[0]->id);
-                reason = REASON_CARD_BUSY;
-        }
+        if (!reason && !job->binding && is_for_claim(job))
+                reason = check_not_half(job, devices, &err);
         if (reason)
                 job_refuse(job, reason, &err);
         else if (job->binding)

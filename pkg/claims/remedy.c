@@ -45,8 +45,19 @@ struct search {
         const struct claims *claims;
         const struct device *const *devices;
         size_t n_devices;
-        bool found;
+        struct bdf *half;
+        size_t n_half;
 };
+
+static bool is_of(const struct search *search, const struct function *fn)
+{
+        for (size_t i = 0; i < search->n_devices; i++) {
+                const struct device *device = search->devices[i];
+                if (bdf_equal(device->bdf, fn->bdf) || (fn->group >= 0 && fn->group == device->group))
+                        return true;
+        }
+        return false;
+}
 
 static void look_at(void *ctx, const struct original *original)
 {
@@ -54,21 +65,17 @@ static void look_at(void *ctx, const struct original *original)
         const struct claims_world *world = &search->claims->world;
         const struct function *fn;
 
-        if (original_look_up(world->inventory(world->ctx), original, &fn) != FATE_HALF)
-                return;
-        for (size_t i = 0; fn && i < search->n_devices; i++) {
-                const struct device *device = search->devices[i];
-                if (bdf_equal(device->bdf, fn->bdf) || (fn->group >= 0 && fn->group == device->group))
-                        search->found = true;
-        }
+        if (original_look_up(world->inventory(world->ctx), original, &fn) == FATE_HALF && fn && is_of(search, fn) &&
+            search->n_half < PLAN_FUNCTIONS_MAX)
+                search->half[search->n_half++] = fn->bdf;
 }
 
-bool remedy_awaits(const struct claims *claims, const struct device *const *devices, size_t n_devices)
+size_t remedy_half(const struct claims *claims, const struct device *const *devices, size_t n_devices, struct bdf ret[PLAN_FUNCTIONS_MAX])
 {
-        struct search search = { .claims = claims, .devices = devices, .n_devices = n_devices };
+        struct search search = { .claims = claims, .devices = devices, .n_devices = n_devices, .half = ret };
 
         ledger_each_original(claims->ledger, look_at, &search);
-        return search.found;
+        return search.n_half;
 }
 
 static bool all_ours(const struct claims *claims, const struct original *list, size_t n)

@@ -13,9 +13,9 @@ size_t remedy_originals(const struct claims *claims, const struct bdf *functions
 /* Is there anything to be done? Asked before it is known that no hand is at work. */
 bool remedy_needed(const struct claims *claims, const struct bdf *functions, size_t n);
 
-/* Is one of @devices, or what is in its group, half-way? What is to be given back must not be given away as it is: its companion, without a
- * driver, would not be in the way. */
-bool remedy_awaits(const struct claims *claims, const struct device *const *devices, size_t n_devices);
+/* Functions of @devices' groups that are half-way; how many. What is to be given back must not be given away as it is: its companion,
+ * without a driver, would not be in the way. */
+size_t remedy_half(const struct claims *claims, const struct device *const *devices, size_t n_devices, struct bdf ret[PLAN_FUNCTIONS_MAX]);
 
 enum remedy {
         REMEDY_NONE,     /* nothing was to be done: that is written down */

@@ -303,7 +303,7 @@ static void test_what_is_to_be_given_back_is_not_given_away_half_way(void **stat
                 assert_int_equal(o.reason, rows[i].reason);
                 if (rows[i].reason)
                         assert_non_null(strstr(o.text, "is not dealt with yet"));
-                assert_int_equal(hand.n, 0);
+                assert_int_equal(hand.n, rows[i].reason != REASON_NONE); /* the recovery tries at once */
                 if (book.done)
                         disk_answers(true);
                 end();
