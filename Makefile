@@ -116,7 +116,12 @@ build: ## build sluiced, sluice-hand and sluicectl (release, static) into build/
 	@$(MAKE) FLAVOUR=release bins
 bins: $(BINS)
 
-$(STATIC_LIBS) &: deploy/static/build.sh | $(SYSROOT_READY)
+# Once more when another version of their packages is installed: dpkg is asked each time, its answer kept when it is another one.
+$(addsuffix /installed,$(STATIC)): ask
+	@mkdir -p $(@D)
+	@dpkg-query -W -f '$${Package} $${Version}\n' libpci-dev libsmartcols-dev > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(STATIC_LIBS) &: $(addsuffix /installed,$(STATIC)) deploy/static/build.sh | $(SYSROOT_READY)
 	@CC="$(CC) $(SYSROOT_FLAG)" HOST=$(TRIPLET) deploy/static/build.sh $(STATIC)
 $(B)/gen/%.pb-c.c: %.proto
 	@mkdir -p $(@D)
@@ -250,7 +255,7 @@ clean: ## remove build/
 	rm -rf build compile_commands.json
 
 .PHONY: help deps deps-lint build bins check test test-all test-unit run-units test-unit-clang test-tsan run-tsan fuzz run-fuzz demo bench \
-        lint format compdb coverage install install-all install-docs deb clean
+        lint format compdb coverage install install-all install-docs deb clean ask
 .SECONDARY:
 include deploy/image/image.mk
 -include $(wildcard tests/*/*.mk)

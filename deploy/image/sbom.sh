@@ -15,12 +15,15 @@ archives() { # archives MAP: the archives of which the linker took a member
              on && /^[^ ]/ { exit }' "$1" | sort -u
 }
 package() { # package ARCHIVE: "PACKAGE VERSION SOURCE SOURCE_VERSION COPYRIGHT", or nothing for what is ours
-        local path name sysroot
+        local path name version source sysroot
         path=$(realpath "$1")
         case $path in
         */libsluice.a) return ;;
-        */build/static*/lib/libpci.a) name=libpci-dev ;; # deploy/static/build.sh takes the source of the installed version
-        */build/static*/lib/libsmartcols.a) name=libsmartcols-dev ;;
+        */build/static*/lib/*) # deploy/static/build.sh
+                read -r name version source < "$path.package" || { echo "sbom: nothing says what $path was made from" >&2; return 1; }
+                echo "$name $version $source /usr/share/doc/$name/copyright"
+                return
+                ;;
         */build/sysroot-*) # deploy/static/sysroot.sh
                 sysroot=build/sysroot-${path##*/build/sysroot-}
                 sysroot=${sysroot%%/usr/*}

@@ -146,6 +146,23 @@ check "SBOM: purls" "$(jq -r --arg arch "$arch" '.packages[] | select(.name != "
 check "SBOM: each package's copyright is in the image" "$(jq -r '.packages[].sourceInfo // empty' "$sbom" | awk '{ print $(NF - 1) }' | while read -r source; do
         [ -s "$doc/licences/$source.copyright" ] || echo "$source"
 done)"
+# The archives that are built here (deploy/static) are of the version of their day, whatever apt has installed since.
+mkdir "$scratch/bin" "$scratch/later"
+cat >"$scratch/bin/dpkg-query" <<'EOF'
+#!/bin/bash
+case "$*" in
+*libpci-dev) echo libpci-dev 9:9-1 pciutils 9:9-1 ;;
+*) exec /usr/bin/dpkg-query "$@" ;;
+esac
+EOF
+printf '#!/bin/bash\n[[ " $* " != *" source "* ]] || { echo "asked for ${@: -1}"; exit 1; } >&2\n' >"$scratch/bin/apt-get"
+chmod +x "$scratch/bin"/*
+cp -a "$root" "$scratch/later/root"
+cp -a "build/static$cross" "$scratch/later/static"
+check "SBOM: what was linked, not what is installed since" "$(PATH=$scratch/bin:$PATH CREATED=$created VERSION=$version deploy/image/sbom.sh "$arch" "build/release$cross/bin" \
+        "$scratch/later/root" 2>&1 | diff "$sbom" - | head)"
+same "archives of this version stay as they are" "" "$(deploy/static/build.sh "$scratch/later/static" 2>&1)"
+same "an archive of another version is built again" "asked for pciutils=9:9-1" "$(PATH=$scratch/bin:$PATH deploy/static/build.sh "$scratch/later/static" 2>&1 | tail -n 1)"
 symbols="libgrpc-dev grpc_server_create
 libabsl-dev _ZN4absl.*Mutex4LockEv
 libc-ares-dev ares_init
