@@ -4,7 +4,7 @@
 #   DEB_ARCH    default: this machine's                     STRIP      default: strip
 #   DEB_VERSION default: that of the file VERSION           HELP_DIR   programs that run here and print the help, default: BIN_DIR
 #   DEB_MAINTAINER  who packs it, name and address
-#   SOURCE_DATE_EPOCH  the date of all files, default: the last commit's
+#   SOURCE_DATE_EPOCH  the date of all files, default: the last commit's, without git that of CHANGELOG.md
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
@@ -13,7 +13,14 @@ bin=$1 out=$(realpath -m "$2")
 arch=${DEB_ARCH:-$(dpkg --print-architecture)}
 maintainer=${DEB_MAINTAINER:-The Sluice authors <sluice@sluice.dev>}
 version=${DEB_VERSION:-$(deploy/deb/version.sh "$(cat VERSION)")}
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
+if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
+        if [ -e .git ]; then
+                SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) ||
+                        { echo "deb: git does not say of what date the sources are: set SOURCE_DATE_EPOCH, or mend what git complains of" >&2; exit 1; }
+        else
+                SOURCE_DATE_EPOCH=$(stat -c %Y CHANGELOG.md)
+        fi
+fi
 export SOURCE_DATE_EPOCH
 stage=$out/root-$arch
 doc=$stage/usr/share/doc/sluice
@@ -44,12 +51,13 @@ for script in postinst prerm postrm; do
         chmod 755 "$stage/DEBIAN/$script"
 done
 echo /etc/sluice/config.yaml >"$stage/DEBIAN/conffiles"
+# Installed-Size as dpkg-gencontrol counts it: how big a directory is, is the file system's affair.
 cat >"$stage/DEBIAN/control" <<EOF
 Package: sluice
 Version: $version
 Architecture: $arch
 Maintainer: $maintainer
-Installed-Size: $(du -k -s --apparent-size --exclude=DEBIAN "$stage" | cut -f1)
+Installed-Size: $(find "$stage" -path "$stage/DEBIAN" -prune -o -printf '%y %s\n' | awk '{ n += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print n }')
 Pre-Depends: init-system-helpers (>= 1.54~)
 Depends: procps
 Recommends: pci.ids, kmod

@@ -13,8 +13,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 out=${IMAGE_DIR:-build/image}
 version=$(cat VERSION)
-epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-revision=${REVISION:-$(git rev-parse HEAD)$([ -z "$(git status --porcelain --untracked-files=no)" ] || echo -dirty)}
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} || { echo "image: git does not say of what date the sources are: set SOURCE_DATE_EPOCH" >&2; exit 1; }
+# What is changed, and what would be compiled though git has it not.
+git_revision() {
+        local revision changes
+        revision=$(git rev-parse HEAD) && changes=$(git status --porcelain --untracked-files=no) && changes+=$(git ls-files --others -- api cmd pkg) &&
+                echo "$revision${changes:+-dirty}"
+}
+revision=${REVISION:-$(git_revision)} || { echo "image: git does not say which revision this is: set REVISION, or mend what git complains of" >&2; exit 1; }
 created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
 tar_options=(--format=gnu --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner)
 

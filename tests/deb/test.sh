@@ -54,6 +54,14 @@ rebuilt() { # built again from the sources, elsewhere
                 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) make -C "$scratch/tree" deb >"$work/rebuild.log" 2>&1 || { tail "$work/rebuild.log"; return 1; }
         cmp "$deb" "$scratch/tree/build/deb/${deb##*/}" || { echo "is build/release older than the Makefile's flags? rm -rf build/release, and again"; return 1; }
 }
+counted() { # as dpkg-gencontrol does, on whatever file system it was packed
+        [ "$(dpkg-deb -c "$deb" | awk '{ n += /^-/ ? int(($3 + 1023) / 1024) : 1 } END { print n }')" = "$(dpkg-deb -f "$deb" Installed-Size)" ]
+}
+dated() { # a git that refuses is not the same as no git
+        local said
+        if said=$(env -u SOURCE_DATE_EPOCH GIT_DIR=/nonexistent deploy/deb/build.sh build/release/bin "$work/undated" 2>&1); then return 1; fi
+        grep -F "set SOURCE_DATE_EPOCH" <<<"$said"
+}
 modes() { # whatever umask who installs has, also over what is there
         mkdir -m 755 "$work/installed" &&
                 (umask 077; make install-all BIN_DIR=build/release/bin DESTDIR="$work/installed" && make install-all BIN_DIR=build/release/bin DESTDIR="$work/installed") >/dev/null &&
@@ -68,6 +76,8 @@ dpkg-deb -x "$deb" "$work/root"
 check "versions sort as they follow each other" versions
 check "modes, owners, conffile and files of the package" contents
 check "packing again makes the same bytes" twice
+check "its size is counted as Debian does" counted
+check "where git does not tell the date, that is said" dated
 check "make install gives modes of its own, whatever the umask" modes
 check "make -j install builds before it installs" after_build
 check "one program under two names is packed once" one_program

@@ -73,11 +73,29 @@ layer=$(blob "$(jq -r '.layers[0].digest' "$manifest")")
 same "configuration" "linux $arch 0:0 / /usr/sbin/sluiced PATH=/usr/sbin:/usr/bin layers sha256:$(gzip -dc "$layer" | sha256sum | cut -d' ' -f1)" "$(jq -r '[.os,
         .architecture, .config.User, .config.WorkingDir, .config.Entrypoint[], .config.Env[], .rootfs.type, .rootfs.diff_ids[]] | join(" ")' "$config")"
 same "labels are the annotations" "$(jq -S .annotations "$manifest")" "$(jq -S .config.Labels "$config")"
-revision=$(git rev-parse HEAD 2>/dev/null) && [ -z "$(git status --porcelain --untracked-files=no)" ] || revision+=-dirty
+revision=$(git rev-parse HEAD 2>/dev/null) && [ -z "$(git status --porcelain --untracked-files=no; git ls-files --others -- api cmd pkg)" ] || revision+=-dirty
 created=$(date -u -d "@$(git log -1 --format=%ct)" +%Y-%m-%dT%H:%M:%SZ)
 same "annotations" "$version $revision $created Apache-2.0 AND GPL-3.0-or-later" \
         "$(jq -r '.annotations | [.["org.opencontainers.image." + ("version", "revision", "created", "licenses")]] | join(" ")' "$manifest")"
 same "created" "$created" "$(jq -r .created "$config")"
+
+same "deploy/Dockerfile says the same" "$(jq -r '(.config | "ENV \(.Env[])", "USER \(.User)", "ENTRYPOINT \(.Entrypoint | tojson)",
+        (.Labels | to_entries[] | select(.key | test("[.](created|source)$") | not) | "\(.key)=\(if .key | endswith(".revision") then "${REVISION}" else .value end | tojson)"))' "$config" | sort)" \
+        "$(sed -e ':a' -e '/\\$/N; s/\\\n *//; ta' deploy/Dockerfile | awk '/^FROM / { n = 0 } /^(ENV|USER|ENTRYPOINT) / { said[++n] = $0 }
+                /^LABEL / { while (match($0, /org[a-z.]+="[^"]*"/)) { said[++n] = substr($0, RSTART, RLENGTH); $0 = substr($0, RSTART + RLENGTH) } }
+                END { for (i = 1; i <= n; i++) print said[i] }' | sort)"
+# The revision of a tree with a file more; and of one that git does not speak of.
+git clone -q --no-checkout --shared . "$scratch/clone" && git -C "$scratch/clone" checkout -q && cp deploy/image/image.sh "$scratch/clone/deploy/image/" &&
+        git -C "$scratch/clone" -c user.name=test -c user.email=test@localhost commit -qam test --allow-empty
+head=$(git -C "$scratch/clone" rev-parse HEAD)
+revision_of() { env -u REVISION "$@" "$scratch/clone/deploy/image/image.sh" labels 2>"$scratch/said" | jq -r '.["org.opencontainers.image.revision"]'; }
+same "the revision of what is committed" "$head" "$(revision_of)"
+touch "$scratch/clone/notes"
+same "a file that is not compiled is nothing" "$head" "$(revision_of)"
+touch "$scratch/clone/pkg/base/more.c"
+same "a source that is not committed" "$head-dirty" "$(revision_of)"
+same "without git there is no revision, and it is said" " image: git does not say which revision this is" \
+        "$(revision_of SOURCE_DATE_EPOCH=0 GIT_DIR=/nonexistent) $(grep -o '^image: [^:]*' "$scratch/said")"
 
 # 2. What is in it. Directories and files, whose they are, how old, how big.
 gzip -dc "$layer" >"$scratch/layer.tar"
